@@ -1,0 +1,58 @@
+# make demo   serve the example project on port 8000, probes on 8001
+# make test   every check and test, in a fresh virtual environment
+
+VENV := .venv
+PYTHON ?= python3
+BIN := $(CURDIR)/$(VENV)/bin
+# The programs that the functional tests talk to, and the Debian packages that have them.
+COUNTERPARTS := chromium chromedriver prometheus promtool
+PACKAGES := chromium chromium-driver prometheus fonts-dejavu-core
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1 PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: demo test lint clean counterparts
+
+demo: $(VENV)/installed
+	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
+	@echo "twistserve demo: http://127.0.0.1:8000/ (admin: admin, password: admin), probes and metrics on port 8001; Ctrl-C ends it."
+	cd example && exec "$(BIN)/twistd" -n --pidfile= djangoserve --settings bookshop.settings --port 8000 --static --media
+
+test: clean-venv $(VENV)/tested counterparts
+	$(MAKE) lint
+	"$(BIN)/coverage" erase
+	"$(BIN)/coverage" run -m pytest
+	"$(BIN)/coverage" combine -q
+	"$(BIN)/coverage" report
+
+lint:
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+
+.PHONY: clean-venv
+clean-venv:
+	rm -rf $(VENV)
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv --clear $(VENV) || { $(SUDO) apt-get install -y python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+	"$(BIN)/python" -m pip install -q 'pip>=25.1'
+
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml
+	"$(BIN)/pip" install -q -e . 'pillow>=11'
+	touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	"$(BIN)/pip" install -q --group test
+	touch $@
+
+counterparts:
+	@for program in $(COUNTERPARTS); do \
+	  command -v $$program >/dev/null || missing=yes; \
+	done; \
+	if [ "$$missing" ]; then \
+	  $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
+	fi
+
+clean:
+	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache
