@@ -1,0 +1,473 @@
+"""The table of options, and the values in force.
+
+`Configuration` is the table: each of its fields is one option, with its default, its validator and its help.
+The options of twistd, the arguments of ``manage.py serve``, the environment variables ``TWISTSERVE_<NAME>``
+and the keys of the Django setting ``TWISTSERVE`` are all derived from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from twisted.python import usage
+
+from twistserve import __version__
+from twistserve.errors import StartError
+
+ENVIRONMENT_PREFIX = "TWISTSERVE_"
+COMMAND_LINE = "the command line"
+
+# What Kubernetes puts into the environment of every pod beside a Service named "twistserve".
+_SERVICE_LINK = re.compile(r"TWISTSERVE_(SERVICE_(HOST|PORT.*)|PORT_\d+_.*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One row of the table. `parse` turns text into a value or raises ValueError saying what would be right."""
+
+    help: str
+    group: str
+    parse: Callable[[str], object]
+    metavar: str | None
+    default: object
+    default_text: str | None
+    repeatable: bool
+    negatable: bool
+    name: str = ""
+
+    @property
+    def flag(self) -> bool:
+        """Whether the option takes no value."""
+        return self.metavar is None
+
+    @property
+    def word(self) -> str:
+        """The option as it is typed, without the dashes."""
+        return self.name.replace("_", "-")
+
+    @property
+    def key(self) -> str:
+        """The option as it is written in the environment (after the prefix) and in the Django setting."""
+        return self.name.upper()
+
+    @property
+    def full_help(self) -> str:
+        """The help text with the default in force when nobody sets the option."""
+        if self.default_text is not None:
+            return f"{self.help} (default: {self.default_text})"
+        if self.flag:
+            return f"{self.help} (default: {'on' if self.default else 'off'})"
+        return self.help if self.default in (None, ()) else f"{self.help} (default: {self.default})"
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        hint = "; Kubernetes sets this for a Service named twistserve: set enableServiceLinks: false in the pod"
+        raise ValueError("give a port, a whole number from 1 to 65535" + (hint if text.startswith("tcp://") else ""))
+    return int(text)
+
+
+def _positive_integer(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise ValueError("give a whole number, 1 or more")
+    return int(text)
+
+
+def _positive_seconds(text: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII) or not float(text) > 0:
+        raise ValueError("give seconds, a number above 0")
+    return float(text)
+
+
+def _boolean(text: str) -> bool:
+    value = text.strip().lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("give true or false")
+
+
+def _dotted(text: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", text):
+        raise ValueError("give a dotted Python name such as mysite.settings")
+    return text
+
+
+def _dotted_attribute(text: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*", text):
+        raise ValueError("give the application's dotted name such as mysite.wsgi.application")
+    return text.replace(":", ".")
+
+
+def _text(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise ValueError("give a value that is not empty")
+    return text
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.:%-]+", text):
+        raise ValueError("give a host name or an IPv4 or IPv6 address, without a port")
+    return text
+
+
+def _path(text: str) -> str:
+    path = "/" + text.strip("/")
+    if not re.fullmatch(r"(/[\w.~@:+=-]+)+", path, re.ASCII):
+        raise ValueError("give a path such as /ready, of letters, digits and any of . ~ @ : + = - _")
+    return path
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"give a management command and its arguments, quoted as for a shell ({error})") from error
+    if not words:
+        raise ValueError("give a management command and its arguments")
+    return text
+
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _level(text: str) -> str:
+    if text.upper() not in _LEVELS:
+        raise ValueError(f"give one of {', '.join(_LEVELS)}")
+    return text.upper()
+
+
+DJANGO = "Django"
+WEB = "Web server"
+FILES = "Static and media files"
+PROBES = "Probes and metrics"
+STARTUP = "Start-up"
+LOGGING = "Logging"
+
+
+def _option(
+    help: str,  # noqa: A002
+    group: str,
+    default: object,
+    metavar: str | None = None,
+    parse: Callable[[str], object] = _boolean,
+    *,
+    default_text: str | None = None,
+    repeatable: bool = False,
+    negatable: bool = False,
+) -> Any:
+    row = Option(help, group, parse, metavar, default, default_text, repeatable, negatable)
+    return dataclasses.field(default=default, metadata={"option": row})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The values in force, one field an option; made by `resolve` and read by `service.makeService`."""
+
+    settings: str | None = _option(
+        "the Django settings module",
+        DJANGO,
+        None,
+        "MODULE",
+        _dotted,
+        default_text="the environment variable DJANGO_SETTINGS_MODULE",
+    )
+    pythonpath: str | None = _option(
+        "a directory to import the project from; the current directory is importable in any case",
+        DJANGO,
+        None,
+        "DIR",
+        _text,
+    )
+    wsgi: str | None = _option(
+        "the WSGI application",
+        DJANGO,
+        None,
+        "DOTTED",
+        _dotted_attribute,
+        default_text="the setting WSGI_APPLICATION",
+    )
+
+    host: str | None = _option(
+        "address or name to serve on", WEB, None, "HOST", _host, default_text="all interfaces, IPv4 and IPv6"
+    )
+    port: int = _option("port to serve on", WEB, 8000, "PORT", _port)
+    threads: int = _option("threads that run requests", WEB, 8, "N", _positive_integer)
+
+    static: bool = _option(
+        "serve STATIC_URL from STATIC_ROOT; with DEBUG and django.contrib.staticfiles from where the"
+        " finders find them, so that collectstatic is not needed",
+        FILES,
+        False,
+    )
+    media: bool = _option("serve MEDIA_URL from MEDIA_ROOT", FILES, False)
+
+    probe_host: str | None = _option(
+        "address or name to serve probes on", PROBES, None, "HOST", _host, default_text="as --host"
+    )
+    probe_port: int = _option(
+        "port to serve probes and metrics on", PROBES, 0, "PORT", _port, default_text="--port plus one"
+    )
+    startup_probe: str = _option("path of the startup probe", PROBES, "/startup", "PATH", _path)
+    readiness_probe: str = _option("path of the readiness probe", PROBES, "/ready", "PATH", _path)
+    liveness_probe: str = _option("path of the liveness probe", PROBES, "/alive", "PATH", _path)
+    metrics: str = _option("path of the Prometheus metrics", PROBES, "/metrics", "PATH", _path)
+    no_probe: bool = _option("do not open the probe port: neither probes nor metrics are served", PROBES, False)
+    no_metrics: bool = _option("do not serve metrics", PROBES, False)
+    req_queue_len: int = _option(
+        "requests waiting for a thread at which the readiness probe fails",
+        PROBES,
+        100,
+        "N",
+        _positive_integer,
+    )
+    check_timeout: float = _option(
+        "seconds a check may take before its probe fails", PROBES, 5.0, "SECONDS", _positive_seconds
+    )
+
+    command: tuple[str, ...] = _option(
+        "a management command with its arguments to run before serving, such as 'migrate --noinput';"
+        " repeat the option for more, which run in order",
+        STARTUP,
+        (),
+        '"NAME ARGS"',
+        _command,
+        repeatable=True,
+    )
+
+    log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", _level)
+    access_log: bool = _option("log every request", LOGGING, True, negatable=True)
+
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Where each value came from, by field name; what is not in it has its default."""
+
+
+TABLE: tuple[Option, ...] = tuple(
+    dataclasses.replace(field.metadata["option"], name=field.name)
+    for field in dataclasses.fields(Configuration)
+    if "option" in field.metadata
+)
+
+Layer = tuple[str, Mapping[str, object]]
+"""Where values come from, in words (`{key}` stands for an option's key), and the raw values by option name."""
+
+
+def resolve(
+    given: Mapping[str, object],
+    environ: Mapping[str, str],
+    load_settings: Callable[[str | None, str | None], Mapping[str, object]],
+) -> Configuration:
+    """Validate every value once and return those in force.
+
+    `given` holds raw values of the command line by option name; `load_settings(settings, pythonpath)` makes
+    Django's settings available and returns the setting ``TWISTSERVE``. Raises `StartError`.
+    """
+    from_environment = {
+        option.name: environ[ENVIRONMENT_PREFIX + option.key]
+        for option in TABLE
+        if environ.get(ENVIRONMENT_PREFIX + option.key)
+    }
+    layers: list[Layer] = [
+        (COMMAND_LINE, given),
+        (f"the environment variable {ENVIRONMENT_PREFIX}{{key}}", from_environment),
+    ]
+    where: dict[str, Any] = {option.name: _find(option, layers)[0] for option in TABLE[:2]}
+    layers.append(
+        ("the setting TWISTSERVE[{key!r}]", _from_setting(load_settings(where["settings"], where["pythonpath"])))
+    )
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for option in TABLE:
+        value, source = _find(option, layers)
+        if source is not None:
+            values[option.name] = value
+            sources[option.name] = source
+    return _complete(Configuration(**values, sources=sources))
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Names in the environment that look like an option's but are none, most likely misspelt."""
+    known = {ENVIRONMENT_PREFIX + option.key for option in TABLE}
+    return sorted(
+        name
+        for name in environ
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name)
+    )
+
+
+def _from_setting(setting: object) -> dict[str, object]:
+    if not isinstance(setting, Mapping):
+        raise StartError(
+            f"the setting TWISTSERVE is a {type(setting).__name__}: give a dictionary such as {{'PORT': 8000}}"
+        )
+    names = {option.key: option.name for option in TABLE[2:]}
+    for key in setting:
+        if key not in names:
+            close = difflib.get_close_matches(str(key).upper(), names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+            raise StartError(f"the setting TWISTSERVE has an unknown key {key!r}: {hint}")
+    return {names[key]: value for key, value in setting.items() if value is not None}
+
+
+def _find(option: Option, layers: Sequence[Layer]) -> tuple[object, str | None]:
+    for origin, values in layers:
+        if option.name in values:
+            source = origin.format(key=option.key)
+            return _validate(option, values[option.name], source), source
+    return option.default, None
+
+
+def _validate(option: Option, raw: object, source: str) -> object:
+    try:
+        if option.repeatable:
+            return tuple(option.parse(_as_text(item)) for item in _items(raw))
+        if option.flag and isinstance(raw, bool):
+            return raw
+        return option.parse(_as_text(raw))
+    except ValueError as error:
+        raise StartError(f"--{option.word}: {raw!r} from {source} is not valid: {error}") from error
+
+
+def _items(raw: object) -> list[object]:
+    """The values of a repeatable option: a list, or text with one value a line."""
+    if isinstance(raw, str):
+        return [line.strip() for line in raw.splitlines() if line.strip()]
+    if isinstance(raw, (list, tuple)):
+        return list(raw)
+    raise ValueError("give a list")
+
+
+def _as_text(raw: object) -> str:
+    if isinstance(raw, str):
+        return raw
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        return str(raw)
+    if hasattr(raw, "__fspath__"):
+        return str(raw)
+    raise ValueError(f"give text, not a {type(raw).__name__}")
+
+
+def _complete(config: Configuration) -> Configuration:
+    """Fill in the defaults that follow from other options and refuse combinations that cannot work."""
+    if config.no_probe:
+        return config
+    if "probe_port" not in config.sources:
+        if config.port == 65535:
+            raise StartError("--port: 65535 leaves no port after it for the probes: give --probe-port as well")
+        config = dataclasses.replace(config, probe_port=config.port + 1)
+    if "probe_host" not in config.sources:
+        config = dataclasses.replace(config, probe_host=config.host)
+    if config.probe_port == config.port:
+        raise StartError(f"--probe-port: {config.probe_port} is the web port too: probes need a port of their own")
+    names = ["startup_probe", "readiness_probe", "liveness_probe"] + ["metrics"] * (not config.no_metrics)
+    seen: dict[str, str] = {}
+    for name in names:
+        path, word = getattr(config, name), name.replace("_", "-")
+        if path in seen:
+            raise StartError(f"--{word}: {path!r} is the path of --{seen[path]} too: give each a path of its own")
+        seen[path] = word
+    return config
+
+
+def _words(option: Option) -> Iterator[tuple[str, object, str]]:
+    """What can be typed for an option: the word, the raw value of a flag, the help text."""
+    yield option.word, True, option.full_help
+    if option.negatable:
+        yield f"no-{option.word}", False, f"turn --{option.word} off"
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -> None:
+    """Give an argparse parser every option except those named in `but`; `given` reads them back."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in TABLE:
+        if option.name in but:
+            continue
+        group = groups.get(option.group) or parser.add_argument_group(option.group)
+        groups[option.group] = group
+        for word, constant, text in _words(option):
+            keywords: dict[str, Any] = {"dest": option.name, "default": None, "help": text.replace("%", "%%")}
+            if option.flag:
+                group.add_argument(f"--{word}", action="store_const", const=constant, **keywords)
+            else:
+                action = "append" if option.repeatable else "store"
+                group.add_argument(f"--{word}", action=action, metavar=option.metavar, **keywords)
+
+
+def given(arguments: Mapping[str, object]) -> dict[str, object]:
+    """The raw values that were typed, out of what argparse made of the command line."""
+    names = {option.name for option in TABLE}
+    return {name: value for name, value in arguments.items() if name in names and value is not None}
+
+
+class CommandLine(usage.Options):
+    """The options of ``twistd djangoserve`` and ``twist djangoserve``; `given` holds what was typed."""
+
+    longdesc = (
+        "Each option can also be set by an environment variable, TWISTSERVE_PORT for --port, or in the Django"
+        " setting TWISTSERVE = {'PORT': 8000}; the command line wins, then the environment."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, object] = {}
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse; bad usage ends the process with status 1 and one line, where twistd would end with 0."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"twistserve: {error}{_suggestion(str(error))}; see --help") from error
+
+    def parseArgs(self, *args: str) -> None:
+        """Refuse what is not an option. Raises `usage.UsageError`."""
+        if args:
+            raise usage.UsageError(f"unexpected argument {args[0]!r}")
+
+    def opt_version(self) -> None:
+        """Print the version of twistserve and exit."""
+        raise SystemExit(print(f"twistserve {__version__}"))  # noqa: T201
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Show the options in the same groups as ``manage.py serve --help`` does."""
+        parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=self.longdesc)
+        parser.add_argument("--version", action="store_true", help="show twistserve's version and exit")
+        add_arguments(parser)
+        return parser.format_help().lstrip("\n")
+
+
+def _suggestion(message: str) -> str:
+    unknown = re.fullmatch(r"option --(\S+) not recognized", message)
+    words = [word for option in TABLE for word, _, _ in _words(option)]
+    close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
+    return f" (did you mean --{close[0]}?)" if close else ""
+
+
+def _handler(option: Option, constant: object, text: str) -> Callable[..., None]:
+    """A method ``opt_<word>`` in the form that `usage.Options` collects; Twisted reads its help for completion."""
+
+    def flag(self: CommandLine) -> None:
+        self.given[option.name] = constant
+
+    def single(self: CommandLine, value: str) -> None:
+        self.given[option.name] = value
+
+    def repeated(self: CommandLine, value: str) -> None:
+        typed = self.given.setdefault(option.name, [])
+        assert isinstance(typed, list)
+        typed.append(value)
+
+    handler = flag if option.flag else repeated if option.repeatable else single
+    handler.__doc__ = text
+    return handler
+
+
+for _row in TABLE:
+    for _word, _constant, _help in _words(_row):
+        setattr(CommandLine, f"opt_{_word.replace('-', '_')}", _handler(_row, _constant, _help))
