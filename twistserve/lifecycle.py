@@ -1,0 +1,192 @@
+"""The state every part looks at: STARTING -> READY -> DRAINING -> STOPPED, and how the process ends.
+
+Everything here belongs to the reactor thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import enum
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+
+from twistserve.errors import StartError
+
+logger = logging.getLogger(__name__)
+
+
+class State(enum.Enum):
+    """The states, in the order they are passed through; DRAINING and STOPPED can come early."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Lifecycle:
+    """One process's state, the start-up step it is at, and the exit status it will end with.
+
+    `reactor` needs `seconds()`, `stop()` and `callWhenRunning()`; `since` and `step_since` are its seconds.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._observers: list[Callable[[State], None]] = []
+        self._hurry: list[Deferred[None]] = []
+        self._hurried = False
+        self.state = State.STARTING
+        self.since: float = reactor.seconds()
+        self.step = "waiting for the reactor"
+        self.step_since = self.since
+        self.started = False
+        self.failure: str | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds in the present state."""
+        return float(self._reactor.seconds() - self.since)
+
+    @property
+    def step_age(self) -> float:
+        """Seconds in the present start-up step."""
+        return float(self._reactor.seconds() - self.step_since)
+
+    def observe(self, observer: Callable[[State], None]) -> None:
+        """Call `observer` with each state from now on, the present one first."""
+        self._observers.append(observer)
+        observer(self.state)
+
+    def at_step(self, step: str) -> None:
+        """Say which step of the start-up runs now."""
+        self.step, self.step_since = step, self._reactor.seconds()
+        logger.info("start-up: %s", step)
+
+    def enter(self, state: State, reason: str) -> None:
+        """Go to a later state, log it with its reason and tell the observers; an earlier one is ignored."""
+        order = list(State)
+        if order.index(state) <= order.index(self.state):
+            return
+        logger.info("%s -> %s after %.3f s: %s", self.state.value, state.value, self.age, reason)
+        self.state, self.since = state, self._reactor.seconds()
+        self.started = self.started or state is State.READY
+        for observer in self._observers:
+            observer(state)
+
+    def fail(self, message: str) -> None:
+        """End the process with status 1 and this one line on its standard error; stops the reactor."""
+        if self.failure is not None or self.state is not State.STARTING:
+            return
+        self.failure = message
+        print(f"twistserve: {message}", file=sys.__stderr__, flush=True)
+        logger.debug("the start failed: %s", message, exc_info=True)
+        self.enter(State.DRAINING, "the start failed")
+        self._reactor.callWhenRunning(self.stop)
+
+    def stop(self) -> None:
+        """Stop the reactor, which stops the services; once is enough."""
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def shut_down(self, reason: str) -> None:
+        """Drain and stop; asked a second time, stop without waiting for anything."""
+        if self.state in (State.DRAINING, State.STOPPED):
+            logger.warning("%s again: stopping at once", reason)
+            self._hurried = True
+            waiting, self._hurry = self._hurry, []
+            for waiter in waiting:
+                waiter.callback(None)
+            return
+        self.enter(State.DRAINING, reason)
+        self.stop()
+
+    def hurry(self) -> Deferred[None]:
+        """Fires when there is no more time to wait for anything."""
+        waiter: Deferred[None] = Deferred(self._hurry.remove)
+        if self._hurried:
+            waiter.callback(None)
+        else:
+            self._hurry.append(waiter)
+        return waiter
+
+
+class ServiceTree(MultiService):
+    """The root of the services: starts its children in order and stops them one after another, in reverse.
+
+    A plain MultiService stops all its children at the same time; a drain needs an order.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, reactor: Any, *, raises: bool) -> None:
+        super().__init__()
+        self.setName("djangoserve")
+        self._lifecycle = lifecycle
+        self._reactor = reactor
+        self._raises = raises
+
+    def privilegedStartService(self) -> None:
+        """Let the children do what needs privileges. Raises `StartError` if the tree was told to raise."""
+        self._attempt(super().privilegedStartService)
+
+    def startService(self) -> None:
+        """Start the children, and take the signals over as soon as the reactor has installed its own handlers.
+
+        Raises `StartError` if the tree was told to raise.
+        """
+        atexit.register(self._leave)
+        self._reactor.callWhenRunning(self._take_signals)
+        if self._lifecycle.failure is None:
+            self._attempt(super().startService)
+
+    def _attempt(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except StartError as error:
+            if self._raises:
+                raise
+            self._lifecycle.fail(str(error))
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop the children, the last started first, each when the one before has stopped."""
+        self._lifecycle.enter(State.DRAINING, "the service was stopped")
+        self.running = 0
+        for child in reversed(list(self)):
+            try:
+                yield maybeDeferred(child.stopService)
+            except Exception:
+                logger.exception("%s did not stop cleanly", child.name or type(child).__name__)
+        self._lifecycle.enter(State.STOPPED, "all services have stopped")
+
+    def _take_signals(self) -> None:
+        """Replace the reactor's handlers: they make twistd end by the signal instead of with status 0."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        self._reactor.callFromThread(self._lifecycle.shut_down, f"received {name}")
+
+    def _leave(self) -> None:
+        """End the interpreter with our exit status, and without waiting for threads that may never return.
+
+        twistd always ends with status 0 once its reactor ran, and an interpreter that is finalized while a
+        daemon thread holds the lock of a standard stream aborts. This runs after twistd has cleaned up.
+        """
+        status = 1 if self._lifecycle.failure is not None else 0
+        if status or (self._lifecycle.state is State.STOPPED and threading.active_count() > 1):
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()  # type: ignore[union-attr]
+            os._exit(status)

@@ -1,0 +1,100 @@
+"""Ports: bound early, while a conflict can still be told, and opened when there is something to serve."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IProtocolFactory
+
+from twistserve.errors import StartError
+
+BACKLOG = 1024
+
+
+class Port:
+    """One TCP port on one or all interfaces, in IPv4 and IPv6. `option` names it in errors."""
+
+    def __init__(self, reactor: Any, host: str | None, port: int, option: str) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._option = option
+        self._bound: list[socket.socket] = []
+        self._listening: list[Any] = []
+
+    def __str__(self) -> str:
+        host = self._host or "*"
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+    def bind(self) -> None:
+        """Reserve the port; connections are refused until `open`. Raises `StartError`."""
+        if self._bound:
+            return
+        failures: list[OSError] = []
+        for family, address in self._addresses():
+            try:
+                self._bound.append(_bind(family, address))
+            except OSError as error:
+                # A machine may have no IPv6: another address of the same host will do. A conflict never does.
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise self._error(error) from error
+                failures.append(error)
+        if not self._bound:
+            raise self._error(failures[0])
+
+    def open(self, factory: IProtocolFactory) -> None:
+        """Accept connections for `factory`. Raises `StartError`."""
+        for bound in self._bound:
+            try:
+                bound.listen(BACKLOG)
+            except OSError as error:
+                raise self._error(error) from error
+            self._listening.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
+            bound.close()
+        self._bound = []
+
+    def close(self) -> Deferred[Any]:
+        """Accept no more; fires when the port is closed."""
+        for bound in self._bound:
+            bound.close()
+        listening, self._listening, self._bound = self._listening, [], []
+        return DeferredList([maybeDeferred(port.stopListening) for port in listening])
+
+    def _addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
+        if self._host is None:
+            return [(socket.AF_INET, ("0.0.0.0", self._port)), (socket.AF_INET6, ("::", self._port))]
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise StartError(
+                f"{self._option.replace('port', 'host')}: {self._host!r} is not an address of this machine"
+                f" ({error.strerror}): give one of its addresses or names"
+            ) from error
+        return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+    def _error(self, error: OSError) -> StartError:
+        remedies = {
+            errno.EADDRINUSE: "is in use: stop the program that uses it, or give another port",
+            errno.EACCES: "needs a privilege: ports below 1024 are for root; give another port",
+            errno.EADDRNOTAVAIL: "is not at an address of this machine: give one of its own addresses as the host",
+        }
+        code = error.errno or 0
+        return StartError(f"{self._option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
+
+
+def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,94 @@
+"""Where log lines go: through stdlib logging, to one place, once.
+
+The project's LOGGING wins wherever it configures the ``twistserve`` loggers or the root logger. Otherwise
+lines go to standard output as they are, or into Twisted's log where twistd writes that to a file.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import ClassVar, TextIO
+
+from twisted.application.service import Service
+from twisted.logger import Logger, LogLevel, STDLibLogObserver, globalLogBeginner
+
+ACCESS = "twistserve.access"
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Lines with time, level and logger; an access line says its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if record.name == ACCESS else super().format(record)
+
+
+class TwistedHandler(logging.Handler):
+    """Hands records to Twisted's log, for twistd runs that write it to a file."""
+
+    _levels: ClassVar = {
+        logging.DEBUG: LogLevel.debug,
+        logging.INFO: LogLevel.info,
+        logging.WARNING: LogLevel.warn,
+        logging.ERROR: LogLevel.error,
+        logging.CRITICAL: LogLevel.critical,
+    }
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Emit one event with the record's text; callable from any thread."""
+        level = self._levels.get(record.levelno, LogLevel.info)
+        Logger(namespace=record.name).emit(level, "{text}", text=self.format(record))
+
+
+class LogService(Service):
+    """Sends log lines to standard output, or into the log of twistd when `into_twisted`.
+
+    `takes_streams` gives the application the process's own standard output and error back, which twistd
+    has redirected into its log: a handler the project's LOGGING makes later would write prefixed lines.
+    """
+
+    def __init__(self, level: str, access_log: bool, into_twisted: bool, takes_streams: bool) -> None:
+        self._level = level
+        self._takes_streams = takes_streams
+        self._handler: logging.Handler
+        if into_twisted:
+            self._handler = TwistedHandler()
+            self._handler.setFormatter(logging.Formatter())
+        else:
+            stream: TextIO | None = sys.__stdout__
+            self._handler = logging.StreamHandler(stream)
+            self._handler.setFormatter(_Formatter(_FORMAT))
+        self._root = logging.getLogger("twistserve")
+        self._access = logging.getLogger(ACCESS)
+        self._access.disabled = not access_log
+        self._access_log = access_log
+
+    def startService(self) -> None:
+        """Install the handler."""
+        super().startService()
+        if self._takes_streams:
+            assert sys.__stdout__ is not None and sys.__stderr__ is not None
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        self._root.setLevel(self._level)
+        self.settle()
+
+    def settle(self) -> None:
+        """Make way for the project's LOGGING, or stand in where it says nothing; call after django.setup().
+
+        LOGGING disables every logger it does not name unless it says otherwise; a server's are not meant.
+        """
+        for name, logger in logging.root.manager.loggerDict.items():
+            if name.split(".")[0] == "twistserve" and isinstance(logger, logging.Logger):
+                logger.disabled = False
+        self._access.disabled = not self._access_log
+        self._root.removeHandler(self._handler)
+        self._access.removeHandler(self._handler)
+        if logging.root.handlers or self._root.handlers:
+            return
+        self._root.addHandler(self._handler)
+
+
+def observe_twisted() -> None:
+    """Hand what Twisted logs to stdlib logging, where no twistd has begun a log of its own."""
+    globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)
