@@ -1,0 +1,57 @@
+"""The probe port as a service: listens first, closes last."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from twistserve.listening import Port
+
+logger = logging.getLogger(__name__)
+
+
+class ProbeSite(Site):
+    """The probes' site: nothing is logged of a request that comes every few seconds."""
+
+    displayTracebacks = False
+    noisy = False
+
+    def startFactory(self) -> None:
+        """No log to open."""
+
+    def stopFactory(self) -> None:
+        """No log to close."""
+
+    def log(self, request: Any) -> None:
+        """Nothing."""
+
+
+class ProbeService(Service):
+    """Serves `root` on the probe port from the very start of the process to its end."""
+
+    name = "probes"
+
+    def __init__(self, port: Port, root: Resource, reactor: Any) -> None:
+        self._port = port
+        self._site = ProbeSite(root, reactor=reactor)
+
+    def privilegedStartService(self) -> None:
+        """Bind while there may still be privileges for a low port. Raises `StartError`."""
+        self._port.bind()
+
+    def startService(self) -> None:
+        """Listen. Raises `StartError`."""
+        super().startService()
+        self._port.bind()
+        self._port.open(self._site)
+        logger.info("probes on %s", self._port)
+
+    def stopService(self) -> Deferred[Any]:
+        """Close the port."""
+        super().stopService()
+        return self._port.close()
