@@ -1,0 +1,167 @@
+"""Django: its settings, its set-up, and the WSGI application."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twistserve.errors import StartError, describe
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Any]
+"""A PEP 3333 application."""
+
+
+def load_settings(settings: str | None, pythonpath: str | None) -> Mapping[str, object]:
+    """Make the project importable, import its settings module and return the setting ``TWISTSERVE``.
+
+    Called before twistd forks, so it stops short of django.setup(), which may start threads or open
+    connections. Raises `StartError`.
+    """
+    for directory in (os.getcwd(), pythonpath):
+        if directory and os.path.abspath(directory) not in sys.path:
+            sys.path.insert(0, os.path.abspath(directory))
+    from django.conf import ENVIRONMENT_VARIABLE
+    from django.conf import settings as django_settings
+
+    if django_settings.configured:
+        loaded = getattr(django_settings, "SETTINGS_MODULE", None)
+        if settings is not None and settings != loaded:
+            raise StartError(f"--settings: {settings!r} comes too late: Django already runs with {loaded!r}")
+    else:
+        if settings is not None:
+            os.environ[ENVIRONMENT_VARIABLE] = settings
+        module = os.environ.get(ENVIRONMENT_VARIABLE)
+        if not module:
+            raise StartError(f"no settings: give --settings MODULE or set {ENVIRONMENT_VARIABLE}{_hint()}")
+        try:
+            importlib.import_module(module)
+            django_settings.INSTALLED_APPS  # noqa: B018 - evaluates the lazy settings
+        except (Exception, SystemExit) as error:
+            raise StartError(f"the settings module {module!r} cannot be imported: {describe(error)}") from error
+    loaded_setting: Mapping[str, object] = getattr(django_settings, "TWISTSERVE", {})
+    return loaded_setting
+
+
+def _hint() -> str:
+    """What the manage.py of the current directory would have chosen."""
+    try:
+        named = re.search(r"DJANGO_SETTINGS_MODULE['\"],\s*['\"]([\w.]+)['\"]", Path("manage.py").read_text())
+    except (OSError, ValueError):
+        return ""
+    return f" (manage.py here uses {named[1]})" if named else ""
+
+
+class DjangoApplication:
+    """The project: set up and loaded by the start-up, then called by the request threads."""
+
+    def __init__(self, wsgi: str | None) -> None:
+        self._name = wsgi
+        self._wsgi: WSGIApplication | None = None
+
+    def set_up(self) -> None:
+        """Run django.setup(): logging, apps, models. Blocks. Raises `StartError`."""
+        import django
+        from django.apps import apps
+
+        if apps.ready:
+            return
+        try:
+            django.setup()
+        except (Exception, SystemExit) as error:
+            raise StartError(f"django.setup() failed: {describe(error)}") from error
+
+    def load(self) -> None:
+        """Import --wsgi, else WSGI_APPLICATION, else Django's own. Blocks. Raises `StartError`."""
+        from django.conf import settings
+        from django.core.wsgi import get_wsgi_application
+        from django.utils.module_loading import import_string
+
+        name = self._name or settings.WSGI_APPLICATION
+        origin = "--wsgi" if self._name else "the setting WSGI_APPLICATION"
+        try:
+            application = import_string(name) if name else get_wsgi_application()
+        except (Exception, SystemExit) as error:
+            # import_string explains a missing module or attribute; the cause inside the module says more.
+            cause = error if error.__cause__ is None else error.__cause__
+            reason = describe(cause) if not isinstance(cause, AttributeError) else str(error)
+            raise StartError(f"the WSGI application {name!r} of {origin} cannot be loaded: {reason}") from error
+        if not callable(application):
+            raise StartError(
+                f"{name!r} of {origin} is not a WSGI application but a {type(application).__name__}: name a callable"
+            )
+        self._wsgi = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Run one request; called on request threads, after `load`."""
+        assert self._wsgi is not None
+        return self._wsgi(environ, start_response)
+
+
+def django_version() -> str:
+    """The version of Django in use."""
+    import django
+
+    return django.get_version()
+
+
+def file_settings(static: bool, media: bool) -> list[tuple[str, str, Callable[[str], str | None]]]:
+    """What to serve as files, as (handler, URL prefix, find) with `find` giving the file for a relative path.
+
+    Raises `StartError` where a setting makes serving impossible.
+    """
+    from django.conf import settings
+
+    served: list[tuple[str, str, Callable[[str], str | None]]] = []
+    if static:
+        prefix = _prefix("static", settings.STATIC_URL)
+        if settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS:
+            served.append(("static", prefix, _find_with_finders))
+        else:
+            served.append(("static", prefix, _find_below(_root("static", settings.STATIC_ROOT))))
+    if media:
+        prefix = _prefix("media", settings.MEDIA_URL)
+        served.append(("media", prefix, _find_below(_root("media", settings.MEDIA_ROOT))))
+    if len({prefix for _, prefix, _ in served}) < len(served):
+        raise StartError(f"the settings STATIC_URL and MEDIA_URL are the same, {served[0][1]!r}: give each its own")
+    return served
+
+
+def _prefix(kind: str, url: str | None) -> str:
+    name = f"{kind.upper()}_URL"
+    if not url or url == "/":
+        raise StartError(
+            f"--{kind} needs the setting {name}, which is {url!r}: set it to a path such as '/{kind}/';"
+            " the root would hide the application"
+        )
+    if "//" in url:
+        raise StartError(
+            f"--{kind}: the setting {name} is the full URL {url!r}, so another host serves these files:"
+            f" leave --{kind} out, or set {name} to a path such as '/{kind}/'"
+        )
+    return url
+
+
+def _root(kind: str, root: str | os.PathLike[str] | None) -> str:
+    name = f"{kind.upper()}_ROOT"
+    if not root:
+        raise StartError(f"--{kind} needs the setting {name}, which is not set: give it the directory of the files")
+    if not os.path.isdir(root):
+        remedy = "run manage.py collectstatic" if kind == "static" else "create it"
+        raise StartError(f"--{kind}: the directory {os.fspath(root)!r} of the setting {name} does not exist: {remedy}")
+    return os.path.abspath(root)
+
+
+def _find_below(root: str) -> Callable[[str], str | None]:
+    return lambda relative: os.path.join(root, relative)
+
+
+def _find_with_finders(relative: str) -> str | None:
+    from django.contrib.staticfiles import finders
+
+    found = finders.find(relative)
+    return found if isinstance(found, str) else None

@@ -1,0 +1,141 @@
+"""What runs before serving: Django's set-up and management commands, one after another, off the reactor."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shlex
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+
+from twistserve.errors import StartError, describe
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.metrics import startup_seconds
+
+logger = logging.getLogger(__name__)
+
+Step = tuple[str, Callable[[], None]]
+"""A name for people and what to run, blocking, on the start-up's thread."""
+
+
+class StartupService(Service):
+    """Runs the steps in a thread of its own, then `open_port` on the reactor, and the service is READY."""
+
+    name = "start-up"
+
+    def __init__(
+        self, steps: Sequence[Step], open_port: Callable[[], None], lifecycle: Lifecycle, reactor: Any
+    ) -> None:
+        self._steps = steps
+        self._open_port = open_port
+        self._lifecycle = lifecycle
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        """Begin as soon as the reactor runs."""
+        super().startService()
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        if self._lifecycle.state is State.STARTING:
+            # A daemon: a command that hangs must not outlive a SIGTERM.
+            threading.Thread(target=self._run, name="start-up", daemon=True).start()
+
+    def _run(self) -> None:
+        for name, step in self._steps:
+            if not self.running:
+                return
+            self._reactor.callFromThread(self._lifecycle.at_step, name)
+            try:
+                step()
+            except StartError as error:
+                self._reactor.callFromThread(self._lifecycle.fail, str(error))
+                return
+            except BaseException as error:
+                logger.debug("%s", name, exc_info=True)
+                self._reactor.callFromThread(self._lifecycle.fail, f"{name}: {describe(error)}")
+                return
+        self._reactor.callFromThread(self._finish)
+
+    def _finish(self) -> None:
+        if self._lifecycle.state is not State.STARTING:
+            return
+        self._lifecycle.at_step("opening the web port")
+        try:
+            self._open_port()
+        except StartError as error:
+            self._lifecycle.fail(str(error))
+            return
+        startup_seconds.set(self._lifecycle.age)
+        self._lifecycle.enter(State.READY, "start-up is complete")
+
+
+def command_steps(commands: Sequence[str]) -> list[Step]:
+    """The steps that run management commands."""
+
+    def step(text: str) -> Step:
+        return f"running the command {text!r}", lambda: run_command(text)
+
+    return [step(text) for text in commands]
+
+
+class OutputLog(io.TextIOBase):
+    """A stream that logs what is written to it line by line, and remembers the end of it."""
+
+    def __init__(self, name: str, level: int) -> None:
+        self._name = name
+        self._level = level
+        self._partial = ""
+        self.last_lines: deque[str] = deque(maxlen=50)
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log the lines that are complete."""
+        *lines, self._partial = (self._partial + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def finish(self) -> None:
+        """Log what is left of a line without an end."""
+        if self._partial:
+            self.write("\n")
+
+    def _log(self, line: str) -> None:
+        self.last_lines.append(line)
+        logger.log(self._level, "%s: %s", self._name, line)
+
+
+def run_command(text: str) -> None:
+    """Run a management command in this process, its output in the log. Blocks. Raises `StartError`."""
+    from django.core.management import CommandError, call_command
+    from django.db import connections
+
+    words = shlex.split(text)
+    out, err = OutputLog(words[0], logging.INFO), OutputLog(words[0], logging.WARNING)
+    problem: str | None = None
+    try:
+        call_command(*words, stdout=out, stderr=err)
+    except SystemExit as error:
+        problem = f"exited with status {error.code}" if error.code else None
+    except CommandError as error:
+        problem = str(error)
+    except Exception as error:
+        logger.debug("%s", text, exc_info=True)
+        problem = describe(error)
+    finally:
+        connections.close_all()
+        out.finish()
+        err.finish()
+    if problem is not None:
+        if not logger.isEnabledFor(logging.INFO):
+            for line in (*out.last_lines, *err.last_lines):
+                logger.error("%s: %s", words[0], line)
+        raise StartError(f"--command {text!r} failed: {problem}")
