@@ -1,0 +1,90 @@
+"""Fixtures: a copy of the example project, and servers that end with the test that started them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.harness import EXAMPLE, Server, start
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def prepared_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example project, copied, migrated and filled once for the whole run."""
+    copy = tmp_path_factory.mktemp("example") / "example"
+    ignore = shutil.ignore_patterns("__pycache__", "db.sqlite3*", "media", "static_root")
+    shutil.copytree(EXAMPLE, copy, ignore=ignore)
+    for words in (["migrate", "-v0"], ["loaddata", "-v0", "books"], ["collectstatic", "-v0", "--noinput"]):
+        subprocess.run([sys.executable, "manage.py", *words], cwd=copy, check=True)
+    return copy
+
+
+@pytest.fixture
+def example(prepared_example: Path, tmp_path: Path) -> Path:
+    """A copy of the prepared example that the test may change as it likes."""
+    return Path(shutil.copytree(prepared_example, tmp_path / "example"))
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
+    """Start servers: `serve("--static", runner="manage", until="/ready", cwd=...)`.
+
+    By default in a copy of the example project, and waiting until /ready answers 200; `until=None`
+    returns at once, for a start that is meant to fail or to be watched.
+    """
+    servers: list[Server] = []
+
+    def starter(*args: str, until: str | None = "/ready", cwd: Path | None = None, **kwargs: Any) -> Server:
+        where = cwd if cwd is not None else request.getfixturevalue("example")
+        server = start(*args, cwd=where, logs=tmp_path, **kwargs)
+        servers.append(server)
+        return server.wait_until(until) if until is not None else server
+
+    yield starter
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """Write a one-module Django project: `project(views="...", settings="...")`; its settings are `site_settings`.
+
+    `views` is the text of `site_urls.py`, which must define `urlpatterns`; `settings` is appended to the settings.
+    """
+
+    def write(views: str = "urlpatterns = []\n", settings: str = "", **modules: str) -> Path:
+        directory = tmp_path / "project"
+        directory.mkdir(exist_ok=True)
+        (directory / "site_settings.py").write_text(
+            "from pathlib import Path\n"
+            "BASE_DIR = Path(__file__).resolve().parent\n"
+            "SECRET_KEY = 'tests'\n"
+            "ALLOWED_HOSTS = ['*']\n"
+            "ROOT_URLCONF = 'site_urls'\n"
+            "USE_TZ = True\n"
+            "INSTALLED_APPS = ['twistserve']\n"
+            "WSGI_APPLICATION = 'site_wsgi.application'\n" + settings
+        )
+        (directory / "site_urls.py").write_text(views)
+        (directory / "site_wsgi.py").write_text(
+            "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
+        )
+        (directory / "manage.py").write_text(
+            "import os, sys\n"
+            "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site_settings')\n"
+            "from django.core.management import execute_from_command_line\n"
+            "execute_from_command_line(sys.argv)\n"
+        )
+        for name, text in modules.items():
+            (directory / f"{name}.py").write_text(text)
+        return directory
+
+    return write
