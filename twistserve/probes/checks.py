@@ -145,7 +145,7 @@ class DjangoChecks:
         from django.core.checks.registry import registry
 
         found: dict[str, Check] = {}
-        for function in registry.registered_checks:
+        for function in registry.get_checks(include_deployment_checks=True):
             if not set(tags).isdisjoint(getattr(function, "tags", ())):
                 name = _name_of(function)
                 while name in found:
@@ -203,8 +203,9 @@ def _run_django_check(function: Any) -> Result:
 
 
 def _describe(message: Any) -> str:
+    """A message for the probe's answer; its hint is for developers and may name files."""
     text = f"({message.id}) {message.msg}" if message.id else str(message.msg)
-    return f"{text} {message.hint}" if message.hint else text
+    return f"{text} (hint: {message.hint})" if message.hint and _debug() else text
 
 
 def _ping(alias: str) -> Result:

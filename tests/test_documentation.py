@@ -1,0 +1,71 @@
+"""The tables in the documents are what the code says; `python -m tests.test_documentation` writes them anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+
+from twistserve import metrics
+from twistserve.options import TABLE, Option
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def option_rows() -> list[str]:
+    """The option table of the README."""
+    rows = ["| option | default | meaning |", "| --- | --- | --- |"]
+    for option in TABLE:
+        word = f"`--{option.word}" + ("`" if option.flag else f" {option.metavar}`")
+        if option.negatable:
+            word += f", `--no-{option.word}`"
+        rows.append(f"| {word} | {_default(option)} | {option.help} |")
+    return rows
+
+
+def _default(option: Option) -> str:
+    if option.default_text is not None:
+        return option.default_text
+    if option.flag:
+        return "on" if option.default else "off"
+    return "" if option.default in (None, ()) else f"`{option.default}`"
+
+
+def metric_rows() -> list[str]:
+    """The catalogue of the metrics."""
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+    for metric in vars(metrics).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            described = next(iter(metric.describe()))
+            name = described.name + ("_total" if isinstance(metric, Counter) else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            rows.append(f"| `{name}` | {kinds[type(metric)]} | {labels} | {described.documentation} |")
+    return rows
+
+
+TABLES = {("README.md", "options"): option_rows, ("docs/metrics.md", "metrics"): metric_rows}
+
+
+def replaced(path: str, name: str) -> tuple[str, str]:
+    """A document as it is, and with its table written anew."""
+    text = (ROOT / path).read_text()
+    table = "\n".join(TABLES[path, name]())
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    new = re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
+    return text, new
+
+
+@pytest.mark.parametrize(("path", "name"), TABLES)
+def test_table_is_current(path: str, name: str) -> None:
+    """The document's table is the one the code gives."""
+    text, new = replaced(path, name)
+    assert f"<!-- {name}: begin -->" in text
+    assert text == new, "write it anew: python -m tests.test_documentation"
+
+
+if __name__ == "__main__":
+    for path, name in TABLES:
+        (ROOT / path).write_text(replaced(path, name)[1])
