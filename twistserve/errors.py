@@ -9,7 +9,7 @@ class StartError(Exception):
     """The service cannot start; the message says why and what to do, in one line, for whoever typed the command."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(" ".join(message.splitlines()))
 
 
 def describe(error: BaseException) -> str:

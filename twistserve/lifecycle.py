@@ -5,7 +5,6 @@ Everything here belongs to the reactor thread.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import enum
 import logging
@@ -142,7 +141,6 @@ class ServiceTree(MultiService):
 
         Raises `StartError` if the tree was told to raise.
         """
-        atexit.register(self._leave)
         self._reactor.callWhenRunning(self._take_signals)
         if self._lifecycle.failure is None:
             self._attempt(super().startService)
@@ -177,8 +175,8 @@ class ServiceTree(MultiService):
         name = signal.Signals(number).name
         self._reactor.callFromThread(self._lifecycle.shut_down, f"received {name}")
 
-    def _leave(self) -> None:
-        """End the interpreter with our exit status, and without waiting for threads that may never return.
+    def leave(self) -> None:
+        """For atexit: end the interpreter with our exit status, and without waiting for threads that may never return.
 
         twistd always ends with status 0 once its reactor ran, and an interpreter that is finalized while a
         daemon thread holds the lock of a standard stream aborts. This runs after twistd has cleaned up.

@@ -132,7 +132,7 @@ def _command(text: str) -> str:
         raise ValueError(f"give a management command and its arguments, quoted as for a shell ({error})") from error
     if not words:
         raise ValueError("give a management command and its arguments")
-    return text
+    return text.strip()
 
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -325,23 +325,23 @@ def _find(option: Option, layers: Sequence[Layer]) -> tuple[object, str | None]:
 
 
 def _validate(option: Option, raw: object, source: str) -> object:
+    if option.repeatable:
+        # A list, or text with one value a line.
+        items = [line for line in raw.splitlines() if line.strip()] if isinstance(raw, str) else raw
+        if not isinstance(items, (list, tuple)):
+            raise _invalid(option, raw, source, "give a list")
+        single = dataclasses.replace(option, repeatable=False)
+        return tuple(_validate(single, item, source) for item in items)
+    if option.flag and isinstance(raw, bool):
+        return raw
     try:
-        if option.repeatable:
-            return tuple(option.parse(_as_text(item)) for item in _items(raw))
-        if option.flag and isinstance(raw, bool):
-            return raw
         return option.parse(_as_text(raw))
     except ValueError as error:
-        raise StartError(f"--{option.word}: {raw!r} from {source} is not valid: {error}") from error
+        raise _invalid(option, raw, source, str(error)) from error
 
 
-def _items(raw: object) -> list[object]:
-    """The values of a repeatable option: a list, or text with one value a line."""
-    if isinstance(raw, str):
-        return [line.strip() for line in raw.splitlines() if line.strip()]
-    if isinstance(raw, (list, tuple)):
-        return list(raw)
-    raise ValueError("give a list")
+def _invalid(option: Option, raw: object, source: str, remedy: str) -> StartError:
+    return StartError(f"--{option.word}: {raw!r} from {source} is not valid: {remedy}")
 
 
 def _as_text(raw: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from typing import Any
@@ -83,6 +84,7 @@ def compose(configuration: Configuration, *, into_twisted: bool = False, daemon:
     tree = ServiceTree(lifecycle, reactor, raises=daemon)
     for service in services:
         service.setServiceParent(tree)
+    atexit.register(tree.leave)
     _measure(lifecycle, pool, site)
     for name in unknown_variables(os.environ):
         logger.warning("the environment variable %s is not an option's; see --help", name)

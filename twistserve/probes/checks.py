@@ -42,6 +42,14 @@ class Result:
 
 PASSED = Result(Status.PASS)
 
+Spawn = Callable[[str, Callable[[], None]], None]
+"""Runs a function on a new thread of this name."""
+
+
+def spawn_thread(name: str, function: Callable[[], None]) -> None:
+    """Run a function on a daemon thread: one that hangs must not keep the process from ending."""
+    threading.Thread(target=function, name=name, daemon=True).start()
+
 
 @dataclass
 class Check:
@@ -56,6 +64,7 @@ class Check:
     seconds: float
     reactor: Any
     debug: Callable[[], bool]
+    spawn: Spawn
     _waiting: list[Deferred[Result]] = field(default_factory=list)
     _started_at: float | None = None
     _last: Result = PASSED
@@ -65,7 +74,7 @@ class Check:
         now = self.reactor.seconds()
         if self._started_at is None:
             self._started_at = now
-            threading.Thread(target=self._work, name=f"check {self.name}", daemon=True).start()
+            self.spawn(f"check {self.name}", self._work)
         left = self._started_at + self.seconds - now
         if left <= 0:
             return succeed(self._hangs())
@@ -165,7 +174,7 @@ class DjangoChecks:
     def _check(self, name: str, function: Callable[[], Result]) -> Check:
         """The one check of this name: it knows whether it still runs."""
         if name not in self._checks:
-            self._checks[name] = Check(name, function, self._seconds, self._reactor, _debug)
+            self._checks[name] = Check(name, function, self._seconds, self._reactor, _debug, spawn_thread)
         return self._checks[name]
 
 

@@ -181,7 +181,7 @@ class Exchange:
         self._sent = 0
         self._begun = False
         self._finished = False
-        self._bodiless = request.method == b"HEAD"
+        self._bodiless = False
         request.notifyFinish().addErrback(lambda failure: self._flow.stopProducing())
 
     # The request thread
@@ -243,6 +243,7 @@ class Exchange:
             raise RuntimeError("start_response was called twice without exc_info")
         self._length = None
         self._head = _parse_head(status, headers)
+        self._bodiless = self._request.method == b"HEAD" or self._head[0] < 200 or self._head[0] in (204, 304)
         for name, value in self._head[2]:
             if name.lower() == b"content-length":
                 self._length = int(value)
@@ -279,7 +280,7 @@ class Exchange:
         else:
             if not self._bodiless:
                 self._know_length(0)
-            if self._length and not self._bodiless and self._head[0] != 304:
+            if self._length and not self._bodiless:
                 raise RuntimeError(f"the answer has no body where its Content-Length says {self._length}")
             self._begun = True
             self._reply(self._on_complete, b"")

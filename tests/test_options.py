@@ -1,0 +1,179 @@
+"""The table of options: where values come from, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+import pytest
+
+from twistserve import options
+from twistserve.errors import StartError
+from twistserve.options import CommandLine, Configuration, resolve
+
+
+def resolved(*words: str, environ: dict[str, str] | None = None, setting: Any = None) -> Configuration:
+    """What is in force for a command line, an environment and the setting TWISTSERVE."""
+    line = CommandLine()
+    line.parseOptions(list(words))
+    return resolve(line.given, environ or {}, lambda settings, pythonpath: {} if setting is None else setting)
+
+
+def error(*words: str, environ: dict[str, str] | None = None, setting: Any = None) -> str:
+    with pytest.raises(StartError) as raised:
+        resolved(*words, environ=environ, setting=setting)
+    return str(raised.value)
+
+
+def test_defaults_are_the_contracts() -> None:
+    """Without any source, the documented defaults are in force."""
+    config = resolved()
+    assert (config.port, config.probe_port, config.threads, config.check_timeout) == (8000, 8001, 8, 5.0)
+    assert (config.startup_probe, config.readiness_probe, config.liveness_probe) == ("/startup", "/ready", "/alive")
+    assert (config.metrics, config.access_log, config.log_level) == ("/metrics", True, "INFO")
+    assert (config.host, config.probe_host, config.command, config.static) == (None, None, (), False)
+
+
+def test_precedence() -> None:
+    """The command line beats the environment, which beats the setting, which beats the default."""
+    environ = {"TWISTSERVE_PORT": "2000", "TWISTSERVE_THREADS": "2"}
+    config = resolved("--port", "1000", environ=environ, setting={"PORT": 3000, "THREADS": 3, "HOST": "::1"})
+    assert (config.port, config.threads, config.host) == (1000, 2, "::1")
+    assert config.sources == {
+        "port": "the command line",
+        "threads": "the environment variable TWISTSERVE_THREADS",
+        "host": "the setting TWISTSERVE['HOST']",
+    }
+
+
+def test_every_option_has_every_source() -> None:
+    """Each row of the table can be typed, put into the environment, and, but for two, into the setting."""
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    typed = set(parser.parse_args([]).__dict__)
+    fields = {field.name for field in dataclasses.fields(Configuration)} - {"sources"}
+    assert typed == fields == {option.name for option in options.TABLE}
+    for option in options.TABLE:
+        assert hasattr(CommandLine, f"opt_{option.name}")
+        assert option.full_help in str(CommandLine()).replace("\n", " ") or option.help
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "remedy"),
+    [
+        ("port", "0", "1 to 65535"),
+        ("port", "65536", "1 to 65535"),
+        ("port", "eighty", "1 to 65535"),
+        ("port", "\u0661", "1 to 65535"),
+        ("threads", "0", "1 or more"),
+        ("threads", "-2", "1 or more"),
+        ("check-timeout", "0", "above 0"),
+        ("check-timeout", "nan", "above 0"),
+        ("log-level", "LOUD", "DEBUG, INFO"),
+        ("wsgi", "application", "mysite.wsgi.application"),
+        ("settings", "my site", "mysite.settings"),
+        ("startup-probe", "/", "/ready"),
+        ("metrics", "/a?b", "/ready"),
+        ("host", "localhost/", "host name"),
+        ("command", "say 'hello", "quoted as for a shell"),
+        ("command", "  ", "management command"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_source_and_remedy(word: str, value: str, remedy: str) -> None:
+    """The error names the option, the value, where it came from and what would be right."""
+    said = error(f"--{word}", value)
+    assert f"--{word}" in said
+    assert repr(value) in said
+    assert "the command line" in said
+    assert remedy in said
+
+
+def test_a_bad_value_in_the_environment_names_the_variable() -> None:
+    """The source of the error is the variable's name; Kubernetes' service links get a hint of their own."""
+    assert "TWISTSERVE_THREADS" in error(environ={"TWISTSERVE_THREADS": "many"})
+    assert "enableServiceLinks" in error(environ={"TWISTSERVE_PORT": "tcp://10.0.0.1:80"})
+    assert "true or false" in error(environ={"TWISTSERVE_STATIC": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"PRT": 1}, "did you mean 'PORT'"),
+        ({"port": 1}, "did you mean 'PORT'"),
+        ({"SETTINGS": "x"}, "unknown key"),
+        ({"PORT": "x"}, "TWISTSERVE['PORT']"),
+        ({"PORT": True}, "not a bool"),
+        ({"STATIC": 2}, "true or false"),
+        ({"COMMAND": 5}, "give a list"),
+        ({"COMMAND": [5.5, []]}, "not a list"),
+        ([], "is a list"),
+    ],
+)
+def test_a_bad_setting_is_named(setting: Any, said: str) -> None:
+    """The setting TWISTSERVE is checked as strictly as the command line."""
+    assert said in error(setting=setting)
+
+
+def test_flags_and_lists_of_each_source() -> None:
+    """Flags and repeatable options work from every source, and the winning source replaces the others."""
+    environ = {"TWISTSERVE_STATIC": "true", "TWISTSERVE_COMMAND": "migrate\n  seed --all\n"}
+    assert resolved(environ=environ).command == ("migrate", "seed --all")
+    assert resolved(environ=environ).static is True
+    assert resolved("--command", "a", "--command", "b c", environ=environ).command == ("a", "b c")
+    assert resolved(setting={"COMMAND": ["x"], "MEDIA": True, "ACCESS_LOG": False}).command == ("x",)
+    assert resolved("--no-access-log").access_log is False
+    assert resolved("--access-log", environ={"TWISTSERVE_ACCESS_LOG": "off"}).access_log is True
+    assert resolved(environ={"TWISTSERVE_PORT": ""}).port == 8000
+
+
+def test_values_are_normalised() -> None:
+    """Probe paths get their slash, levels their capitals, and a colon before the application's name is a dot."""
+    config = resolved("--readiness-probe", "health/ready/", "--log-level", "debug", "--wsgi", "a.b:c")
+    assert (config.readiness_probe, config.log_level, config.wsgi) == ("/health/ready", "DEBUG", "a.b.c")
+
+
+def test_probe_address_follows_the_web_address() -> None:
+    """The probe port is the next one, on the same host, unless it is given."""
+    config = resolved("--host", "127.0.0.1", "--port", "9000")
+    assert (config.probe_host, config.probe_port) == ("127.0.0.1", 9001)
+    assert resolved("--probe-port", "7", "--probe-host", "::1").probe_port == 7
+    assert "--probe-port" in error("--port", "65535")
+    assert resolved("--port", "65535", "--no-probe").port == 65535
+    assert "a port of their own" in error("--probe-port", "8000")
+
+
+def test_paths_of_the_probe_port_differ() -> None:
+    """Two probes cannot have one path; metrics that are off do not count."""
+    assert "--liveness-probe" in error("--liveness-probe", "ready")
+    assert "--metrics" in error("--metrics", "/alive")
+    assert resolved("--metrics", "/alive", "--no-metrics").no_metrics
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--prot", "8"], "did you mean --port"),
+        (["--port"], "requires argument"),
+        (["serve"], "unexpected argument 'serve'"),
+        (["--sta"], "not a unique prefix"),
+    ],
+)
+def test_bad_usage_ends_with_one_line(words: list[str], said: str) -> None:
+    """twistd would print its help and end with status 0; ours is one line, which SystemExit turns into status 1."""
+    with pytest.raises(SystemExit) as raised:
+        CommandLine().parseOptions(words)
+    assert isinstance(raised.value.code, str)
+    assert said in raised.value.code
+    assert "\n" not in raised.value.code
+
+
+def test_unknown_variables_are_found() -> None:
+    """A misspelt variable is noticed; what Kubernetes sets for a Service named twistserve is not."""
+    environ = {
+        "TWISTSERVE_PRT": "1",
+        "TWISTSERVE_PORT": "2",
+        "TWISTSERVE_SERVICE_HOST": "h",
+        "TWISTSERVE_PORT_80_TCP": "",
+    }
+    assert options.unknown_variables(environ) == ["TWISTSERVE_PRT"]
