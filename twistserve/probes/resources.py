@@ -37,7 +37,7 @@ class Probe(Resource):
     def __init__(self, name: str, results: Callable[[], Deferred[Results]]) -> None:
         super().__init__()
         self._results = results
-        self._gauge = probe_status.labels(name)
+        self._name = name
 
     def render_GET(self, request: Request) -> int:
         """Answer when the checks have, within their deadline."""
@@ -52,7 +52,7 @@ class Probe(Resource):
 
     def _answer(self, request: Request, results: Results) -> None:
         status = worst(result.status for result in results.values())
-        self._gauge.set(status is not Status.FAIL)
+        probe_status.labels(self._name).set(status is not Status.FAIL)
         body = {
             "status": status.value,
             "checks": {name: [_entry(result)] for name, result in results.items()},

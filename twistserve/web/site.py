@@ -97,8 +97,8 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Leave the site."""
-        self.site.channels.discard(self)
         super().connectionLost(reason)
+        self.site.left(self)
 
     def close_when_done(self) -> None:
         """Close now if nothing is being answered, else after the answer."""
@@ -158,7 +158,7 @@ class Site(server.Site):
             self._forget(request)
 
     def drain(self) -> Deferred[None]:
-        """Close idle connections, the others after their answer; fires when no request is in flight."""
+        """Close idle connections, the others when their answer is sent; fires when all are closed."""
         idle: Deferred[None] = Deferred()
         self._idle = idle
         for channel in list(self.channels):
@@ -180,9 +180,14 @@ class Site(server.Site):
 
     def _forget(self, request: Request) -> None:
         self.requests.discard(request)
+
+    def left(self, channel: Channel) -> None:
+        """A connection is closed."""
+        self.channels.discard(channel)
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if self._idle is not None and not self.requests:
+        # The connections, not the requests: an answer that is given may still be on its way to the client.
+        if self._idle is not None and not self.channels:
             idle, self._idle = self._idle, None
             idle.callback(None)

@@ -1,0 +1,254 @@
+"""What a person sees: the example project in a real browser, Debian's Chromium, driven by selenium."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
+
+from tests.functional.conftest import Serve
+from tests.functional.harness import Server, wait_for
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMEDRIVER = "/usr/bin/chromedriver"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,900",
+)
+TRANSPARENT = "rgba(0, 0, 0, 0)"
+USERNAME, PASSWORD = "ishmael", "Call me 9 times: ünïcode"
+
+
+class Browser:
+    """A headless Chromium looking at one server."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, url: str) -> None:
+        """Load a page with all it refers to."""
+        self.driver.get(url)
+
+    def find(self, selector: str) -> WebElement:
+        """The one element that a CSS selector means."""
+        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        assert len(found) == 1, f"{len(found)} elements {selector} at {self.driver.current_url}\n{self.text}"
+        return found[0]
+
+    def fill(self, **fields: str) -> None:
+        """Type into fields of a form by their names."""
+        for name, value in fields.items():
+            self.find(f"[name={name}]").send_keys(value)
+
+    def click(self, selector: str, url: str) -> None:
+        """Click and wait until a new page, at `url`, has loaded."""
+        self.driver.execute_script("window.isOld = true")
+        self.find(selector).click()
+        script = "return !window.isOld && document.readyState == 'complete' && location.href"
+
+        def arrived() -> bool:
+            try:
+                return bool(self.driver.execute_script(script) == url)
+            except WebDriverException:
+                return False  # The page went away under the script.
+
+        try:
+            wait_for(arrived, url)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; at {self.driver.current_url} is\n{self.text}") from None
+
+    @property
+    def text(self) -> str:
+        """The words on the page."""
+        return str(self.driver.find_element(By.TAG_NAME, "body").text)
+
+    def style(self, selector: str, name: str) -> str:
+        """The computed value of a style property."""
+        return str(self.find(selector).value_of_css_property(name))
+
+    def image_size(self, selector: str) -> tuple[int, int]:
+        """The natural size of an image in pixels: (0, 0) unless it was fetched and decoded."""
+        script = "return [arguments[0].naturalWidth, arguments[0].naturalHeight]"
+        width, height = self.driver.execute_script(script, self.find(selector))
+        return width, height
+
+    def resources(self) -> dict[str, int]:
+        """The status of each file the page has loaded, by address."""
+        script = "return performance.getEntriesByType('resource').map(entry => [entry.name, entry.responseStatus])"
+        return dict(self.driver.execute_script(script))
+
+    def errors(self) -> list[dict[str, Any]]:
+        """What the browser has complained about since it was last asked: failed loads, errors of scripts."""
+        return [entry for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A Chromium with a fresh profile; it quits with the test, with all its processes, whatever happens."""
+    home = tmp_path / "home"
+    home.mkdir()
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={home / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = Service(
+        CHROMEDRIVER,
+        log_output=str(tmp_path / "chromedriver.log"),
+        env={**os.environ, "HOME": str(home), "no_proxy": "*"},
+        popen_kw={"start_new_session": True},
+    )
+    try:
+        driver = webdriver.Chrome(options, service)
+        try:
+            driver.set_page_load_timeout(60)
+            yield Browser(driver)
+        finally:
+            driver.quit()
+    finally:
+        process = getattr(service, "process", None)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def png(width: int, height: int) -> bytes:
+    """A picture of coloured noise, about three bytes a pixel however well it is compressed."""
+    noise = random.Random(width)
+    rows = b"".join(b"\0" + noise.randbytes(width * 3) for _ in range(height))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def address(server: Server, path: str) -> str:
+    """The URL of a path, as a person would type it."""
+    return f"http://127.0.0.1:{server.port}{path}"
+
+
+@pytest.fixture
+def shop(example: Path) -> Path:
+    """The example project with a superuser and a place for media files."""
+    (example / "media").mkdir(exist_ok=True)
+    subprocess.run(
+        [sys.executable, "manage.py", "createsuperuser", "--noinput", "-v0", "--email=ishmael@example.org"],
+        cwd=example,
+        env={**os.environ, "DJANGO_SUPERUSER_USERNAME": USERNAME, "DJANGO_SUPERUSER_PASSWORD": PASSWORD},
+        check=True,
+    )
+    return example
+
+
+@pytest.mark.parametrize("debug", ["1", "0"])
+@pytest.mark.parametrize("runner", ["twistd", "manage"])
+def test_front_page_shows_its_styles_and_image(
+    serve: Serve, shop: Path, browser: Browser, runner: str, debug: str
+) -> None:
+    """The front page looks as designed, with files from the finders under DEBUG and from STATIC_ROOT without."""
+    server = serve("--static", "--media", cwd=shop, runner=runner, env={"BOOKSHOP_DEBUG": debug})
+    browser.open(address(server, "/"))
+    assert browser.find("h1").text == "Books"
+    assert "Pride and Prejudice" in browser.text
+    assert browser.style("body", "background-color") in ("rgb(250, 247, 240)", "rgba(250, 247, 240, 1)")
+    assert browser.style(".books", "display") == "grid"
+    width, height = browser.image_size("#logo")
+    assert width > 0
+    assert height > 0
+    for name in ("style.css", "logo.svg"):
+        assert browser.resources()[address(server, f"/static/catalogue/{name}")] == 200
+    assert browser.errors() == []
+
+
+@pytest.mark.parametrize("runner", ["twistd", "manage"])
+def test_shopkeeper_adds_a_book_and_its_cover(serve: Serve, shop: Path, browser: Browser, runner: str) -> None:
+    """Log-in with CSRF protection, a styled admin, a new book, an upload, and its picture from /media/ all work."""
+    server = serve("--static", "--media", cwd=shop, runner=runner)
+
+    log_in(browser, server)
+    assert browser.style("#header", "background-color") != TRANSPARENT
+    assert browser.style("#header", "display") == "flex"
+    assert set(browser.resources().values()) == {200}
+    assert browser.errors() == []
+
+    title = "Les Misérables, 悲惨世界"
+    add_book(browser, server, title)
+    assert title in browser.find("ul.messagelist .success").text
+    assert browser.errors() == []
+
+    browser.open(address(server, "/"))
+    link = browser.driver.find_element(By.XPATH, f"//a[contains(., '{title}')]").get_attribute("href")
+    assert link is not None
+    primary_key = int(link.rstrip("/").rpartition("/")[2])
+
+    picture = shop.parent / "couverture n° é.png"
+    picture.write_bytes(png(800, 1200))
+    browser.open(address(server, f"/upload/{primary_key}/"))
+    browser.fill(cover=str(picture))
+    browser.click("button[type=submit]", address(server, f"/books/{primary_key}/"))
+    assert browser.find("h1").text == title
+    assert browser.image_size("img.cover") == (800, 1200)
+    source = browser.find("img.cover").get_attribute("src")
+    assert source is not None
+    assert source.startswith(address(server, "/media/covers/couverture_n"))
+    assert browser.errors() == []
+
+    reply = server.get(source.removeprefix(address(server, "")))
+    assert reply.status == 200
+    assert reply.body == picture.read_bytes()
+    assert reply.headers["Content-Type"] == "image/png"
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert server.terminate() == 0
+
+
+def log_in(browser: Browser, server: Server) -> None:
+    """Log in to the admin through its form; without the CSRF cookie the form is refused."""
+    form = address(server, "/admin/login/?next=/admin/")
+    browser.open(address(server, "/admin/"))
+    assert browser.driver.current_url == form
+    browser.fill(username=USERNAME, password=PASSWORD)
+    browser.driver.delete_cookie("csrftoken")
+    browser.click("[type=submit]", form)
+    assert "CSRF verification failed" in browser.text
+    assert "403" in " ".join(entry["message"] for entry in browser.errors())
+
+    browser.open(address(server, "/admin/"))
+    browser.fill(username=USERNAME, password=PASSWORD)
+    browser.click("[type=submit]", address(server, "/admin/"))
+    assert USERNAME.upper() in browser.find("#user-tools").text.upper()
+
+
+def add_book(browser: Browser, server: Server, title: str) -> None:
+    """Add a book through the admin form, with the date picker that the admin's scripts put there."""
+    browser.open(address(server, "/admin/catalogue/book/add/"))
+    browser.fill(title=title, price="9.99")
+    Select(browser.find("select[name=author]")).select_by_visible_text("Herman Melville")
+    browser.find(".datetimeshortcuts a:first-of-type").click()
+    assert browser.find("[name=published]").get_attribute("value")
+    browser.click("[name=_save]", address(server, "/admin/catalogue/book/"))
