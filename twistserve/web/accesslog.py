@@ -1,7 +1,12 @@
-"""One line a request, in the combined format with the duration added."""
+"""One line a request, in the combined format with the duration added, or as JSON.
+
+Lines go through stdlib logging. What a client sent is escaped, so that it cannot end a field or a line.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import time
 from typing import Any
@@ -9,21 +14,94 @@ from typing import Any
 _UNSAFE = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+logger = logging.getLogger("twistserve.access")
+
 
 def escape(value: bytes | None) -> str:
     """Text that cannot end a quoted field or a line, whatever the client sent."""
     if value is None:
         return "-"
-    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", value.decode("latin-1"))
+    text = value.decode("latin-1")
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text) if _UNSAFE.search(text) else text
 
 
-def access_line(request: Any, duration: float) -> str:
-    """The line for an answered twisted.web request; `duration` in seconds."""
-    now = time.gmtime()
-    when = f"{now.tm_mday:02d}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}:" + time.strftime("%H:%M:%S +0000", now)
-    return (
-        f"{getattr(request.client, 'host', '-')} - - [{when}] "
-        f'"{escape(request.method)} {escape(request.uri)} {escape(request.clientproto)}" '
-        f"{request.code} {request.sentLength} "
-        f'"{escape(request.getHeader(b"referer"))}" "{escape(request.getHeader(b"user-agent"))}" {duration:.6f}'
-    )
+class AccessLog:
+    """Writes the lines; `as_json` chooses the format. Reactor thread."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self._line = self._json if as_json else self._text
+        self._second = 0
+        self._when = ""
+
+    def answered(self, request: Any, duration: float) -> None:
+        """A request was answered, or its client left (status 499); `duration` in seconds."""
+        if logger.isEnabledFor(logging.INFO):
+            self._emit(self._line(request, duration))
+
+    def refused(self, channel: Any, status: int) -> None:
+        """A connection was closed with this status; what it sent is not worth quoting."""
+        if logger.isEnabledFor(logging.INFO):
+            peer = getattr(channel.getPeer(), "host", "-")
+            if self._line == self._json:
+                self._emit(json.dumps({"time": _rfc3339(), "remote": peer, "status": status}))
+            else:
+                self._emit(f'{peer} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000')
+
+    def _emit(self, line: str) -> None:
+        # Not logger.info(): walking the stack for the caller's line costs more than the rest.
+        logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, line, None, None))
+
+    def _now(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            now = time.gmtime(second)
+            self._when = (
+                f"{now.tm_mday:02d}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
+                f":{now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d} +0000"
+            )
+        return self._when
+
+    def _text(self, request: Any, duration: float) -> str:
+        referer = agent = None
+        for name, value in request.raw_headers:
+            size = len(name)
+            if size == 10 and name.lower() == b"user-agent":
+                agent = value
+            elif size == 7 and name.lower() == b"referer":
+                referer = value
+        return (
+            f"{_remote(request)} - - [{self._now()}] "
+            f'"{escape(request.method)} {escape(request.uri)} {escape(request.clientproto)}" '
+            f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {duration:.6f}'
+        )
+
+    def _json(self, request: Any, duration: float) -> str:
+        headers = {name.lower(): value for name, value in request.raw_headers}
+        fields = {
+            "time": _rfc3339(),
+            "request_id": request.request_id.decode("latin-1") or None,
+            "remote": _remote(request),
+            "method": request.method.decode("latin-1"),
+            "path": request.uri.decode("latin-1"),
+            "status": request.code,
+            "bytes": request.sentLength,
+            "duration": round(duration, 6),
+            "queue_time": round(request.queue_time, 6),
+            "user_agent": _text_of(headers.get(b"user-agent")),
+            "traceparent": _text_of(headers.get(b"traceparent")),
+        }
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _remote(request: Any) -> str:
+    return request.remote or getattr(request.client, "host", None) or "-"
+
+
+def _text_of(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _rfc3339() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 
-from twistserve.listening import Port
+from twistserve.listening import Listener
 from twistserve.web.site import Site
 
 logger = logging.getLogger(__name__)
@@ -18,35 +19,28 @@ GRACEFUL_TIMEOUT = 25.0
 
 
 class WebService(Service):
-    """Reserves the web port at start, opens it when told, and drains at stop."""
+    """Opens the web ports when told, and drains at stop."""
 
     name = "web"
 
-    def __init__(self, port: Port, site: Site, hurry: Any, reactor: Any) -> None:
-        self._port = port
+    def __init__(self, listeners: Sequence[Listener], site: Site, hurry: Any, reactor: Any) -> None:
+        self._listeners = listeners
         self._site = site
         self._hurry = hurry
         self._reactor = reactor
 
-    def privilegedStartService(self) -> None:
-        """Bind while there may still be privileges for a low port. Raises `StartError`."""
-        self._port.bind()
-
-    def startService(self) -> None:
-        """Bind, if privilegedStartService was not called. Raises `StartError`."""
-        super().startService()
-        self._port.bind()
-
-    def open(self) -> None:
-        """Accept connections. Raises `StartError`."""
-        self._port.open(self._site)
-        logger.info("serving on %s", self._port)
+    @inlineCallbacks
+    def open(self) -> Any:
+        """Accept connections; fails with `StartError`."""
+        for listener in self._listeners:
+            yield listener.open(self._site)
+            logger.info("serving on %s", listener)
 
     @inlineCallbacks
     def stopService(self) -> Any:
-        """Close the port and wait for the requests in flight, at most `GRACEFUL_TIMEOUT` seconds."""
+        """Close the ports and wait for the requests in flight, at most `GRACEFUL_TIMEOUT` seconds."""
         super().stopService()
-        yield self._port.close()
+        yield DeferredList([listener.close() for listener in self._listeners])
         in_flight = len(self._site.requests)
         if in_flight:
             logger.info("waiting for %d requests in flight, at most %g s", in_flight, GRACEFUL_TIMEOUT)

@@ -1,114 +1,33 @@
-"""The site: its connections and requests, what is counted and logged of them, and their end.
+"""The site: its connections and requests, what is counted and logged of them, their timeouts and their end.
 
 Everything here belongs to the reactor thread.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import time
-from io import BytesIO
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.task import LoopingCall
 from twisted.web import server
-from twisted.web.http import HTTPChannel
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
 from twistserve import metrics
-from twistserve.web.accesslog import access_line
+from twistserve.web.accesslog import AccessLog
+from twistserve.web.channel import Channel
+from twistserve.web.limits import Limits
+from twistserve.web.request import Request
 
 logger = logging.getLogger(__name__)
-access_logger = logging.getLogger("twistserve.access")
 
-
-class Request(server.Request):
-    """A request as twisted.web's resources know it, less what Django does itself: no form is parsed here."""
-
-    defaultContentType = None
-    handler = "none"
-    """Who answers, as a metric's label: django, static, media."""
-    received_at = 0.0
-    body_length = 0
-    has_body = False
-    sentLength: int
-    channel: Channel
-    content: IO[bytes] | None
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is complete: note its size and find its resource."""
-        self.received_at = time.perf_counter()
-        self.body_length = self.content.tell() if self.content else 0
-        self.has_body = self.requestHeaders.hasHeader(b"content-length") or self.requestHeaders.hasHeader(
-            b"transfer-encoding"
-        )
-        super().requestReceived(command, path, version)
-
-    def process(self) -> None:
-        """Count the request, then render its resource."""
-        self.channel.site.begin(self)
-        super().process()
-
-    def take_body(self) -> IO[bytes]:
-        """Hand over the body, at its start; whoever takes it closes it. Once."""
-        body: IO[bytes] = self.content or BytesIO()
-        self.content = None
-        return body
-
-    def write_head(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Set status and headers of the answer."""
-        self.setResponseCode(status, reason or None)
-        for name in {name.lower() for name, _ in headers} & {b"server", b"date"}:
-            self.responseHeaders.removeHeader(name)
-        for name, value in headers:
-            self.responseHeaders.addRawHeader(name, value)
-
-    def fail(self, status: int, body: bytes) -> None:
-        """Answer with an error of ours, in plain text."""
-        self.setResponseCode(status)
-        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        self.setHeader(b"Content-Length", b"%d" % len(body))
-        self.write(body)
-        self.finish()
-
-    def abort(self) -> None:
-        """End the connection at once; the client sees an incomplete answer."""
-        self.channel.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The client went away before the answer was complete."""
-        site = self.channel.site
-        super().connectionLost(reason)
-        site.lost(self)
-
-
-class Channel(HTTPChannel):
-    """A connection, known to its site for as long as it is open."""
-
-    requestFactory = Request
-    site: Site
-    transport: Any
-
-    def connectionMade(self) -> None:
-        """Join the site."""
-        super().connectionMade()
-        self.site.channels.add(self)
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Leave the site."""
-        super().connectionLost(reason)
-        self.site.left(self)
-
-    def close_when_done(self) -> None:
-        """Close now if nothing is being answered, else after the answer."""
-        if not self.requests:
-            self.loseConnection()
-            return
-        self.persistent = False
-        for request in self.requests:
-            if not request.startedWriting:
-                request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+SWEEP = 1.0
+"""Seconds between two looks for connections past their deadline: one timer for all costs less than one each."""
 
 
 class Site(server.Site):
@@ -117,18 +36,83 @@ class Site(server.Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, resource: IResource, reactor: Any = None) -> None:
+    def __init__(
+        self, resource: IResource, reactor: Any, limits: Limits | None = None, access_log: AccessLog | None = None
+    ) -> None:
         super().__init__(resource, Request, parsePOSTFormSubmission=False, reactor=reactor)
         self.protocol: Any = Channel
+        self.limits = limits or Limits()
+        self.clock: Callable[[], float] = reactor.seconds
+        self.access_log = access_log
         self.channels: set[Channel] = set()
         self.requests: set[Request] = set()
-        self._idle: Deferred[None] | None = None
+        self.draining = False
+        self._held: list[Channel] = []
+        self._drained: Deferred[None] | None = None
+        self._tail_second = 0
+        self._tails = (b"", b"")
+        self._sweeping: LoopingCall | None = None
+        self._id_prefix = b""
+        self._ids = itertools.count()
+
+    # twisted.web's factory
 
     def startFactory(self) -> None:
-        """Nothing to open: the access log is stdlib logging's."""
+        """Begin to look for connections that have been silent for too long."""
+        self._id_prefix = os.urandom(8).hex().encode()
+        self._sweeping = LoopingCall(self.sweep)
+        self._sweeping.clock = self.reactor
+        self._sweeping.start(SWEEP, now=False)
 
     def stopFactory(self) -> None:
-        """Nothing to close."""
+        """The port is closed; the connections go on, and so does the sweep until they are gone."""
+
+    def getResourceFor(self, request: Any) -> Any:
+        """The resource for a request, from the root's own look-up if it has one."""
+        find = getattr(self.resource, "find", None)
+        if find is not None:
+            return find(request)
+        request.split_path()
+        return super().getResourceFor(request)
+
+    # Connections
+
+    def joined(self, channel: Channel) -> None:
+        """A connection is open; beyond the limit it waits, unread, until another closes."""
+        self.channels.add(channel)
+        if len(self.channels) - len(self._held) > self.limits.max_connections:
+            self._held.append(channel)
+            channel.hold()
+
+    def left(self, channel: Channel) -> None:
+        """A connection is closed."""
+        self.channels.discard(channel)
+        if channel in self._held:
+            self._held.remove(channel)
+        elif self._held:
+            self._held.pop(0).release()
+        self._check_drained()
+
+    def sweep(self) -> None:
+        """Time out the connections whose deadline has passed."""
+        now = self.clock()
+        for channel in [each for each in self.channels if 0.0 < each.deadline <= now]:
+            channel.timed_out()
+
+    def tail(self, persistent: bool) -> bytes:
+        """The end of every head: Server, Date, and whether the connection goes on; made once a second."""
+        second = int(time.time())
+        if second != self._tail_second:
+            self._tail_second = second
+            common = b"Server: twistserve\r\nDate: %b\r\n" % datetimeToString(second)
+            self._tails = (common + b"Connection: close\r\n\r\n", common + b"\r\n")
+        return self._tails[persistent]
+
+    # Requests
+
+    def new_id(self) -> bytes:
+        """An id for a request that came without one; unique, and cheap."""
+        return b"%b%08x" % (self._id_prefix, next(self._ids))
 
     def begin(self, request: Request) -> None:
         """A request is complete and about to be answered."""
@@ -136,38 +120,54 @@ class Site(server.Site):
 
     def log(self, request: Any) -> None:
         """A request is answered: count and log it."""
-        if request not in self.requests:
-            return
-        duration = time.perf_counter() - request.received_at
-        method = metrics.method_label(request.method.decode("latin-1"))
-        metrics.requests_total.labels(method, str(request.code), request.handler).inc()
-        metrics.request_duration.labels(method, request.handler).observe(duration)
-        metrics.request_size.observe(request.body_length)
-        metrics.response_size.observe(request.sentLength)
-        if access_logger.isEnabledFor(logging.INFO):
-            access_logger.info(access_line(request, duration))
-        self._forget(request)
+        if request in self.requests:
+            duration = time.perf_counter() - request.received_at
+            metrics.record_request(
+                request.method,
+                request.code,
+                request.handler,
+                duration,
+                request.queue_time,
+                request.body_length,
+                request.sentLength,
+            )
+            if self.access_log is not None:
+                self.access_log.answered(request, duration)
+            self.requests.discard(request)
 
     def lost(self, request: Request) -> None:
         """A request's client went away."""
         if request in self.requests:
             metrics.client_disconnects.inc()
-            if access_logger.isEnabledFor(logging.INFO):
+            if self.access_log is not None:
                 request.code = 499
-                access_logger.info(access_line(request, time.perf_counter() - request.received_at))
-            self._forget(request)
+                self.access_log.answered(request, time.perf_counter() - request.received_at)
+            self.requests.discard(request)
+
+    def refused(self, channel: Channel, status: int, reason: str) -> None:
+        """A connection sent what cannot be answered but by this status."""
+        metrics.rejected_requests.labels(reason).inc()
+        if self.access_log is not None:
+            self.access_log.refused(channel, status)
+
+    def body_not_stored(self, error: OSError) -> None:
+        """A request's body could not be written to the temporary directory."""
+        logger.error("a request's body could not be stored: %s; check the space of the temporary directory", error)
+
+    # The end
 
     def drain(self) -> Deferred[None]:
         """Close idle connections, the others when their answer is sent; fires when all are closed."""
-        idle: Deferred[None] = Deferred()
-        self._idle = idle
+        self.draining = True
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
         for channel in list(self.channels):
             channel.close_when_done()
-        self._check_idle()
-        return idle
+        self._check_drained()
+        return drained
 
     def abort(self) -> None:
-        """End every connection at once."""
+        """End every connection at once, and the sweep."""
         for request in list(self.requests):
             logger.warning(
                 "cut off after %.1f s: %s %s",
@@ -176,18 +176,12 @@ class Site(server.Site):
                 request.uri.decode("latin-1"),
             )
         for channel in list(self.channels):
-            channel.transport.abortConnection()
+            channel.abortConnection()
+        if self._sweeping is not None and self._sweeping.running:
+            self._sweeping.stop()
 
-    def _forget(self, request: Request) -> None:
-        self.requests.discard(request)
-
-    def left(self, channel: Channel) -> None:
-        """A connection is closed."""
-        self.channels.discard(channel)
-        self._check_idle()
-
-    def _check_idle(self) -> None:
+    def _check_drained(self) -> None:
         # The connections, not the requests: an answer that is given may still be on its way to the client.
-        if self._idle is not None and not self.channels:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
+        if self._drained is not None and not self.channels:
+            drained, self._drained = self._drained, None
+            drained.callback(None)

@@ -1,47 +1,184 @@
-"""Files below a URL prefix, served by twisted.web: types, conditional and range requests are its own."""
+"""Files below a URL prefix: WhiteNoise decides what is served with which headers, the transfer is ours.
+
+Types, ETag and Last-Modified, compressed variants, caching of hashed names come from WhiteNoise's index, made
+once at the start (under DEBUG: looked up anew each time). Small static files are answered out of memory,
+larger ones and all media by sendfile.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from twisted.web import static
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+from whitenoise.responders import StaticFile
 
-from twistserve.web.site import Request
+from twistserve.web.request import RawHeaders, Request, make_head
+from twistserve.web.transfer import send_file
 
-Find = Callable[[str], str | None]
-"""From a path relative to the prefix to the file's path, or None; what it returns need not exist."""
+Find = Callable[[str, str], StaticFile | None]
+"""From a path relative to the prefix, and the URL path, to WhiteNoise's entry."""
+
+SMALL = 64 * 1024
+"""Bytes of the largest file that is kept in memory."""
+CACHE = 32 * 1024 * 1024
+"""Bytes of all files kept in memory."""
+
+_CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since", b"if-range", b"accept-encoding"))
+
+
+class Cached(NamedTuple):
+    """A small file ready to be sent."""
+
+    head: bytes
+    body: bytes
+
+
+class MemoryCache:
+    """Small files by path and encoding, as long as they fit."""
+
+    def __init__(self, size: int = CACHE) -> None:
+        self._left = size
+        self._files: dict[str, Cached] = {}
+
+    def get(self, path: str) -> Cached | None:
+        """The file, if it is held."""
+        return self._files.get(path)
+
+    def put(self, path: str, headers: RawHeaders, body: bytes) -> None:
+        """Hold a file, if it fits."""
+        if len(body) <= self._left:
+            self._left -= len(body)
+            self._files[path] = Cached(make_head(200, headers), body)
 
 
 class FileResource(Resource):
-    """Serves the files that `find` finds: GET and HEAD, no directory listing, no way out of the root."""
+    """Serves the files that `find` finds: GET and HEAD, no directory listing, no way out of the root.
+
+    `cache` holds small files; None for files that may change.
+    """
 
     isLeaf = True
 
-    def __init__(self, handler: str, find: Find, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, handler: str, find: Find, cache: MemoryCache | None = None) -> None:
         super().__init__()
         self._handler = handler
         self._find = find
-        self._headers = headers
+        self._cache = cache
 
-    def render_GET(self, request: Request) -> bytes | int:
-        """Answer with the file, 304, 206, 416 or 404. HEAD comes here too."""
+    def render(self, request: Request) -> int:
+        """Answer with the file, 206, 304, 404, 405 or 416."""
         request.handler = self._handler
-        path = self._path(request.postpath or [])
-        if path is None:
-            return _not_found(request)
-        for name, value in self._headers.items():
-            request.setHeader(name, value)
-        answer: bytes | int = static.File(path, defaultType="application/octet-stream").render_GET(request)
-        return answer
+        if request.method not in (b"GET", b"HEAD"):
+            _reply(request, 405, [(b"Allow", b"GET, HEAD")], b"Method not allowed.\n")
+            return NOT_DONE_YET
+        relative = safe_path(request.postpath or [])
+        try:
+            found = None if relative is None else self._find(relative, request.path.decode("latin-1"))
+        except OSError:
+            found = None
+        if found is None:
+            _reply(request, 404, [], b"Not found.\n")
+        else:
+            self._serve(request, found)
+        return NOT_DONE_YET
 
-    render_HEAD = render_GET
+    def _serve(self, request: Request, found: StaticFile) -> None:
+        asked = conditions(request.raw_headers)
+        if is_not_modified(found, asked):
+            headers = raw(found.not_modified_response.headers)
+            request.send(304, make_head(304, headers), b"")
+            return
+        path, listed = found.get_path_and_headers(asked)
+        if self._cache is not None and (held := self._cache.get(path)) is not None and "HTTP_RANGE" not in asked:
+            body = b"" if request.method == b"HEAD" else held.body
+            request.send(200, held.head, body)
+            return
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            _reply(request, 404, [], b"Not found.\n")
+            return
+        self._send(request, found, path, raw(listed), descriptor, asked)
 
-    def _path(self, segments: list[bytes]) -> str | None:
-        relative = safe_path(segments)
-        path = None if relative is None else self._find(relative)
-        return path if path is not None and os.path.isfile(path) and os.access(path, os.R_OK) else None
+    def _send(
+        self,
+        request: Request,
+        found: StaticFile,
+        path: str,
+        headers: RawHeaders,
+        descriptor: int,
+        asked: dict[str, str],
+    ) -> None:
+        size = os.fstat(descriptor).st_size
+        headers = [field for field in headers if field[0] != b"Content-Length"]
+        first, last = 0, size - 1
+        status = 200
+        if wanted := wanted_range(found, asked, size):
+            first, last = wanted
+            if first > last or first >= size:
+                os.close(descriptor)
+                _reply(request, 416, [(b"Content-Range", b"bytes */%d" % size)], b"Range not satisfiable.\n")
+                return
+            status = 206
+            headers.append((b"Content-Range", b"bytes %d-%d/%d" % (first, last, size)))
+        length = last - first + 1
+        headers += [(b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes")]
+        if request.method == b"HEAD" or length <= SMALL:
+            body = b"" if request.method == b"HEAD" else os.pread(descriptor, length, first)
+            os.close(descriptor)
+            if self._cache is not None and status == 200 and request.method == b"GET":
+                self._cache.put(path, headers, body)
+            request.send(status, make_head(status, headers), body)
+            return
+        request.send_head(status, make_head(status, headers))
+        send_file(request, descriptor, first, length)
+
+
+def conditions(headers: RawHeaders) -> dict[str, str]:
+    """The fields of a request that files depend on, under the names WhiteNoise looks for."""
+    return {
+        "HTTP_" + lower.decode().replace("-", "_").upper(): value.decode("latin-1")
+        for name, value in headers
+        if (lower := name.lower()) in _CONDITIONS
+    }
+
+
+def is_not_modified(found: StaticFile, asked: dict[str, str]) -> bool:
+    """Whether the client's copy is current (RFC 9110 section 13.1.2: any of a list, compared weakly, or `*`)."""
+    tags = asked.get("HTTP_IF_NONE_MATCH")
+    if tags is not None:
+        return "*" in tags or found.etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+    return bool(found.is_not_modified(asked))
+
+
+def wanted_range(found: StaticFile, asked: dict[str, str], size: int) -> tuple[int, int] | None:
+    """The first and last byte of the range asked for, or None for all; first > last is not satisfiable.
+
+    WhiteNoise's own rule takes a range of one byte for none. If-Range: RFC 9110 section 13.1.5.
+    """
+    text = asked.get("HTTP_RANGE")
+    if not text:
+        return None
+    condition = asked.get("HTTP_IF_RANGE")
+    if condition is not None and condition not in (found.etag, dict(found.alternatives[0][2]).get("Last-Modified")):
+        return None
+    try:
+        first, last = found.parse_byte_range(text)
+    except ValueError:
+        return None
+    if "=-" in text.replace(" ", ""):  # the last bytes; none of them is not satisfiable
+        return (max(size + first, 0), size - 1) if first else (1, 0)
+    if last is not None and last < first:
+        return None
+    return first, size - 1 if last is None else min(last, size - 1)
+
+
+def raw(headers: Any) -> RawHeaders:
+    """WhiteNoise's header list in bytes."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def safe_path(segments: list[bytes]) -> str | None:
@@ -52,10 +189,13 @@ def safe_path(segments: list[bytes]) -> str | None:
     return os.fsdecode(b"/".join(segments)) or None
 
 
-def _not_found(request: Request) -> bytes:
-    request.setResponseCode(404)
-    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-    return b"Not found.\n"
+def _reply(request: Request, status: int, headers: RawHeaders, body: bytes) -> None:
+    headers = [
+        *headers,
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Length", b"%d" % len(body)),
+    ]
+    request.send(status, make_head(status, headers), b"" if request.method == b"HEAD" else body)
 
 
 class PrefixResource(Resource):
@@ -71,9 +211,12 @@ class PrefixResource(Resource):
         self._prefixes.append(([part.encode() for part in prefix.split("/") if part], resource))
         self._prefixes.sort(key=lambda mounted: -len(mounted[0]))
 
-    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
-        """Find the resource and leave the rest of the path in `request.postpath`."""
-        segments = [path, *(request.postpath or [])]
+    def find(self, request: Request) -> IResource:
+        """The resource of a request; leaves the rest of its path in `postpath`. What Site asks."""
+        if not self._prefixes:
+            return self._default
+        request.split_path()
+        segments = request.postpath or []
         for prefix, resource in self._prefixes:
             if segments[: len(prefix)] == prefix and len(segments) > len(prefix):
                 request.prepath = segments[: len(prefix)]

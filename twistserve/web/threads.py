@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 from twisted.application.service import Service
 
@@ -22,6 +24,33 @@ class PoolSnapshot:
     threads: int
     busy: int
     queued: int
+
+
+class Returns:
+    """The way back to the reactor thread: one wake-up for all that was put while it was on its way."""
+
+    def __init__(self, call_from_thread: Callable[..., Any]) -> None:
+        self._call_from_thread = call_from_thread
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._called = False
+
+    def put(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have `function(*arguments)` called on the reactor thread, after what was put before."""
+        self._waiting.append((function, arguments))
+        if not self._called:
+            self._called = True
+            self._call_from_thread(self._deliver)
+
+    def _deliver(self) -> None:
+        # First: what is put from here on either finds the loop still running or calls again.
+        self._called = False
+        waiting = self._waiting
+        while waiting:
+            function, arguments = waiting.popleft()
+            try:
+                function(*arguments)
+            except Exception:
+                logger.exception("an answer could not be sent")
 
 
 class RequestThreadPool(Service):

@@ -1,46 +1,41 @@
 """From a request to WSGI and back (PEP 3333).
 
 The reactor thread owns the request; a request thread owns the environ and the iterator. The only door
-between them is `callFromThread`: an answer that is one block of known length crosses in one call, a
-streaming one block by block, held back while the client reads slower than the application writes.
+between them is `callFromThread`: an answer that is one block of known length crosses at once, a streaming
+one block by block, held back while the client reads slower than the application writes.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
-import sys
-import threading
 import time
 from collections.abc import Callable
-from typing import IO, Any
-from wsgiref.util import FileWrapper
+from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
 
-from twistserve.metrics import request_queue
-from twistserve.web.site import Request
-from twistserve.web.threads import RequestThreadPool
+from twistserve.web.environ import EnvironMaker
+from twistserve.web.flow import ClientGone, FlowControl
+from twistserve.web.request import Request
+from twistserve.web.threads import RequestThreadPool, Returns
+from twistserve.web.transfer import FileWrapper, send_file
 
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
-CallFromThread = Callable[..., Any]
-Headers = list[tuple[bytes, bytes]]
 
-HIGH_WATER = 65536
-"""Bytes of a streamed answer that may be on their way to the reactor before the application has to wait."""
-
-# Hop-by-hop fields, which PEP 3333 forbids applications: the channel decides about the connection.
-_HOP_BY_HOP = frozenset(
+# Hop-by-hop fields, which PEP 3333 forbids applications, and those the channel sends.
+_NOT_THE_APPLICATIONS = frozenset(
     (
         "connection",
+        "date",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
+        "server",
         "te",
         "trailer",
         "transfer-encoding",
@@ -49,10 +44,7 @@ _HOP_BY_HOP = frozenset(
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE = re.compile(r"[\x00\r\n]")
-
-
-class ClientGone(Exception):
-    """The client left; raised in the request thread to end the iteration, never shown to anyone."""
+_STATUS = re.compile(r"([1-9]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
 
 class DjangoResource(Resource):
@@ -60,175 +52,108 @@ class DjangoResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, application: Application, pool: RequestThreadPool, call_from_thread: CallFromThread) -> None:
+    def __init__(
+        self, application: Application, pool: RequestThreadPool, returns: Returns, environs: EnvironMaker
+    ) -> None:
         super().__init__()
-        self._application = application
-        self._pool = pool
-        self._call_from_thread = call_from_thread
+        self.application = application
+        self.reply = returns.put
+        self.environs = environs
+        self._submit = pool.submit
 
     def render(self, request: Request) -> int:
         """Queue the request; reactor thread."""
         request.handler = "django"
-        exchange = Exchange(self._application, request, self._call_from_thread)
-        self._pool.submit(exchange.run)
+        exchange = Exchange(self, request)
+        request.on_lost = exchange.client_left
+        self._submit(exchange.run)
         return NOT_DONE_YET
-
-
-def make_environ(request: Request, body: IO[bytes], length: int) -> dict[str, Any]:
-    """The PEP 3333 environ of a request whose body is complete and `length` bytes long."""
-    path, _, query = request.uri.partition(b"?")
-    if not path.startswith((b"/", b"*")):  # absolute-form, RFC 9112 section 3.2.2
-        path = b"/" + path.split(b"//", 1)[-1].partition(b"/")[2]
-    peer, host = request.client, request.host
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method.decode("latin-1"),
-        "SCRIPT_NAME": "",
-        "PATH_INFO": _unquote(path).decode("latin-1"),
-        "QUERY_STRING": query.decode("latin-1"),
-        "SERVER_NAME": getattr(host, "host", "localhost"),
-        "SERVER_PORT": str(getattr(host, "port", 0)),
-        "SERVER_PROTOCOL": request.clientproto.decode("latin-1"),
-        "REMOTE_ADDR": getattr(peer, "host", ""),
-        "REMOTE_PORT": str(getattr(peer, "port", "")),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "https" if request.isSecure() else "http",
-        "wsgi.input": body,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "wsgi.input_terminated": True,
-        "wsgi.file_wrapper": FileWrapper,
-    }
-    for raw_name, values in request.requestHeaders.getAllRawHeaders():
-        name = raw_name.decode("latin-1").upper()
-        # An underscore could pose as another field's dash, and HTTP_PROXY steers HTTP clients (httpoxy).
-        if "_" in name or name == "PROXY":
-            continue
-        separator = b"; " if name == "COOKIE" else b","
-        environ["HTTP_" + name.replace("-", "_")] = separator.join(values).decode("latin-1")
-    # The body is complete, so the length is known for a chunked one too.
-    environ.pop("HTTP_CONTENT_LENGTH", None)
-    environ["CONTENT_LENGTH"] = str(length) if length or request.has_body else ""
-    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
-    return environ
-
-
-def _unquote(path: bytes) -> bytes:
-    if b"%" not in path:
-        return path
-    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes((int(match[1], 16),)), path)
-
-
-@implementer(IPushProducer)
-class FlowControl:
-    """Makes the request thread wait while the transport is full.
-
-    The reactor calls the producer methods; the thread calls `reserve` before each block it hands over.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._paused = False
-        self._pending = 0
-        self.gone = False
-
-    def reserve(self, size: int) -> None:
-        """Wait until the reactor can take `size` more bytes. Raises `ClientGone`."""
-        with self._changed:
-            while (self._paused or self._pending > HIGH_WATER) and not self.gone:
-                self._changed.wait()
-            if self.gone:
-                raise ClientGone
-            self._pending += size
-
-    def written(self, size: int) -> None:
-        """Account for bytes that the reactor has taken."""
-        with self._changed:
-            self._pending -= size
-            self._changed.notify()
-
-    def pauseProducing(self) -> None:
-        """The transport is full."""
-        with self._changed:
-            self._paused = True
-
-    def resumeProducing(self) -> None:
-        """The transport has room."""
-        with self._changed:
-            self._paused = False
-            self._changed.notify()
-
-    def stopProducing(self) -> None:
-        """The client is gone."""
-        with self._changed:
-            self.gone = True
-            self._changed.notify()
 
 
 class Exchange:
     """One request and its answer. `run` and what it calls belong to the request thread, `_on_...` to the reactor."""
 
-    def __init__(self, application: Application, request: Request, call_from_thread: CallFromThread) -> None:
-        self._application = application
+    _flow: FlowControl | None = None
+    _gone = False
+    _status = 0
+    _lines: list[bytes] | None = None
+    """The head of the answer, once start_response was called."""
+    _length: int | None = None
+    _sent = 0
+    _begun = False
+    _finished = False
+    _bodiless = False
+
+    def __init__(self, resource: DjangoResource, request: Request) -> None:
+        self._resource = resource
+        self._reply = resource.reply
         self._request = request
-        self._call_from_thread = call_from_thread
-        self._flow = FlowControl()
-        self._queued_at = time.perf_counter()
-        self._environ = make_environ(request, request.take_body(), request.body_length)
-        self._head: tuple[int, bytes, Headers] | None = None
-        self._length: int | None = None
-        self._sent = 0
-        self._begun = False
-        self._finished = False
-        self._bodiless = False
-        request.notifyFinish().addErrback(lambda failure: self._flow.stopProducing())
+        # Taken now: a request whose client leaves closes the body it still has.
+        self._body = request.take_body()
+
+    def client_left(self) -> None:
+        """The connection is gone: do not start, or stop as soon as something is to be sent. Reactor thread."""
+        self._gone = True
+        if self._flow is not None:
+            self._flow.stopProducing()
 
     # The request thread
 
     def run(self) -> None:
         """Call the application and send what it answers."""
-        request_queue.observe(time.perf_counter() - self._queued_at)
-        if self._flow.gone:
-            self._environ["wsgi.input"].close()
-            return
+        request = self._request
+        request.queue_time = time.perf_counter() - request.received_at
         try:
-            self._iterate()
+            if not self._gone:
+                self._iterate()
         except ClientGone:
             pass
         except BaseException:
-            logger.exception(
-                "the application failed: %s %s", self._environ["REQUEST_METHOD"], self._environ["PATH_INFO"]
-            )
+            logger.exception("the application failed: %s %s", request.method.decode(), request.uri.decode("latin-1"))
             if not self._finished:
                 self._reply(self._on_failed)
         finally:
-            self._environ["wsgi.input"].close()
+            self._body.close()
 
     def _iterate(self) -> None:
-        blocks = self._application(self._environ, self._start_response)
+        resource = self._resource
+        blocks = resource.application(resource.environs.make(self._request, self._body), self._start_response)
         try:
-            try:
-                only_one = len(blocks) == 1
-            except TypeError:
-                only_one = False
+            if isinstance(blocks, FileWrapper) and self._send_file(blocks):
+                return
+            only_one = isinstance(blocks, (list, tuple)) and len(blocks) == 1
             for block in blocks:
-                if only_one and self._head is not None and not self._begun:
+                if only_one and self._lines is not None and not self._begun:
                     self._know_length(len(block))
                 self._write(block)
-            if self._head is None:
-                raise RuntimeError("the application returned without calling start_response")
+                if self._bodiless and self._finished:
+                    break
             self._end()
         finally:
             close = getattr(blocks, "close", None)
             if close is not None:
                 close()
 
+    def _send_file(self, wrapper: FileWrapper) -> bool:
+        """Hand a real file to the reactor, which needs no thread to send it; False if it must be iterated."""
+        if self._lines is None or self._begun or self._bodiless:
+            return False
+        part = wrapper.open_part()
+        if part is None:
+            return False
+        descriptor, offset, size = part
+        self._know_length(size)
+        if self._length is None or self._length > size:
+            os.close(descriptor)
+            return False
+        self._begun = self._finished = True
+        self._reply(self._on_file, b"".join(self._lines), descriptor, offset, self._length)
+        return True
+
     def _know_length(self, length: int) -> None:
-        assert self._head is not None
-        if self._length is None and self._head[0] >= 200 and self._head[0] not in (204, 304):
+        if self._length is None and self._lines is not None and self._status >= 200 and self._status not in (204, 304):
             self._length = length
-            self._head[2].append((b"Content-Length", b"%d" % length))
+            self._lines.append(b"Content-Length: %d\r\n" % length)
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -239,87 +164,109 @@ class Exchange:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None
-        elif self._head is not None:
+        elif self._lines is not None:
             raise RuntimeError("start_response was called twice without exc_info")
-        self._length = None
-        self._head = _parse_head(status, headers)
-        self._bodiless = self._request.method == b"HEAD" or self._head[0] < 200 or self._head[0] in (204, 304)
-        for name, value in self._head[2]:
-            if name.lower() == b"content-length":
-                self._length = int(value)
+        code, line = _status_line(status)
+        lines = [line]
+        length: int | None = None
+        for field in headers:
+            known = _known_fields.get(field)
+            if known is None:
+                known = _field_line(*field)
+            lines.append(known[0])
+            if known[1] is not None:
+                if length is not None:
+                    raise ValueError("start_response: there is more than one Content-Length")
+                length = known[1]
+        self._status, self._lines, self._length = code, lines, length
+        self._bodiless = code in (204, 304) or code < 200 or self._request.method == b"HEAD"
         return self._write
 
     def _write(self, block: bytes) -> None:
-        if self._head is None:
+        if self._lines is None:
             raise RuntimeError("the application wrote before calling start_response")
         if not isinstance(block, bytes):
             raise TypeError(f"the application returned a {type(block).__name__} where PEP 3333 wants bytes")
-        if not block or self._bodiless:
+        if not block:
             return
-        if self._length is not None and self._sent + len(block) > self._length:
-            logger.error("%s: the answer is longer than its Content-Length; cut off", self._request.uri)
-            block = block[: self._length - self._sent]
-            if not block:
+        if self._bodiless:
+            # The head is all there is to send, and the body may never end.
+            self._end()
+            return
+        size = len(block)
+        if self._length is not None:
+            if self._length == size and not self._begun:
+                self._begun = self._finished = True
+                self._sent = size
+                self._reply(self._on_complete, b"".join(self._lines), block)
                 return
-        self._sent += len(block)
-        if not self._begun and self._sent == self._length:
-            self._begun = self._finished = True
-            self._reply(self._on_complete, block)
-            return
-        self._flow.reserve(len(block))
-        head = None if self._begun else self._head
+            if self._sent + size > self._length:
+                logger.error("%r: the answer is longer than its Content-Length; cut off", self._request.uri)
+                size = self._length - self._sent
+                block = block[:size]
+                if not block:
+                    return
+        self._sent += size
+        if self._flow is None:
+            self._flow = FlowControl()
+            self._flow.gone = self._gone
+        self._flow.reserve(size)
+        head = None if self._begun else b"".join(self._lines)
         self._begun = True
         self._reply(self._on_block, head, block)
 
     def _end(self) -> None:
-        assert self._head is not None
         if self._finished:
             return
+        if self._lines is None:
+            raise RuntimeError("the application returned without calling start_response")
         if self._begun:
             self._reply(self._on_end)
         else:
             if not self._bodiless:
                 self._know_length(0)
-            if self._length and not self._bodiless:
-                raise RuntimeError(f"the answer has no body where its Content-Length says {self._length}")
+                if self._length:
+                    raise RuntimeError(f"the answer has no body where its Content-Length says {self._length}")
             self._begun = True
-            self._reply(self._on_complete, b"")
+            self._reply(self._on_complete, b"".join(self._lines), b"")
         self._finished = True
-
-    def _reply(self, function: Callable[..., None], *args: object) -> None:
-        self._call_from_thread(function, *args)
 
     # The reactor thread
 
-    def _on_complete(self, body: bytes) -> None:
-        if self._flow.gone:
-            return
-        assert self._head is not None
-        self._request.write_head(*self._head)
-        self._request.write(body)
-        self._request.finish()
+    def _on_complete(self, head: bytes, body: bytes) -> None:
+        if not self._gone:
+            self._request.send(self._status, head, body)
 
-    def _on_block(self, head: tuple[int, bytes, Headers] | None, block: bytes) -> None:
-        if self._flow.gone:
+    def _on_file(self, head: bytes, descriptor: int, offset: int, length: int) -> None:
+        if self._gone:
+            os.close(descriptor)
+            return
+        self._request.send_head(self._status, head)
+        send_file(self._request, descriptor, offset, length)
+
+    def _on_block(self, head: bytes | None, block: bytes) -> None:
+        assert self._flow is not None
+        if self._gone:
+            self._flow.stopProducing()
             return
         if head is not None:
-            self._request.write_head(*head)
+            self._request.send_head(self._status, head)
             self._request.registerProducer(self._flow, True)
         self._request.write(block)
         self._flow.written(len(block))
 
     def _on_end(self) -> None:
-        if self._flow.gone:
+        if self._gone:
             return
         if self._length is not None and self._sent < self._length:
-            logger.error("%s: the answer ended after %d of its %d bytes", self._request.uri, self._sent, self._length)
+            logger.error("%r: the answer ended after %d of its %d bytes", self._request.uri, self._sent, self._length)
             self._request.abort()
             return
         self._request.unregisterProducer()
         self._request.finish()
 
     def _on_failed(self) -> None:
-        if self._flow.gone:
+        if self._gone:
             return
         if self._request.startedWriting:
             self._request.abort()
@@ -327,17 +274,45 @@ class Exchange:
             self._request.fail(500, b"The application failed.\n")
 
 
-def _parse_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, bytes, Headers]:
-    """Check what the application passed to start_response. Raises ValueError or TypeError."""
-    match = re.fullmatch(r"([1-9]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?", status)
-    if match is None:
-        raise ValueError(f"start_response: {status!r} is not a status such as '200 OK'")
-    raw: Headers = []
-    for name, value in headers:
-        if not _TOKEN.fullmatch(name) or _UNSAFE.search(value):
-            raise ValueError(f"start_response: the header {name!r}: {value!r} would break the response")
-        if name.lower() == "content-length" and not (value.isascii() and value.isdigit()):
+# What applications answer repeats: checking and encoding a field costs ten times a look-up.
+_known_fields: dict[tuple[str, str], tuple[bytes, int | None]] = {}
+_known_statuses: dict[str, tuple[int, bytes]] = {}
+_MOST_KNOWN = 4096
+_LONGEST_KNOWN = 256
+
+
+def _status_line(status: str) -> tuple[int, bytes]:
+    """The code and the status line. Raises ValueError for what is no status."""
+    known = _known_statuses.get(status)
+    if known is None:
+        match = _STATUS.fullmatch(status)
+        if match is None:
+            raise ValueError(f"start_response: {status!r} is not a status such as '200 OK'")
+        known = int(match[1]), b"HTTP/1.1 %b %b\r\n" % (match[1].encode(), (match[2] or "").encode("latin-1"))
+        _remember(_known_statuses, status, known)
+    return known
+
+
+def _field_line(name: str, value: str) -> tuple[bytes, int | None]:
+    """A header field's line, empty for one that is not the application's, and the number of a Content-Length.
+
+    Raises ValueError for a field that would break the answer or split it in two.
+    """
+    if not _TOKEN.fullmatch(name) or _UNSAFE.search(value):
+        raise ValueError(f"start_response: the header {name!r}: {value!r} would break the response")
+    lower = name.lower()
+    length: int | None = None
+    if lower == "content-length":
+        if not (value.isascii() and value.isdigit()):
             raise ValueError(f"start_response: Content-Length {value!r} is not a number")
-        if name.lower() not in _HOP_BY_HOP:
-            raw.append((name.encode("latin-1"), value.encode("latin-1")))
-    return int(match[1]), (match[2] or "").encode("latin-1"), raw
+        length = int(value)
+    line = b"" if lower in _NOT_THE_APPLICATIONS else f"{name}: {value}\r\n".encode("latin-1")
+    if len(line) <= _LONGEST_KNOWN and lower != "set-cookie":
+        _remember(_known_fields, (name, value), (line, length))
+    return line, length
+
+
+def _remember(known: dict[Any, Any], key: object, value: object) -> None:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = value

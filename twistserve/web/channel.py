@@ -1,0 +1,478 @@
+"""One HTTP/1.1 connection (RFC 9112): bytes into requests by llhttp, answers back in order.
+
+llhttp refuses nearly all malformed framing by itself. Checked on top of it: versions, Host, transfer codings,
+targets, and every size. A connection parses ahead what it has read and stops reading while a request runs and
+more has come; answers go out in the order of the requests.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import tempfile
+from collections import deque
+from io import BytesIO
+from typing import IO, Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools.parser.errors import HttpParserInvalidMethodError
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.http import NO_BODY_CODES, RESPONSES
+from twisted.web.http_headers import Headers
+
+from twistserve.web.limits import LINGER, MAX_HEADERS
+from twistserve.web.request import REASONS, RawHeaders, Request, make_head
+
+SPOOL_SIZE = 1024 * 1024
+"""Bytes of a body kept in memory; a larger one goes to a temporary file."""
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:\d*)?")
+_TARGET = re.compile(rb"/[^#]*|https?://[^/?#]+(/[^#]*|\?[^#]*)?", re.IGNORECASE)
+_UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Refusal(Exception):
+    """A request that is not to be answered by anything but this status; `reason` is a metric's label."""
+
+    def __init__(self, status: int, reason: str = "malformed") -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason
+
+
+class Channel(Protocol):
+    """A connection. Requests, resources and static files talk to it as to twisted.web's HTTPChannel."""
+
+    site: Any
+    transport: Any
+
+    # What the timeouts of Site.sweep look at: `deadline` is reactor seconds, 0 for none.
+    deadline = 0.0
+    receiving = False
+    """Whether a request has begun to arrive and is not complete."""
+
+    _current: Request | None = None
+    _waiting: deque[Request] | None = None
+    _starting = False
+    _paused = False
+    _closing = False
+    """Whether the connection ends with what has been read: later input is ignored."""
+    _refusal: Refusal | None = None
+    _lingering = False
+    _persistent = True
+
+    # The message being parsed
+    _in_head = False
+    _in_body = False
+    _upgrading = False
+    _head_size = 0
+    _body: IO[bytes] | None = None
+    _body_size = 0
+    _continue = False
+
+    # Protocol
+
+    def connectionMade(self) -> None:
+        """Join the site."""
+        self._parser = HttpRequestParser(self)
+        self._send = getattr(self.transport, "send", self.transport.writeSequence)
+        # Once for all requests: Twisted asks the kernel each time.
+        self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
+        self.environ: dict[str, Any] | None = None
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.deadline = self.site.clock() + self.site.limits.header_timeout
+        self.site.joined(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse; a complete request is answered at once if none is before it."""
+        if self._closing:
+            return
+        if self._current is not None and not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+        elif self._in_body:
+            self.deadline = self.site.clock() + self.site.limits.body_timeout
+        self._feed(data)
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_size > self.site.limits.max_head:
+                self._refuse(Refusal(414 if not self._headers else 431, "head_too_large"))
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Tell the requests that their client is gone, and leave the site."""
+        self._closing = True
+        self._drop_body()
+        for request in (self._current, *(self._waiting or ())):
+            if request is not None:
+                request.connectionLost(reason)
+        self._current, self._waiting = None, None
+        self.site.left(self)
+
+    def timed_out(self) -> None:
+        """The deadline has passed: say so if a request had begun, and close."""
+        self.deadline = 0.0
+        if self._lingering or not self.receiving:
+            self.loseConnection()
+        else:
+            self._refuse(Refusal(408, "timeout"))
+
+    # Parser callbacks
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        if self._upgrading:
+            return
+        self.receiving = self._in_head = True
+        self._url = b""
+        self._headers: RawHeaders = []
+        self._head_size = self._hosts = self._codings = 0
+        self._length: int | None = None
+        self._expects = False
+        if self._current is None:
+            self.deadline = self.site.clock() + self.site.limits.header_timeout
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        if not self._upgrading:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or a trailer field, which is dropped."""
+        if self._in_head and not self._upgrading:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head before anything of the body is looked at."""
+        if self._upgrading:
+            return
+        parser = self._parser
+        self._in_head = False
+        self._version: str = parser.get_http_version()
+        self._method: bytes = parser.get_method()
+        self._persistent_request: bool = parser.should_keep_alive()
+        self._body_size = 0
+        self._judge_head()
+        if parser.should_upgrade():
+            self._upgrading = True
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body: into memory, and into a file beyond `SPOOL_SIZE`."""
+        self._body_size += len(data)
+        if self._body_size > self.site.limits.max_body:
+            raise self._refused(Refusal(413, "body_too_large"))
+        if self._body is None:
+            self._body = BytesIO()
+        try:
+            if self._body_size > SPOOL_SIZE and isinstance(self._body, BytesIO):
+                spooled: IO[bytes] = tempfile.TemporaryFile(prefix="twistserve-")  # noqa: SIM115
+                spooled.write(self._body.getbuffer())
+                self._body = spooled
+            self._body.write(data)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            self.site.body_not_stored(error)
+            raise self._refused(Refusal(507 if full else 500, "body_not_stored")) from error
+
+    def on_message_complete(self) -> None:
+        """The request is complete: answer it, after those before it."""
+        if self._upgrading:
+            return
+        self._in_body = self.receiving = False
+        self.deadline = 0.0
+        if not self._persistent_request:
+            self._closing = True
+        request = Request(self)
+        request.raw_headers = self._headers
+        request.has_body = self._framed
+        body = self._body
+        if body is not None:
+            self._body = None
+            try:
+                body.seek(0)
+            except OSError as error:
+                self.site.body_not_stored(error)
+                raise self._refused(Refusal(507, "body_not_stored")) from error
+            request.content = body
+        request.method, request.uri = self._method, self._url
+        request.clientproto = b"HTTP/1.1" if self._version == "1.1" else b"HTTP/1.0"
+        request.body_length = self._body_size
+        if self._current is None and not self._waiting:
+            self._start(request)
+        else:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append(request)
+
+    # Parsing
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._carry_on_without_upgrade(data[upgrade.args[0] :])
+        except HttpParserError as error:
+            if self._refusal is not None or not self._closing:
+                self._refuse(self._refusal or _refusal_of(error, data))
+
+    def _carry_on_without_upgrade(self, rest: bytes) -> None:
+        """Answer a request that offers an upgrade as if it did not (RFC 9110 section 7.8).
+
+        llhttp stops at the head, before a body that is there all the same: a second parser is shown a head
+        with the same framing, and goes on from there.
+        """
+        self._parser = HttpRequestParser(self)
+        framing = b"".join(b"%s: %s\r\n" % field for field in self._headers if field[0].lower() in _FRAMING)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n" % framing)
+        self._upgrading = False
+        if not self._in_body:
+            self.on_message_complete()
+        if rest and not self._closing:
+            self._feed(rest)
+
+    def _judge_head(self) -> None:
+        """Refuse what llhttp lets pass (RFC 9110 and 9112, on the side of refusing)."""
+        limits = self.site.limits
+        if self._version not in ("1.1", "1.0"):
+            raise self._refused(Refusal(505))
+        size = len(self._url)
+        for name, value in self._headers:
+            size += len(name) + len(value) + 4
+            if len(name) in _JUDGED_SIZES:
+                self._judge_field(name.lower(), value)
+        if size > limits.max_head or len(self._headers) > MAX_HEADERS:
+            raise self._refused(Refusal(414 if len(self._url) > limits.max_head else 431, "head_too_large"))
+        if not self._host_is_right():
+            raise self._refused(Refusal(400))
+        if self._method in _UNSUPPORTED:
+            raise self._refused(Refusal(501))
+        if not _TARGET.fullmatch(self._url) and not (self._url == b"*" and self._method == b"OPTIONS"):
+            raise self._refused(Refusal(400))
+        if self._length is not None and self._length > limits.max_body:
+            raise self._refused(Refusal(413, "body_too_large"))
+        self._framed = self._length is not None or self._codings > 0
+        self._in_body = bool(self._length) or self._codings > 0
+        if self._in_body:
+            if self._current is None:
+                self.deadline = self.site.clock() + limits.body_timeout
+            if self._expects and self._version == "1.1":
+                self._invite_body()
+
+    def _host_is_right(self) -> bool:
+        """One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2)."""
+        return self._hosts == 1 or (self._hosts == 0 and self._version == "1.0")
+
+    def _judge_field(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+            if not _HOST.fullmatch(value):
+                raise self._refused(Refusal(400))
+        elif name == b"content-length":
+            self._length = int(value)
+        elif name == b"transfer-encoding":
+            self._codings += 1
+            if self._version == "1.0" or self._codings > 1:
+                raise self._refused(Refusal(400))
+            if value.strip().lower() != b"chunked":
+                raise self._refused(Refusal(501))
+        elif name == b"expect":
+            self._expects = value.strip().lower() == b"100-continue"
+
+    def _invite_body(self) -> None:
+        """Answer `Expect: 100-continue`, in its turn (RFC 9110 section 10.1.1)."""
+        if self._current is None:
+            self._send((_CONTINUE,))
+        else:
+            self._continue = True
+
+    def _refused(self, refusal: Refusal) -> Refusal:
+        """Note the refusal: httptools replaces an exception that leaves a callback by one of its own."""
+        self._refusal = refusal
+        return refusal
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Take nothing more from this connection; answer after the requests before, and close."""
+        self._refusal = refusal
+        self._closing = True
+        self._in_head = self._in_body = self.receiving = False
+        self._drop_body()
+        self.site.refused(self, refusal.status, refusal.reason)
+        if self._current is None:
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        assert self._refusal is not None
+        status = self._refusal.status
+        body = (REASONS.get(status) or RESPONSES.get(status, b"Error")) + b".\n"
+        headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+        self._send((make_head(status, headers), self.site.tail(False), body))
+        self._linger()
+
+    def _drop_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    # Answering
+
+    def _start(self, request: Request) -> None:
+        self._current = request
+        request.begin(request.method, request.uri, request.clientproto, request.body_length)
+
+    def respond(self, request: Request, head: bytes, body: bytes) -> None:
+        """Send a whole answer, whose length the head tells: head and body in one system call."""
+        tail = self._end_of_head(request, True)
+        self._send((head, tail, body) if body else (head, tail))
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers | RawHeaders) -> None:
+        """Send the head of an answer that is written piece by piece."""
+        request = self._current
+        assert request is not None
+        raw = headers if isinstance(headers, list) else _raw(headers)
+        raw = [field for field in raw if field[0].lower() not in _OURS]
+        status = int(code)
+        framed = (
+            status in NO_BODY_CODES or request.method == b"HEAD" or any(name.lower() in _FRAMING for name, _ in raw)
+        )
+        head = b"HTTP/1.1 %b %b\r\n" % (code, reason) + b"".join([b"%b: %b\r\n" % field for field in raw])
+        self._send((head, self._end_of_head(request, framed)))
+
+    def _end_of_head(self, request: Request, framed: bool) -> bytes:
+        """What the channel adds to a head, and whether the connection goes on: not if its end tells the answer's."""
+        last = self._closing and not self._waiting and self._refusal is None
+        self._persistent = framed and not last and not self.site.draining
+        tail: bytes = self.site.tail(self._persistent)
+        if request.request_id:
+            tail = b"X-Request-ID: %b\r\n%b" % (request.request_id, tail)
+        if self._persistent and request.clientproto == b"HTTP/1.0":
+            tail = b"Connection: keep-alive\r\n" + tail
+        return tail
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of a body."""
+        self._send((data,))
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        """Send pieces of a body."""
+        self._send(data)
+
+    def requestDone(self, request: Request) -> None:
+        """The answer is complete: go on with the next request, or wait for one, or close."""
+        self._current = None
+        if not self._persistent:
+            self._waiting = None
+            self.loseConnection()
+            return
+        if self._starting:
+            return
+        while self._waiting and self._current is None:
+            # An answer given at once comes back here: a loop, for a pipeline may be longer than the stack.
+            self._starting = True
+            self._start(self._waiting.popleft())
+            self._starting = False
+        if self._current is None and self._persistent:
+            if self._refusal is not None:
+                self._send_refusal()
+            elif not self._closing:
+                self._await_more()
+
+    def _await_more(self) -> None:
+        limits = self.site.limits
+        if not self.receiving:
+            timeout = limits.keep_alive_timeout
+        else:
+            timeout = limits.body_timeout if self._in_body else limits.header_timeout
+        self.deadline = self.site.clock() + timeout
+        if self._continue:
+            self._continue = False
+            self._send((_CONTINUE,))
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    # Transport control
+
+    def hold(self) -> None:
+        """Read nothing until `release`: there are too many connections."""
+        self.deadline = 0.0
+        self._paused = True
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """There is room."""
+        self._paused = False
+        self.deadline = self.site.clock() + self.site.limits.header_timeout
+        self.transport.resumeProducing()
+
+    def close_when_done(self) -> None:
+        """Drain: close now if no request is here or arriving, else after its answer."""
+        if self._current is None and not self.receiving:
+            self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close when what was written is sent."""
+        self._closing = True
+        self.transport.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._closing = True
+        self.transport.abortConnection()
+
+    forceAbortClient = abortConnection
+
+    def _linger(self) -> None:
+        """Close our side, and go on reading for a moment what nobody wants.
+
+        Closed with input unread, the kernel resets the connection and the client may never see the answer.
+        """
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+        if self.isSecure() or not hasattr(self.transport, "loseWriteConnection"):
+            self.loseConnection()
+            return
+        self._lingering = True
+        self.deadline = self.site.clock() + LINGER
+        self.transport.loseWriteConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let a producer feed the transport."""
+        self.transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
+        self.transport.unregisterProducer()
+
+    def getPeer(self) -> Any:
+        """The client's address."""
+        return self._peer
+
+    def getHost(self) -> Any:
+        """Our address."""
+        return self._host
+
+    def isSecure(self) -> bool:
+        """Whether this is TLS."""
+        return hasattr(self.transport, "getPeerCertificate")
+
+
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_OURS = frozenset((b"server", b"date", b"connection"))
+_JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect")))
+_UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
+
+
+def _raw(headers: Headers) -> RawHeaders:
+    return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
+
+
+def _refusal_of(error: HttpParserError, data: bytes) -> Refusal:
+    """The status that says most about what llhttp refused."""
+    if isinstance(error, HttpParserInvalidMethodError) and _UNKNOWN_METHOD.match(data):
+        return Refusal(501)
+    if ("version" in str(error) and "CRLF" not in str(error)) or "PRI" in str(error):
+        return Refusal(505)
+    return Refusal(400)

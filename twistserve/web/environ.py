@@ -1,0 +1,111 @@
+"""The WSGI environ of a request (PEP 3333), and whom to believe about where it came from."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import IO, Any
+
+from twistserve.metrics import METHODS
+from twistserve.web.flow import ClientGone
+from twistserve.web.forwarded import TrustedPeers
+from twistserve.web.request import Request
+from twistserve.web.transfer import FileWrapper
+
+_HEX = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+_KEYS: dict[bytes, str | None] = {}
+_MAX_KEYS = 1024
+_METHODS = {method.encode(): method for method in METHODS}
+
+
+class EnvironMaker:
+    """Makes environs; holds what is the same in all of them. `make` is called on request threads."""
+
+    def __init__(self, trusted: TrustedPeers) -> None:
+        self._trusted = trusted
+        self._common: dict[str, Any] = {
+            "SCRIPT_NAME": "",
+            "wsgi.version": (1, 0),
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+        }
+
+    def make(self, request: Request, body: IO[bytes]) -> dict[str, Any]:
+        """The environ of a request whose body is complete."""
+        channel, uri = request.channel, request.uri
+        if channel is None:
+            raise ClientGone
+        environ = (getattr(channel, "environ", None) or self._of_connection(request)).copy()
+        method = _METHODS.get(request.method)
+        environ["REQUEST_METHOD"] = request.method.decode("latin-1") if method is None else method
+        environ["PATH_INFO"] = unquote(request.path).decode("latin-1")
+        environ["QUERY_STRING"] = uri.partition(b"?")[2].decode("latin-1")
+        environ["REQUEST_URI"] = environ["RAW_URI"] = uri.decode("latin-1")
+        environ["SERVER_PROTOCOL"] = request.clientproto.decode("latin-1")
+        environ["wsgi.input"] = body
+        environ["wsgi.errors"] = sys.stderr
+        for name, raw in request.raw_headers:
+            key = _KEYS.get(name, "")
+            if key == "":
+                key = _remember(name)
+            if key is not None:
+                if key in environ:
+                    environ[key] += ("; " if key == "HTTP_COOKIE" else ",") + raw.decode("latin-1")
+                else:
+                    environ[key] = raw.decode("latin-1")
+        # The body is complete, so the length is known for a chunked one too.
+        environ["CONTENT_LENGTH"] = str(request.body_length) if request.has_body else ""
+        self._trusted.apply(environ)
+        request.remote = environ["REMOTE_ADDR"]
+        environ["HTTP_X_REQUEST_ID"] = self._request_id(request, environ)
+        return environ
+
+    def _of_connection(self, request: Request) -> dict[str, Any]:
+        """What all environs of a connection have in common."""
+        peer, host = request.client, request.host
+        environ = {
+            **self._common,
+            "SERVER_NAME": getattr(host, "host", "localhost"),
+            "SERVER_PORT": str(getattr(host, "port", "0")),
+            "REMOTE_ADDR": getattr(peer, "host", ""),
+            "REMOTE_PORT": str(getattr(peer, "port", "")),
+            "wsgi.url_scheme": "https" if request.isSecure() else "http",
+        }
+        environ["twistserve.peer"] = environ["REMOTE_ADDR"]
+        request.channel.environ = environ
+        return environ
+
+    def _request_id(self, request: Request, environ: dict[str, Any]) -> str:
+        """A trusted peer's id, else a new one; echoed by the channel."""
+        given: str | None = environ.get("HTTP_X_REQUEST_ID")
+        if given is not None and self._trusted.trusts(environ["twistserve.peer"]) and _ID.fullmatch(given):
+            request.request_id = given.encode()
+            return given
+        request.request_id = request.site.new_id()  # type: ignore[union-attr]
+        return request.request_id.decode()
+
+
+def unquote(path: bytes) -> bytes:
+    """Decode the percent-encoding of a path; what is not one stays."""
+    return _HEX.sub(lambda match: bytes((int(match[1], 16),)), path) if b"%" in path else path
+
+
+def _remember(name: bytes) -> str | None:
+    """The environ's key for a header name; None for one that must not arrive.
+
+    An underscore could pose as another field's dash, and HTTP_PROXY steers HTTP clients (httpoxy). The length
+    of a chunked body is not the header's to say.
+    """
+    upper = name.decode("latin-1").upper()
+    key: str | None = "HTTP_" + upper.replace("-", "_")
+    if "_" in upper or upper in ("PROXY", "CONTENT-LENGTH", "TRANSFER-ENCODING"):
+        key = None
+    elif upper == "CONTENT-TYPE":
+        key = "CONTENT_TYPE"
+    if len(_KEYS) < _MAX_KEYS:
+        _KEYS[name] = key
+    return key

@@ -1,0 +1,208 @@
+"""The request, as twisted.web's resources know it, with everything that not every request needs made on demand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from io import BytesIO
+from typing import IO, Any
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.http_headers import Headers
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+def _request_headers(request: Request) -> Headers:
+    headers = Headers()
+    for name, value in request.raw_headers:
+        headers.addRawHeader(name, value)
+    return headers
+
+
+def _arguments(request: Request) -> dict[bytes, list[bytes]]:
+    return parse_qs(request.uri.partition(b"?")[2], keep_blank_values=True)
+
+
+# What twisted.web makes for every request when it is constructed, and a Django view never looks at.
+_ON_DEMAND: dict[str, Callable[[Any], Any]] = {
+    "requestHeaders": _request_headers,
+    "responseHeaders": lambda request: Headers(),
+    "received_cookies": lambda request: {},
+    "cookies": lambda request: [],
+    "notifications": lambda request: [],
+    "client": lambda request: request.channel.getPeer(),
+    "host": lambda request: request.channel.getHost(),
+    "transport": lambda request: request.channel.transport,
+    "raw_headers": lambda request: [
+        (name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values
+    ],
+    "_adapterCache": lambda request: {},
+    "_args": _arguments,
+}
+
+
+class Request(server.Request):
+    """One request and its answer; the reactor thread's.
+
+    Forms are not parsed here: a body belongs to whoever answers. What `server.Request` keeps as attributes
+    and few resources read is made when it is first asked for.
+    """
+
+    defaultContentType = None
+    queued = 0
+    handler = "none"
+    """Who answers, as a metric's label: django, static, media."""
+    received_at = 0.0
+    """When the last byte of the request had arrived, by `time.perf_counter`."""
+    body_length = 0
+    has_body = False
+    request_id: bytes = b""
+    remote: str = ""
+    """The client's address where a trusted proxy forwarded it."""
+    queue_time = 0.0
+    """Seconds the request waited for a thread."""
+    on_lost: Callable[[], None] | None = None
+    """Called when the client leaves before its answer is complete."""
+    raw_headers: RawHeaders
+    method: bytes
+    uri: bytes
+    path: bytes
+    clientproto: bytes
+    content: IO[bytes] | None
+    channel: Any
+    sentLength: int
+
+    def __init__(self, channel: Any, *arguments: object, **keywords: object) -> None:
+        # Without super().__init__(): it would make each of _ON_DEMAND.
+        self.channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        make = _ON_DEMAND.get(name)
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = self.__dict__[name] = make(self)
+        return value
+
+    @property
+    def args(self) -> dict[bytes, list[bytes]]:
+        """The query's arguments."""
+        arguments: dict[bytes, list[bytes]] = self._args
+        return arguments
+
+    @args.setter
+    def args(self, value: dict[bytes, list[bytes]]) -> None:
+        self._args = value
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """An HTTP/2 request is complete; our own channel calls `begin`."""
+        content = self.content or BytesIO()
+        length = content.tell()
+        content.seek(0)
+        self.content = content
+        self.has_body = length > 0
+        self.begin(command, path, version, length)
+
+    def begin(self, method: bytes, uri: bytes, version: bytes, body_length: int) -> None:
+        """The request is complete, its body in `content`: answer it."""
+        self.received_at = time.perf_counter()
+        self.method, self.uri, self.clientproto = method, uri, version
+        self.path = target_path(uri)
+        self.body_length = body_length
+        self.process()
+
+    def process(self) -> None:
+        """Count the request, find its resource and render it."""
+        site = self.site = self.channel.site
+        site.begin(self)
+        try:
+            if self.path == b"*":
+                self._handleStar()
+            else:
+                self.render(site.getResourceFor(self))
+        except BaseException:
+            self.processingFailed(Failure())
+
+    def split_path(self) -> None:
+        """Set `prepath` and `postpath` for resources that walk the tree."""
+        self.prepath = []
+        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+
+    def take_body(self) -> IO[bytes]:
+        """Hand over the body, at its start; whoever takes it closes it. Once."""
+        body = self.content
+        self.content = None
+        return body if body is not None else BytesIO()
+
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        """The whole answer at once: `head` as `make_head` makes it, with the length of the body."""
+        if self._disconnected:
+            return
+        self.code = status
+        channel = self.channel
+        respond = getattr(channel, "respond", None)
+        if respond is None:
+            self.send_head(status, head)
+            self.write(body)
+            self.finish()
+            return
+        self.startedWriting = 1
+        self.sentLength = len(body)
+        respond(self, head, body)
+        channel.site.log(self)
+        self.finished = 1
+        if self.content is not None:
+            self.content.close()
+            self.content = None
+        for waiter in self.__dict__.pop("notifications", ()):
+            waiter.callback(None)
+        channel.requestDone(self)
+
+    def send_head(self, status: int, head: bytes) -> None:
+        """The head of an answer that `write` and `finish` complete."""
+        status_line, *lines = head.split(b"\r\n")[:-1]
+        self.setResponseCode(status, status_line.split(b" ", 2)[2])
+        for line in lines:
+            name, _, value = line.partition(b": ")
+            self.responseHeaders.addRawHeader(name, value)
+        self.write(b"")
+
+    def fail(self, status: int, body: bytes) -> None:
+        """Answer with an error of ours, in plain text."""
+        headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+        self.send(status, make_head(status, headers), b"" if self.method == b"HEAD" else body)
+
+    def abort(self) -> None:
+        """Break the answer off by ending the connection; counted as status 500, whatever was sent before."""
+        if not self._disconnected:
+            self.code = 500
+            self.channel.site.log(self)
+            self.channel.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client went away before the answer was complete."""
+        site = self.channel.site
+        super().connectionLost(reason)
+        if self.on_lost is not None:
+            self.on_lost()
+        site.lost(self)
+
+
+def make_head(status: int, headers: RawHeaders) -> bytes:
+    """Status line and headers, without the end that the channel adds."""
+    reason = REASONS.get(status) or http.RESPONSES.get(status, b"")
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason) + b"".join([b"%b: %b\r\n" % field for field in headers])
+
+
+REASONS = {413: b"Content Too Large", 416: b"Range Not Satisfiable", 431: b"Request Header Fields Too Large"}
+"""What RFC 9110 and RFC 6585 say otherwise than twisted.web, or not at all there."""
+
+
+def target_path(uri: bytes) -> bytes:
+    """The path of a request target in origin- or absolute-form (RFC 9112 section 3.2)."""
+    path = uri.partition(b"?")[0]
+    if path[:1] in (b"/", b"*"):
+        return path
+    return b"/" + path.partition(b"://")[2].partition(b"/")[2]

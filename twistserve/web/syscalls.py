@@ -1,0 +1,59 @@
+"""recv(2), send(2) and write(2) that keep the GIL.
+
+Python gives the GIL up around every system call. A call on a non-blocking socket takes a few microseconds, but
+while request threads compute, getting the GIL back takes up to the switch interval, 5 ms, and two context
+switches. ctypes.PyDLL calls without giving it up. `python -m benchmarks --workloads hello` shows what it brings.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_recv = _libc.recv
+_recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_recv.restype = ctypes.c_ssize_t
+_send = _libc.send
+_send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_send.restype = ctypes.c_ssize_t
+_write = _libc.write
+_write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+_write.restype = ctypes.c_ssize_t
+
+_SIZE = 65536
+# One for all: it is emptied before anything else can run.
+_buffer = ctypes.create_string_buffer(_SIZE)
+_address = ctypes.addressof(_buffer)
+_view = memoryview(_buffer).cast("B")
+
+_AGAIN = (errno.EAGAIN, errno.EINTR)
+
+
+def recv(descriptor: int) -> bytes | None:
+    """What a non-blocking socket has, b"" at its end, None if there is nothing now. Raises OSError."""
+    size = _recv(descriptor, _address, _SIZE, 0)
+    if size >= 0:
+        return _view[:size].tobytes()
+    number = ctypes.get_errno()
+    if number in _AGAIN:
+        return None
+    raise OSError(number, os.strerror(number))
+
+
+def send(descriptor: int, data: bytes, more: bool = False) -> int:
+    """Bytes that a non-blocking socket took, 0 if it is full; `more` says that more follows. Raises OSError."""
+    sent: int = _send(descriptor, data, len(data), socket.MSG_NOSIGNAL | (socket.MSG_MORE if more else 0))
+    if sent >= 0:
+        return sent
+    number = ctypes.get_errno()
+    if number in _AGAIN:
+        return 0
+    raise OSError(number, os.strerror(number))
+
+
+def write(descriptor: int, data: bytes) -> None:
+    """Write to a non-blocking pipe; that it is full is no error, for then its reader wakes up anyway."""
+    _write(descriptor, data, len(data))
