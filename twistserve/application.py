@@ -16,11 +16,11 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Any]
 """A PEP 3333 application."""
 
 
-def load_settings(settings: str | None, pythonpath: str | None) -> Mapping[str, object]:
+def load_settings(settings: str | None, origin: str | None, pythonpath: str | None) -> Mapping[str, object]:
     """Make the project importable, import its settings module and return the setting ``TWISTSERVE``.
 
-    Called before twistd forks, so it stops short of django.setup(), which may start threads or open
-    connections. Raises `StartError`.
+    `origin` says where the name of the settings module came from. Called before twistd forks, so it stops
+    short of django.setup(), which may start threads or open connections. Raises `StartError`.
     """
     for directory in (os.getcwd(), pythonpath):
         if directory and os.path.abspath(directory) not in sys.path:
@@ -42,7 +42,10 @@ def load_settings(settings: str | None, pythonpath: str | None) -> Mapping[str, 
             importlib.import_module(module)
             django_settings.INSTALLED_APPS  # noqa: B018 - evaluates the lazy settings
         except (Exception, SystemExit) as error:
-            raise StartError(f"the settings module {module!r} cannot be imported: {describe(error)}") from error
+            source = f"--settings from {origin}" if origin else f"the environment variable {ENVIRONMENT_VARIABLE}"
+            raise StartError(
+                f"the settings module {module!r} of {source} cannot be imported: {describe(error)}"
+            ) from error
     loaded_setting: Mapping[str, object] = getattr(django_settings, "TWISTSERVE", {})
     return loaded_setting
 
@@ -63,6 +66,12 @@ class DjangoApplication:
         self._name = wsgi
         self._wsgi: WSGIApplication | None = None
 
+    def logs_by_itself(self) -> bool:
+        """Whether the project has said where its log lines go, or has Django's console for development."""
+        from django.conf import settings
+
+        return bool(settings.LOGGING or settings.DEBUG)
+
     def set_up(self) -> None:
         """Run django.setup(): logging, apps, models. Blocks. Raises `StartError`."""
         import django
@@ -76,9 +85,10 @@ class DjangoApplication:
             raise StartError(f"django.setup() failed: {describe(error)}") from error
 
     def load(self) -> None:
-        """Import --wsgi, else WSGI_APPLICATION, else Django's own. Blocks. Raises `StartError`."""
+        """Import --wsgi, else WSGI_APPLICATION, else Django's own, and the URLconf. Blocks. Raises `StartError`."""
         from django.conf import settings
         from django.core.wsgi import get_wsgi_application
+        from django.urls import get_resolver
         from django.utils.module_loading import import_string
 
         name = self._name or settings.WSGI_APPLICATION
@@ -94,6 +104,15 @@ class DjangoApplication:
             raise StartError(
                 f"{name!r} of {origin} is not a WSGI application but a {type(application).__name__}: name a callable"
             )
+        # Django imports it with the first request; until then nobody knows whether there can be an answer.
+        urlconf = getattr(settings, "ROOT_URLCONF", None)
+        if urlconf:
+            try:
+                get_resolver(urlconf).url_patterns  # noqa: B018
+            except (Exception, SystemExit) as error:
+                raise StartError(
+                    f"the URLconf {urlconf!r} of the setting ROOT_URLCONF cannot be imported: {describe(error)}"
+                ) from error
         self._wsgi = application
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
@@ -109,26 +128,77 @@ def django_version() -> str:
     return django.get_version()
 
 
-def file_settings(static: bool, media: bool) -> list[tuple[str, str, Callable[[str], str | None]]]:
-    """What to serve as files, as (handler, URL prefix, find) with `find` giving the file for a relative path.
+class FileIndex:
+    """WhiteNoise's index of the files below one URL prefix; `load` makes it, once Django is set up.
 
-    Raises `StartError` where a setting makes serving impossible.
+    Static files are indexed once, or found anew for each request under DEBUG; media always are the latter.
     """
+
+    def __init__(self, kind: str, prefix: str, root: str | None, changing: bool) -> None:
+        self.kind = kind
+        self.prefix = prefix
+        self.changing = changing
+        self._root = root
+        self._whitenoise: Any = None
+
+    def load(self) -> None:
+        """Make the index. Blocks. Raises `StartError`."""
+        from whitenoise.base import WhiteNoise
+        from whitenoise.middleware import WhiteNoiseMiddleware
+
+        if self.kind == "media":
+            # No variants, no caching: what users upload may change, and is not public by its nature.
+            self._whitenoise = WhiteNoise(None, max_age=None, allow_all_origins=False, autorefresh=True)
+            return
+        try:
+            self._whitenoise = WhiteNoiseMiddleware(_no_response)
+        except OSError as error:
+            raise StartError(f"--static: the files of STATIC_ROOT cannot be indexed: {error}") from error
+
+    def find(self, relative: str, url: str) -> Any:
+        """The entry of a file, or None. Reactor thread."""
+        if self._root is not None and self.kind == "media":
+            return _media_file(self._whitenoise, os.path.join(self._root, relative), url)
+        path = self.prefix + relative
+        whitenoise = self._whitenoise
+        return whitenoise.find_file(path) if whitenoise.autorefresh else whitenoise.files.get(path)
+
+
+def _no_response(request: object) -> None:
+    """What WhiteNoise would call for a request that is not a file's."""
+
+
+def _media_file(whitenoise: Any, path: str, url: str) -> Any:
+    from wsgiref.headers import Headers
+
+    from whitenoise.responders import MissingFileError, NotARegularFileError, StaticFile
+
+    headers = Headers([("X-Content-Type-Options", "nosniff")])
+    whitenoise.add_mime_headers(headers, path, url)
+    try:
+        return StaticFile(path, headers.items())
+    except (MissingFileError, NotARegularFileError):
+        return None
+
+
+def file_indexes(static: bool, media: bool) -> list[FileIndex]:
+    """What to serve as files. Raises `StartError` where a setting makes serving impossible."""
     from django.conf import settings
 
-    served: list[tuple[str, str, Callable[[str], str | None]]] = []
+    indexes: list[FileIndex] = []
     if static:
         prefix = _prefix("static", settings.STATIC_URL)
-        if settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS:
-            served.append(("static", prefix, _find_with_finders))
-        else:
-            served.append(("static", prefix, _find_below(_root("static", settings.STATIC_ROOT))))
+        with_finders = settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS
+        root = None if with_finders else _root("static", settings.STATIC_ROOT)
+        indexes.append(FileIndex("static", prefix, root, settings.DEBUG))
     if media:
         prefix = _prefix("media", settings.MEDIA_URL)
-        served.append(("media", prefix, _find_below(_root("media", settings.MEDIA_ROOT))))
-    if len({prefix for _, prefix, _ in served}) < len(served):
-        raise StartError(f"the settings STATIC_URL and MEDIA_URL are the same, {served[0][1]!r}: give each its own")
-    return served
+        indexes.append(FileIndex("media", prefix, _root("media", settings.MEDIA_ROOT), changing=True))
+    if len({index.prefix for index in indexes}) < len(indexes):
+        raise StartError(
+            f"the settings STATIC_URL and MEDIA_URL are the same, {indexes[0].prefix!r}: give each its own"
+        )
+    return indexes
 
 
 def _prefix(kind: str, url: str | None) -> str:
@@ -154,14 +224,3 @@ def _root(kind: str, root: str | os.PathLike[str] | None) -> str:
         remedy = "run manage.py collectstatic" if kind == "static" else "create it"
         raise StartError(f"--{kind}: the directory {os.fspath(root)!r} of the setting {name} does not exist: {remedy}")
     return os.path.abspath(root)
-
-
-def _find_below(root: str) -> Callable[[str], str | None]:
-    return lambda relative: os.path.join(root, relative)
-
-
-def _find_with_finders(relative: str) -> str | None:
-    from django.contrib.staticfiles import finders
-
-    found = finders.find(relative)
-    return found if isinstance(found, str) else None

@@ -21,6 +21,6 @@ def describe(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen") and f"{__package__}/" not in frame.filename
+        if not any(part in frame.filename for part in ("<frozen", "/importlib/", f"{__package__}/"))
     ]
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text

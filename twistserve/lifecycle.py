@@ -125,32 +125,18 @@ class ServiceTree(MultiService):
     A plain MultiService stops all its children at the same time; a drain needs an order.
     """
 
-    def __init__(self, lifecycle: Lifecycle, reactor: Any, *, raises: bool) -> None:
+    def __init__(self, lifecycle: Lifecycle, reactor: Any) -> None:
         super().__init__()
         self.setName("djangoserve")
         self._lifecycle = lifecycle
         self._reactor = reactor
-        self._raises = raises
-
-    def privilegedStartService(self) -> None:
-        """Let the children do what needs privileges. Raises `StartError` if the tree was told to raise."""
-        self._attempt(super().privilegedStartService)
 
     def startService(self) -> None:
-        """Start the children, and take the signals over as soon as the reactor has installed its own handlers.
-
-        Raises `StartError` if the tree was told to raise.
-        """
+        """Start the children, and take the signals over as soon as the reactor has installed its own handlers."""
         self._reactor.callWhenRunning(self._take_signals)
-        if self._lifecycle.failure is None:
-            self._attempt(super().startService)
-
-    def _attempt(self, start: Callable[[], None]) -> None:
         try:
-            start()
+            super().startService()
         except StartError as error:
-            if self._raises:
-                raise
             self._lifecycle.fail(str(error))
 
     @inlineCallbacks

@@ -5,24 +5,81 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.python.failure import Failure
 
 from twistserve.errors import StartError
 
 BACKLOG = 1024
 
 
-class Port:
-    """One TCP port on one or all interfaces, in IPv4 and IPv6. `option` names it in errors."""
+class Listener(Protocol):
+    """Where connections come from."""
 
-    def __init__(self, reactor: Any, host: str | None, port: int, option: str) -> None:
+    def open(self, factory: IProtocolFactory) -> Deferred[None]:
+        """Accept connections for `factory`; fails with `StartError`."""
+
+    def close(self) -> Deferred[Any]:
+        """Accept no more; fires when that is so."""
+
+
+class Endpoint:
+    """A Twisted server endpoint, given as a string (twisted.internet.endpoints.serverFromString)."""
+
+    def __init__(self, reactor: Any, description: str) -> None:
+        self._description = description
+        self._listening: Any = None
+        try:
+            self._endpoint = serverFromString(reactor, description)
+        except Exception as error:
+            raise StartError(
+                f"--endpoint: {description!r} is not a server endpoint: {type(error).__name__}: {error}"
+            ) from error
+
+    def __str__(self) -> str:
+        return self._description
+
+    def open(self, factory: IProtocolFactory) -> Deferred[None]:
+        """Accept connections for `factory`; fails with `StartError`."""
+
+        def listening(port: Any) -> None:
+            self._listening = port
+
+        def failed(failure: Failure) -> None:
+            reason = getattr(failure.value, "socketError", failure.value)
+            raise StartError(f"--endpoint: {self._description!r} cannot be opened: {reason}") from failure.value
+
+        return maybeDeferred(self._endpoint.listen, factory).addCallbacks(listening, failed)
+
+    def close(self) -> Deferred[Any]:
+        """Accept no more; fires when that is so."""
+        listening, self._listening = self._listening, None
+        return maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
+
+
+class Port:
+    """One TCP port on one or all interfaces, in IPv4 and IPv6. The options name it in errors."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str | None,
+        port: int,
+        option: str,
+        backlog: int = BACKLOG,
+        *,
+        host_option: str = "--host",
+    ) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port
         self._option = option
+        self._backlog = backlog
+        self._host_option = host_option
         self._bound: list[socket.socket] = []
         self._listening: list[Any] = []
 
@@ -46,16 +103,17 @@ class Port:
         if not self._bound:
             raise self._error(failures[0])
 
-    def open(self, factory: IProtocolFactory) -> None:
-        """Accept connections for `factory`. Raises `StartError`."""
+    def open(self, factory: IProtocolFactory) -> Deferred[None]:
+        """Accept connections for `factory`; fails with `StartError`."""
         for bound in self._bound:
             try:
-                bound.listen(BACKLOG)
+                bound.listen(self._backlog)
             except OSError as error:
-                raise self._error(error) from error
+                return fail(self._error(error))
             self._listening.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
             bound.close()
         self._bound = []
+        return succeed(None)
 
     def close(self) -> Deferred[Any]:
         """Accept no more; fires when the port is closed."""
@@ -71,7 +129,7 @@ class Port:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except OSError as error:
             raise StartError(
-                f"{self._option.replace('port', 'host')}: {self._host!r} is not an address of this machine"
+                f"{self._host_option}: {self._host!r} is not an address of this machine"
                 f" ({error.strerror}): give one of its addresses or names"
             ) from error
         return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
@@ -83,7 +141,8 @@ class Port:
             errno.EADDRNOTAVAIL: "is not at an address of this machine: give one of its own addresses as the host",
         }
         code = error.errno or 0
-        return StartError(f"{self._option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
+        option = self._host_option if code == errno.EADDRNOTAVAIL else self._option
+        return StartError(f"{option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
 
 
 def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:

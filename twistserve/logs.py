@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import ClassVar, TextIO
 
 from twisted.application.service import Service
@@ -46,9 +47,10 @@ class LogService(Service):
 
     `takes_streams` gives the application the process's own standard output and error back, which twistd
     has redirected into its log: a handler the project's LOGGING makes later would write prefixed lines.
+    `notices` are warnings to log first, once there is where to.
     """
 
-    def __init__(self, level: str, access_log: bool, into_twisted: bool, takes_streams: bool) -> None:
+    def __init__(self, level: str, *, into_twisted: bool, takes_streams: bool, notices: Sequence[str] = ()) -> None:
         self._level = level
         self._takes_streams = takes_streams
         self._handler: logging.Handler
@@ -60,9 +62,7 @@ class LogService(Service):
             self._handler = logging.StreamHandler(stream)
             self._handler.setFormatter(_Formatter(_FORMAT))
         self._root = logging.getLogger("twistserve")
-        self._access = logging.getLogger(ACCESS)
-        self._access.disabled = not access_log
-        self._access_log = access_log
+        self._notices = notices
 
     def startService(self) -> None:
         """Install the handler."""
@@ -72,21 +72,27 @@ class LogService(Service):
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         self._root.setLevel(self._level)
         self.settle()
+        for notice in self._notices:
+            self._root.warning(notice)
 
-    def settle(self) -> None:
-        """Make way for the project's LOGGING, or stand in where it says nothing; call after django.setup().
+    def settle(self, project_logs: bool = True) -> None:
+        """Make way for the project's LOGGING, or stand in where it says nothing; call whenever that was applied.
 
-        LOGGING disables every logger it does not name unless it says otherwise; a server's are not meant.
+        LOGGING disables every logger it does not name unless it says otherwise; a server's are not meant. A
+        project that says nothing about logging (`project_logs`) would lose the traceback of every error in
+        production: Django only mails it. Its warnings and errors go where ours go.
         """
         for name, logger in logging.root.manager.loggerDict.items():
             if name.split(".")[0] == "twistserve" and isinstance(logger, logging.Logger):
                 logger.disabled = False
-        self._access.disabled = not self._access_log
-        self._root.removeHandler(self._handler)
-        self._access.removeHandler(self._handler)
+        for logger in (self._root, logging.root):
+            logger.removeHandler(self._handler)
         if logging.root.handlers or self._root.handlers:
             return
-        self._root.addHandler(self._handler)
+        if project_logs:
+            self._root.addHandler(self._handler)
+        else:
+            logging.root.addHandler(self._handler)
 
 
 def observe_twisted() -> None:

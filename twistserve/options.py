@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from twisted.python import usage
 
 from twistserve import __version__
 from twistserve.errors import StartError
+from twistserve.web.forwarded import TrustedPeers
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
 COMMAND_LINE = "the command line"
@@ -85,6 +87,34 @@ def _positive_seconds(text: str) -> float:
     return float(text)
 
 
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip(), re.ASCII | re.IGNORECASE)
+    if match is None or not int(match[1]):
+        raise ValueError("give bytes, a whole number above 0, or with K, M or G behind it")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    peers = tuple(filter(None, re.split(r"[\s,]+", text)))
+    try:
+        TrustedPeers(peers)
+    except ValueError as error:
+        raise ValueError(f"give addresses or networks with commas between, or * ({error})") from error
+    return peers
+
+
+def _endpoint(text: str) -> str:
+    if ":" not in text:
+        raise ValueError("give a Twisted endpoint such as tcp:8000, unix:/run/web.sock or haproxy:tcp:8000")
+    return text
+
+
+def _format(text: str) -> str:
+    if text.lower() not in ("text", "json"):
+        raise ValueError("give text or json")
+    return text.lower()
+
+
 def _boolean(text: str) -> bool:
     value = text.strip().lower()
     if value in ("1", "true", "yes", "on"):
@@ -106,9 +136,9 @@ def _dotted_attribute(text: str) -> str:
     return text.replace(":", ".")
 
 
-def _text(text: str) -> str:
-    if not text.strip() or "\0" in text:
-        raise ValueError("give a value that is not empty")
+def _directory(text: str) -> str:
+    if not os.path.isdir(text):
+        raise ValueError("there is no such directory")
     return text
 
 
@@ -184,7 +214,7 @@ class Configuration:
         DJANGO,
         None,
         "DIR",
-        _text,
+        _directory,
     )
     wsgi: str | None = _option(
         "the WSGI application",
@@ -199,7 +229,43 @@ class Configuration:
         "address or name to serve on", WEB, None, "HOST", _host, default_text="all interfaces, IPv4 and IPv6"
     )
     port: int = _option("port to serve on", WEB, 8000, "PORT", _port)
+    endpoint: tuple[str, ...] = _option(
+        "a Twisted server endpoint to serve on instead of --host and --port: tcp, ssl, unix, systemd or haproxy;"
+        " repeat the option for more",
+        WEB,
+        (),
+        "DESC",
+        _endpoint,
+        repeatable=True,
+    )
+    backlog: int = _option("connections the kernel holds until they are accepted", WEB, 1024, "N", _positive_integer)
     threads: int = _option("threads that run requests", WEB, 8, "N", _positive_integer)
+
+    max_body_size: int = _option(
+        "largest request body; larger ones get 413", WEB, 100 << 20, "SIZE", _size, default_text="100M"
+    )
+    max_header_size: int = _option(
+        "largest head of a request; larger ones get 431", WEB, 64 << 10, "SIZE", _size, default_text="64K"
+    )
+    header_timeout: float = _option("seconds to receive the head of a request", WEB, 15.0, "SECONDS", _positive_seconds)
+    body_timeout: float = _option(
+        "seconds of silence allowed while a body is received", WEB, 30.0, "SECONDS", _positive_seconds
+    )
+    keep_alive_timeout: float = _option(
+        "seconds a connection may be idle between requests", WEB, 75.0, "SECONDS", _positive_seconds
+    )
+    max_connections: int = _option(
+        "connections served at the same time; more of them wait", WEB, 10_000, "N", _positive_integer
+    )
+    forwarded_allow_ips: tuple[str, ...] = _option(
+        "addresses and networks of proxies whose X-Forwarded-For, -Proto, -Host and -Port are believed, with commas"
+        " between; * for all",
+        WEB,
+        ("127.0.0.1", "::1"),
+        "LIST",
+        _peers,
+        default_text="127.0.0.1,::1",
+    )
 
     static: bool = _option(
         "serve STATIC_URL from STATIC_ROOT; with DEBUG and django.contrib.staticfiles from where the"
@@ -244,6 +310,9 @@ class Configuration:
 
     log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", _level)
     access_log: bool = _option("log every request", LOGGING, True, negatable=True)
+    log_format: str = _option(
+        "text, or json for one object a line in the access log", LOGGING, "text", "FORMAT", _format
+    )
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
@@ -255,6 +324,9 @@ TABLE: tuple[Option, ...] = tuple(
     if "option" in field.metadata
 )
 
+LoadSettings = Callable[[str | None, str | None, str | None], Mapping[str, object]]
+"""From --settings, where that came from, and --pythonpath, to the setting ``TWISTSERVE``."""
+
 Layer = tuple[str, Mapping[str, object]]
 """Where values come from, in words (`{key}` stands for an option's key), and the raw values by option name."""
 
@@ -262,12 +334,12 @@ Layer = tuple[str, Mapping[str, object]]
 def resolve(
     given: Mapping[str, object],
     environ: Mapping[str, str],
-    load_settings: Callable[[str | None, str | None], Mapping[str, object]],
+    load_settings: LoadSettings,
 ) -> Configuration:
     """Validate every value once and return those in force.
 
-    `given` holds raw values of the command line by option name; `load_settings(settings, pythonpath)` makes
-    Django's settings available and returns the setting ``TWISTSERVE``. Raises `StartError`.
+    `given` holds raw values of the command line by option name; `load_settings` makes Django's settings
+    available. Raises `StartError`.
     """
     from_environment = {
         option.name: environ[ENVIRONMENT_PREFIX + option.key]
@@ -278,10 +350,9 @@ def resolve(
         (COMMAND_LINE, given),
         (f"the environment variable {ENVIRONMENT_PREFIX}{{key}}", from_environment),
     ]
-    where: dict[str, Any] = {option.name: _find(option, layers)[0] for option in TABLE[:2]}
-    layers.append(
-        ("the setting TWISTSERVE[{key!r}]", _from_setting(load_settings(where["settings"], where["pythonpath"])))
-    )
+    (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
+    setting = load_settings(_text_or_none(settings), origin, _text_or_none(pythonpath))
+    layers.append(("the setting TWISTSERVE[{key!r}]", _from_setting(setting)))
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for option in TABLE:
@@ -342,6 +413,10 @@ def _validate(option: Option, raw: object, source: str) -> object:
 
 def _invalid(option: Option, raw: object, source: str, remedy: str) -> StartError:
     return StartError(f"--{option.word}: {raw!r} from {source} is not valid: {remedy}")
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _as_text(raw: object) -> str:
@@ -423,7 +498,7 @@ class CommandLine(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise SystemExit(f"twistserve: {error}{_suggestion(str(error))}; see --help") from error
+            raise SystemExit(f"twistserve: {error}{suggestion(str(error))}; see --help") from error
 
     def parseArgs(self, *args: str) -> None:
         """Refuse what is not an option. Raises `usage.UsageError`."""
@@ -442,8 +517,9 @@ class CommandLine(usage.Options):
         return parser.format_help().lstrip("\n")
 
 
-def _suggestion(message: str) -> str:
-    unknown = re.fullmatch(r"option --(\S+) not recognized", message)
+def suggestion(message: str) -> str:
+    """What may have been meant, for getopt's and argparse's words about an unknown option."""
+    unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?! requires| must)", message)
     words = [word for option in TABLE for word, _, _ in _words(option)]
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
     return f" (did you mean --{close[0]}?)" if close else ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 
 from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle, State
@@ -23,15 +24,15 @@ Step = tuple[str, Callable[[], None]]
 
 
 class StartupService(Service):
-    """Runs the steps in a thread of its own, then `open_port` on the reactor, and the service is READY."""
+    """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY."""
 
     name = "start-up"
 
     def __init__(
-        self, steps: Sequence[Step], open_port: Callable[[], None], lifecycle: Lifecycle, reactor: Any
+        self, steps: Sequence[Step], open_ports: Callable[[], Deferred[Any]], lifecycle: Lifecycle, reactor: Any
     ) -> None:
         self._steps = steps
-        self._open_port = open_port
+        self._open_ports = open_ports
         self._lifecycle = lifecycle
         self._reactor = reactor
 
@@ -64,14 +65,13 @@ class StartupService(Service):
     def _finish(self) -> None:
         if self._lifecycle.state is not State.STARTING:
             return
-        self._lifecycle.at_step("opening the web port")
-        try:
-            self._open_port()
-        except StartError as error:
-            self._lifecycle.fail(str(error))
-            return
-        startup_seconds.set(self._lifecycle.age)
-        self._lifecycle.enter(State.READY, "start-up is complete")
+        self._lifecycle.at_step("opening the web ports")
+        self._open_ports().addCallbacks(self._ready, lambda failure: self._lifecycle.fail(str(failure.value)))
+
+    def _ready(self, result: object) -> None:
+        if self._lifecycle.state is State.STARTING:
+            startup_seconds.set(self._lifecycle.age)
+            self._lifecycle.enter(State.READY, "start-up is complete")
 
 
 def command_steps(commands: Sequence[str]) -> list[Step]:

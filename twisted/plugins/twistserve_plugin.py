@@ -1,5 +1,6 @@
-"""Tells twistd and twist about ``djangoserve``; names it and imports nothing of it."""
+"""Tells twistd and twist about ``djangoserve`` and the reactor it runs on; names them and imports nothing of them."""
 
+from twisted.application.reactors import Reactor
 from twisted.application.service import ServiceMaker
 
 djangoserve = ServiceMaker(
@@ -7,4 +8,10 @@ djangoserve = ServiceMaker(
     "twistserve.service",
     "Serve a Django project, its static files, Kubernetes probes and Prometheus metrics.",
     "djangoserve",
+)
+
+reactor = Reactor(
+    "twistserve",
+    "twistserve.web.reactor",
+    "epoll(7) without Twisted's logging context; what djangoserve uses unless another is chosen.",
 )

@@ -68,6 +68,8 @@ class Check:
     _waiting: list[Deferred[Result]] = field(default_factory=list)
     _started_at: float | None = None
     _last: Result = PASSED
+    _raised: str | None = None
+    """What the last run raised, so that the log has each exception once and not every few seconds."""
 
     def run(self) -> Deferred[Result]:
         """The result, within the deadline; who asks while the check runs gets the same one."""
@@ -94,10 +96,13 @@ class Check:
             try:
                 result = self.function()
             except BaseException as error:
-                if self._last.status is not Status.FAIL:
+                raised = f"{type(error).__name__}: {error}"
+                if raised != self._raised:
                     logger.exception("check %s raised", self.name)
-                detail = f"{type(error).__name__}: {error}" if self.debug() else type(error).__name__
-                result = Result(Status.FAIL, output=f"raised {detail}")
+                    self._raised = raised
+                result = Result(Status.FAIL, output=f"raised {raised if self.debug() else type(error).__name__}")
+            else:
+                self._raised = None
         self.reactor.callFromThread(self._finished, result)
 
     def _finished(self, result: Result) -> None:

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.metrics import probe_status
+from twistserve.metrics import flush, probe_status
 from twistserve.probes.checks import PASSED, DjangoChecks, Result, Status, worst
 
 Results = dict[str, Result]
@@ -161,6 +161,7 @@ class Metrics(Resource):
                 status, body = 500, f"collecting the metrics raised {type(error).__name__}\n".encode()
             self._reactor.callFromThread(answer, status, body)
 
+        flush()
         threading.Thread(target=collect, name="metrics", daemon=True).start()
         return NOT_DONE_YET
 

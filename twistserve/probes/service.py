@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -32,24 +33,25 @@ class ProbeSite(Site):
 
 
 class ProbeService(Service):
-    """Serves `root` on the probe port from the very start of the process to its end."""
+    """Serves `root` on the probe port from the very start of the process to its end.
+
+    `failed` is told why the port cannot be opened.
+    """
 
     name = "probes"
 
-    def __init__(self, port: Port, root: Resource, reactor: Any) -> None:
+    def __init__(self, port: Port, root: Resource, failed: Callable[[str], None], reactor: Any) -> None:
         self._port = port
+        self._failed = failed
         self._site = ProbeSite(root, reactor=reactor)
 
-    def privilegedStartService(self) -> None:
-        """Bind while there may still be privileges for a low port. Raises `StartError`."""
-        self._port.bind()
-
     def startService(self) -> None:
-        """Listen. Raises `StartError`."""
+        """Listen, before anything else is done."""
         super().startService()
-        self._port.bind()
-        self._port.open(self._site)
-        logger.info("probes on %s", self._port)
+        self._port.open(self._site).addCallbacks(
+            lambda result: logger.info("probes on %s", self._port),
+            lambda failure: self._failed(str(failure.value)),
+        )
 
     def stopService(self) -> Deferred[Any]:
         """Close the port."""

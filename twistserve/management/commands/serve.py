@@ -14,6 +14,7 @@ from twistserve.application import load_settings
 from twistserve.errors import StartError
 from twistserve.logs import observe_twisted
 from twistserve.service import compose
+from twistserve.web.reactor import install_unless_chosen
 
 
 class Command(BaseCommand):
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         parser = super().create_parser(prog_name, subcommand, **kwargs)
 
         def fail(message: str) -> NoReturn:
-            raise SystemExit(f"twistserve: {message}; see --help")
+            raise SystemExit(f"twistserve: {message}{options.suggestion(message)}; see --help")
 
         parser.error = fail  # type: ignore[method-assign]
         return parser
@@ -47,6 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
+        install_unless_chosen()
         from twisted.internet import reactor
 
         given = options.given(arguments)
