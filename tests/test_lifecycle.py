@@ -46,12 +46,10 @@ class Part(Service):
         return self.stopped
 
 
-def tree_of(
-    told: list[str], *errors: Exception | None, raises: bool = False
-) -> tuple[ServiceTree, Lifecycle, list[Part]]:
+def tree_of(told: list[str], *errors: Exception | None) -> tuple[ServiceTree, Lifecycle, list[Part]]:
     reactor = Reactor()
     lifecycle = Lifecycle(reactor)
-    tree = ServiceTree(lifecycle, reactor, raises=raises)
+    tree = ServiceTree(lifecycle, reactor)
     parts = [Part(str(number), told, error) for number, error in enumerate(errors)]
     for part in parts:
         part.setServiceParent(tree)
@@ -121,13 +119,6 @@ def test_a_failed_start_is_one_line_and_stops_the_reactor(capfd: pytest.CaptureF
     assert reactor.stops == 1
     lifecycle.fail("another")
     assert lifecycle.failure == "the port is in use"
-
-
-def test_a_daemon_hears_of_a_failed_start_by_exception() -> None:
-    """twistd tells its parent process of an exception, and of nothing else."""
-    tree, _, _ = tree_of([], StartError("the port is in use"), raises=True)
-    with pytest.raises(StartError):
-        tree.startService()
 
 
 def test_the_second_signal_ends_the_waiting() -> None:

@@ -17,7 +17,7 @@ def resolved(*words: str, environ: dict[str, str] | None = None, setting: Any = 
     """What is in force for a command line, an environment and the setting TWISTSERVE."""
     line = CommandLine()
     line.parseOptions(list(words))
-    return resolve(line.given, environ or {}, lambda settings, pythonpath: {} if setting is None else setting)
+    return resolve(line.given, environ or {}, lambda *_: {} if setting is None else setting)
 
 
 def error(*words: str, environ: dict[str, str] | None = None, setting: Any = None) -> str:

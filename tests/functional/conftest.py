@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.harness import EXAMPLE, Server, start
+from tests.functional.harness import EXAMPLE, Server, start, write_project
 
 Serve = Callable[..., Server]
 
@@ -61,30 +61,6 @@ def project(tmp_path: Path) -> Callable[..., Path]:
     """
 
     def write(views: str = "urlpatterns = []\n", settings: str = "", **modules: str) -> Path:
-        directory = tmp_path / "project"
-        directory.mkdir(exist_ok=True)
-        (directory / "site_settings.py").write_text(
-            "from pathlib import Path\n"
-            "BASE_DIR = Path(__file__).resolve().parent\n"
-            "SECRET_KEY = 'tests'\n"
-            "ALLOWED_HOSTS = ['*']\n"
-            "ROOT_URLCONF = 'site_urls'\n"
-            "USE_TZ = True\n"
-            "INSTALLED_APPS = ['twistserve']\n"
-            "WSGI_APPLICATION = 'site_wsgi.application'\n" + settings
-        )
-        (directory / "site_urls.py").write_text(views)
-        (directory / "site_wsgi.py").write_text(
-            "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
-        )
-        (directory / "manage.py").write_text(
-            "import os, sys\n"
-            "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site_settings')\n"
-            "from django.core.management import execute_from_command_line\n"
-            "execute_from_command_line(sys.argv)\n"
-        )
-        for name, text in modules.items():
-            (directory / f"{name}.py").write_text(text)
-        return directory
+        return write_project(tmp_path / "project", views, settings, **modules)
 
     return write

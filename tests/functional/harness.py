@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,14 +27,17 @@ T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A TCP port whose successor, the probe port's default, is free too."""
+    """A TCP port whose successor, the probe port's default, is free too.
+
+    Below the ports that Linux gives to outgoing connections, one of which could take it before the server does.
+    """
     while True:
+        port = random.randrange(20000, 32000)
         with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
             try:
-                two.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+                one.bind(("", port))
+                two.bind(("", port + 1))
+            except OSError:
                 continue
             return port
 
@@ -151,13 +156,26 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def end(self, patience: float = 10) -> None:
+        """End the process, politely first, so that it writes its coverage data."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
-def command(runner: str) -> list[str]:
-    """The words that start the service in one of its ways: `twistd`, `twist` or `manage`."""
+
+def command(runner: str, programs: Path = BIN) -> list[str]:
+    """The words that start the service in one of its ways: `twistd`, `daemon`, `twist` or `manage`.
+
+    `programs` is the `bin` directory of the virtual environment to start it from.
+    """
     return {
-        "twistd": [str(BIN / "twistd"), "-n", "--pidfile=", "djangoserve"],
-        "twist": [str(BIN / "twist"), "djangoserve"],
-        "manage": [sys.executable, "manage.py", "serve"],
+        "twistd": [str(programs / "twistd"), "-n", "--pidfile=", "djangoserve"],
+        "daemon": [str(programs / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "djangoserve"],
+        "twist": [str(programs / "twist"), "djangoserve"],
+        "manage": [str(programs / "python"), "manage.py", "serve"],
     }[runner]
 
 
@@ -169,6 +187,7 @@ def start(
     env: dict[str, str] | None = None,
     settings: str | None = "bookshop.settings",
     port: int | None = None,
+    programs: Path = BIN,
 ) -> Server:
     """Start the real command in `cwd`; without `port`, on a free one, given as an option."""
     environ = {
@@ -190,7 +209,7 @@ def start(
     stdout_path, stderr_path = logs / f"{port}.stdout", logs / f"{port}.stderr"
     with stdout_path.open("wb") as stdout, stderr_path.open("wb") as stderr:
         process = subprocess.Popen(
-            [*command(runner), *arguments],
+            [*command(runner, programs), *arguments],
             cwd=cwd,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -198,3 +217,41 @@ def start(
             stderr=stderr,
         )
     return Server(process, port, probe_port, stdout_path, stderr_path, cwd, environ)
+
+
+@contextmanager
+def serving(*args: str, until: str = "/ready", **kwargs: Any) -> Iterator[Server]:
+    """A server for as long as the block runs: `start()` for a fixture that several tests share."""
+    server = start(*args, **kwargs)
+    try:
+        yield server.wait_until(until)
+    finally:
+        server.end()
+
+
+def write_project(directory: Path, views: str = "urlpatterns = []\n", settings: str = "", **modules: str) -> Path:
+    """Write a one-module Django project, as the fixture `project` describes it."""
+    directory.mkdir(exist_ok=True)
+    (directory / "site_settings.py").write_text(
+        "from pathlib import Path\n"
+        "BASE_DIR = Path(__file__).resolve().parent\n"
+        "SECRET_KEY = 'tests'\n"
+        "ALLOWED_HOSTS = ['*']\n"
+        "ROOT_URLCONF = 'site_urls'\n"
+        "USE_TZ = True\n"
+        "INSTALLED_APPS = ['twistserve']\n"
+        "WSGI_APPLICATION = 'site_wsgi.application'\n" + settings
+    )
+    (directory / "site_urls.py").write_text(views)
+    (directory / "site_wsgi.py").write_text(
+        "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
+    )
+    (directory / "manage.py").write_text(
+        "import os, sys\n"
+        "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site_settings')\n"
+        "from django.core.management import execute_from_command_line\n"
+        "execute_from_command_line(sys.argv)\n"
+    )
+    for name, text in modules.items():
+        (directory / f"{name}.py").write_text(text)
+    return directory
