@@ -141,7 +141,7 @@ TRAFFIC: dict[tuple[str, str, int], tuple[str, str]] = {
     ("POST", "/echo/", 200): ("django", "POST"),
     ("GET", "/echo/", 405): ("django", "GET"),
     ("POST", "/upload/1/", 403): ("django", "POST"),
-    ("BREW", "/books/1/", 403): ("django", "OTHER"),
+    ("PROPFIND", "/books/1/", 403): ("django", "OTHER"),
     ("GET", "/static/catalogue/style.css", 200): ("static", "GET"),
     ("HEAD", "/static/catalogue/logo.svg", 200): ("static", "HEAD"),
     ("GET", "/static/nowhere.css", 404): ("static", "GET"),

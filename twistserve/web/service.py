@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,14 @@ GRACEFUL_TIMEOUT = 25.0
 """Seconds granted to requests in flight."""
 
 
+def raise_open_files() -> None:
+    """Raise the soft limit of open files, often 1,024, to the hard one: every connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        logger.info("raised the limit of open files from %d to %d", soft, hard)
+
+
 class WebService(Service):
     """Opens the web ports when told, and drains at stop."""
 
@@ -28,6 +37,11 @@ class WebService(Service):
         self._site = site
         self._hurry = hurry
         self._reactor = reactor
+
+    def startService(self) -> None:
+        """Make room for connections."""
+        super().startService()
+        raise_open_files()
 
     @inlineCallbacks
     def open(self) -> Any:
