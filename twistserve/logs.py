@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import ClassVar, TextIO
 
 from twisted.application.service import Service
@@ -16,13 +17,6 @@ from twisted.logger import Logger, LogLevel, STDLibLogObserver, globalLogBeginne
 
 ACCESS = "twistserve.access"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-class _Formatter(logging.Formatter):
-    """Lines with time, level and logger; an access line says its own."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage() if record.name == ACCESS else super().format(record)
 
 
 class TwistedHandler(logging.Handler):
@@ -54,14 +48,16 @@ class LogService(Service):
         self._level = level
         self._takes_streams = takes_streams
         self._handler: logging.Handler
+        self._stream_handler: logging.StreamHandler[TextIO] | None = None
         if into_twisted:
             self._handler = TwistedHandler()
             self._handler.setFormatter(logging.Formatter())
         else:
             stream: TextIO | None = sys.__stdout__
-            self._handler = logging.StreamHandler(stream)
-            self._handler.setFormatter(_Formatter(_FORMAT))
+            self._handler = self._stream_handler = logging.StreamHandler(stream)
+            self._handler.setFormatter(logging.Formatter(_FORMAT))
         self._root = logging.getLogger("twistserve")
+        self._access = logging.getLogger(ACCESS)
         self._notices = notices
 
     def startService(self) -> None:
@@ -74,6 +70,22 @@ class LogService(Service):
         self.settle()
         for notice in self._notices:
             self._root.warning(notice)
+
+    def access(self, lines: Sequence[str]) -> None:
+        """Log lines of the access log; straight to standard output if that is where logging would put them.
+
+        A record for each, and a flush, cost more than the rest of the access log together.
+        """
+        if not self._access.isEnabledFor(logging.INFO):
+            return
+        handler = self._stream_handler
+        if handler is not None and _handlers_of(self._access) == [handler]:
+            with handler.lock or nullcontext():
+                handler.stream.write("\n".join((*lines, "")))
+                handler.flush()
+            return
+        for line in lines:
+            self._access.handle(logging.LogRecord(ACCESS, logging.INFO, "", 0, line, None, None))
 
     def settle(self, project_logs: bool = True) -> None:
         """Make way for the project's LOGGING, or stand in where it says nothing; call whenever that was applied.
@@ -93,6 +105,16 @@ class LogService(Service):
             self._root.addHandler(self._handler)
         else:
             logging.root.addHandler(self._handler)
+
+
+def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
+    """The handlers that would get a record of this logger."""
+    found: list[logging.Handler] = []
+    at: logging.Logger | None = logger
+    while at is not None:
+        found += at.handlers
+        at = at.parent if at.propagate else None
+    return found
 
 
 def observe_twisted() -> None:

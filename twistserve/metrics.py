@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -124,17 +125,28 @@ _others: dict[str, _RequestSeries] = {}
 _queue, _received, _sent = Tally(request_queue), Tally(request_size), Tally(response_size)
 
 
-def record_request(
-    method: bytes, status: int, handler: str, seconds: float, queued: float, received: int, sent: int
-) -> None:
-    """Count an answered request; `queued` in seconds, `received` and `sent` in bytes of the bodies. Reactor thread."""
+class AnsweredRequest(Protocol):
+    """What is counted of a request; times in seconds, sizes of bodies in bytes."""
+
+    method: bytes
+    code: int
+    handler: str
+    duration: float
+    queue_time: float
+    body_length: int
+    sentLength: int
+
+
+def record_request(request: AnsweredRequest) -> None:
+    """Count an answered request. Reactor thread."""
+    method, handler, status = request.method, request.handler, request.code
     series = _series.get((method, handler)) or _new_series(method, handler)
     series.by_status[status] = series.by_status.get(status, 0) + 1
-    series.duration.observe(seconds)
-    if queued:
-        _queue.observe(queued)
-    _received.observe(received)
-    _sent.observe(sent)
+    series.duration.observe(request.duration)
+    if request.queue_time:
+        _queue.observe(request.queue_time)
+    _received.observe(request.body_length)
+    _sent.observe(request.sentLength)
 
 
 def _new_series(method: bytes, handler: str) -> _RequestSeries:

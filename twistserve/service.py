@@ -71,16 +71,16 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
     application = DjangoApplication(configuration.wsgi)
     pool = RequestThreadPool(configuration.threads)
     files = file_indexes(configuration.static, configuration.media)
-    access_log = AccessLog(configuration.log_format == "json") if configuration.access_log else None
     environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips))
     django = DjangoResource(application, pool, Returns(reactor.callFromThread), environs)
-    site = Site(_root(django, files), reactor, _limits(configuration), access_log)
-    results = ProbeResults(
-        lifecycle, pool, DjangoChecks(configuration.check_timeout, reactor), configuration.req_queue_len
-    )
     notices = [f"the environment variable {name} is no option's; see --help" for name in unknown_variables(os.environ)]
     log = LogService(
         configuration.log_level, into_twisted=into_twisted, takes_streams=not into_twisted, notices=notices
+    )
+    access_log = AccessLog(log.access, configuration.log_format == "json") if configuration.access_log else None
+    site = Site(_root(django, files), reactor, _limits(configuration), access_log)
+    results = ProbeResults(
+        lifecycle, pool, DjangoChecks(configuration.check_timeout, reactor), configuration.req_queue_len
     )
     web = WebService(_web_listeners(configuration, reactor), site, lifecycle.hurry, reactor)
     steps = [
@@ -91,7 +91,12 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
     ]
     services: list[Service] = [log]
     if not configuration.no_probe:
-        root = _probes(results, configuration, reactor)
+
+        def bring_up_to_date() -> None:
+            site.account()
+            metrics.flush()
+
+        root = _probes(results, Metrics(bring_up_to_date, reactor), configuration)
         services.append(ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor))
     services += [pool, web, StartupService(steps, web.open, lifecycle, reactor)]
 
@@ -157,7 +162,7 @@ def _limits(configuration: Configuration) -> Limits:
     )
 
 
-def _probes(results: ProbeResults, configuration: Configuration, reactor: Any) -> ProbeRoot:
+def _probes(results: ProbeResults, metrics_resource: Metrics, configuration: Configuration) -> ProbeRoot:
     """The probe port's resources by path."""
     resources: dict[str, Any] = {
         configuration.startup_probe: Probe("startup", results.startup),
@@ -165,7 +170,7 @@ def _probes(results: ProbeResults, configuration: Configuration, reactor: Any) -
         configuration.liveness_probe: Probe("liveness", results.liveness),
     }
     if not configuration.no_metrics:
-        resources[configuration.metrics] = Metrics(reactor)
+        resources[configuration.metrics] = metrics_resource
     return ProbeRoot(resources)
 
 

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.metrics import flush, probe_status
+from twistserve.metrics import probe_status
 from twistserve.probes.checks import PASSED, DjangoChecks, Result, Status, worst
 
 Results = dict[str, Result]
@@ -134,13 +134,15 @@ class ProbeResults:
 class Metrics(Resource):
     """Prometheus text, or OpenMetrics when the scraper accepts it.
 
-    Collected on a thread: a project's own collector may block. Scrapes that come meanwhile share the result.
+    Collected on a thread: a project's own collector may block. `before` is called first, on the reactor, to
+    bring the server's own up to date.
     """
 
     isLeaf = True
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, before: Callable[[], None], reactor: Any) -> None:
         super().__init__()
+        self._before = before
         self._reactor = reactor
 
     def render_GET(self, request: Request) -> int:
@@ -161,7 +163,7 @@ class Metrics(Resource):
                 status, body = 500, f"collecting the metrics raised {type(error).__name__}\n".encode()
             self._reactor.callFromThread(answer, status, body)
 
-        flush()
+        self._before()
         threading.Thread(target=collect, name="metrics", daemon=True).start()
         return NOT_DONE_YET
 

@@ -1,20 +1,18 @@
 """One line a request, in the combined format with the duration added, or as JSON.
 
-Lines go through stdlib logging. What a client sent is escaped, so that it cannot end a field or a line.
+What a client sent is escaped, so that it cannot end a field or a line.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _UNSAFE = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-logger = logging.getLogger("twistserve.access")
 
 
 def escape(value: bytes | None) -> str:
@@ -26,30 +24,27 @@ def escape(value: bytes | None) -> str:
 
 
 class AccessLog:
-    """Writes the lines; `as_json` chooses the format. Reactor thread."""
+    """Makes the lines, for `write` to log; `as_json` chooses the format. Reactor thread."""
 
-    def __init__(self, as_json: bool = False) -> None:
+    def __init__(self, write: Callable[[Sequence[str]], None], as_json: bool = False) -> None:
+        self._write = write
         self._line = self._json if as_json else self._text
+        self._as_json = as_json
         self._second = 0
         self._when = ""
 
-    def answered(self, request: Any, duration: float) -> None:
-        """A request was answered, or its client left (status 499); `duration` in seconds."""
-        if logger.isEnabledFor(logging.INFO):
-            self._emit(self._line(request, duration))
+    def answered(self, requests: Sequence[Any]) -> None:
+        """Requests were answered, or their clients left (status 499)."""
+        if requests:
+            self._write([self._line(request) for request in requests])
 
     def refused(self, channel: Any, status: int) -> None:
         """A connection was closed with this status; what it sent is not worth quoting."""
-        if logger.isEnabledFor(logging.INFO):
-            peer = getattr(channel.getPeer(), "host", "-")
-            if self._line == self._json:
-                self._emit(json.dumps({"time": _rfc3339(), "remote": peer, "status": status}))
-            else:
-                self._emit(f'{peer} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000')
-
-    def _emit(self, line: str) -> None:
-        # Not logger.info(): walking the stack for the caller's line costs more than the rest.
-        logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, line, None, None))
+        peer = getattr(channel.getPeer(), "host", "-")
+        if self._as_json:
+            self._write([json.dumps({"time": _rfc3339(), "remote": peer, "status": status})])
+        else:
+            self._write([f'{peer} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'])
 
     def _now(self) -> str:
         second = int(time.time())
@@ -62,7 +57,7 @@ class AccessLog:
             )
         return self._when
 
-    def _text(self, request: Any, duration: float) -> str:
+    def _text(self, request: Any) -> str:
         referer = agent = None
         for name, value in request.raw_headers:
             size = len(name)
@@ -73,10 +68,10 @@ class AccessLog:
         return (
             f"{_remote(request)} - - [{self._now()}] "
             f'"{escape(request.method)} {escape(request.uri)} {escape(request.clientproto)}" '
-            f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {duration:.6f}'
+            f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
         )
 
-    def _json(self, request: Any, duration: float) -> str:
+    def _json(self, request: Any) -> str:
         headers = {name.lower(): value for name, value in request.raw_headers}
         fields = {
             "time": _rfc3339(),
@@ -86,7 +81,7 @@ class AccessLog:
             "path": request.uri.decode("latin-1"),
             "status": request.code,
             "bytes": request.sentLength,
-            "duration": round(duration, 6),
+            "duration": round(request.duration, 6),
             "queue_time": round(request.queue_time, 6),
             "user_agent": _text_of(headers.get(b"user-agent")),
             "traceparent": _text_of(headers.get(b"traceparent")),

@@ -62,6 +62,8 @@ class Request(server.Request):
     request_id: bytes = b""
     remote: str = ""
     """The client's address where a trusted proxy forwarded it."""
+    duration = 0.0
+    """Seconds from the last byte of the request until its answer was given, once it was."""
     queue_time = 0.0
     """Seconds the request waited for a thread."""
     on_lost: Callable[[], None] | None = None
@@ -78,6 +80,10 @@ class Request(server.Request):
     def __init__(self, channel: Any, *arguments: object, **keywords: object) -> None:
         # Without super().__init__(): it would make each of _ON_DEMAND.
         self.channel = channel
+
+    # twisted.web's are written in Python, and every look-up in the set of requests calls one.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
 
     def __getattr__(self, name: str) -> Any:
         make = _ON_DEMAND.get(name)

@@ -26,6 +26,10 @@ from twistserve.web.request import Request
 
 logger = logging.getLogger(__name__)
 
+ACCOUNT_SIZE = 256
+ACCOUNT_DELAY = 0.02
+"""Answered requests, and seconds, after which they are counted and logged."""
+
 SWEEP = 1.0
 """Seconds between two looks for connections past their deadline: one timer for all costs less than one each."""
 
@@ -49,6 +53,8 @@ class Site(server.Site):
         self.draining = False
         self._held: list[Channel] = []
         self._drained: Deferred[None] | None = None
+        self._answered: list[Request] = []
+        self._accounting = False
         self._tail_second = 0
         self._tails = (b"", b"")
         self._sweeping: LoopingCall | None = None
@@ -119,30 +125,41 @@ class Site(server.Site):
         self.requests.add(request)
 
     def log(self, request: Any) -> None:
-        """A request is answered: count and log it."""
+        """A request is answered: note it, to be counted and logged with others in one go.
+
+        One at a time that cost a tenth of a simple request, most of it for code that had left the processor's caches.
+        """
         if request in self.requests:
-            duration = time.perf_counter() - request.received_at
-            metrics.record_request(
-                request.method,
-                request.code,
-                request.handler,
-                duration,
-                request.queue_time,
-                request.body_length,
-                request.sentLength,
-            )
-            if self.access_log is not None:
-                self.access_log.answered(request, duration)
             self.requests.discard(request)
+            request.duration = time.perf_counter() - request.received_at
+            self._answered.append(request)
+            if len(self._answered) >= ACCOUNT_SIZE:
+                self.account()
+            elif not self._accounting:
+                self._accounting = True
+                self.reactor.callLater(ACCOUNT_DELAY, self._account_later)
+
+    def account(self) -> None:
+        """Count and log what was answered since the last time."""
+        answered, self._answered = self._answered, []
+        for request in answered:
+            metrics.record_request(request)
+        if self.access_log is not None:
+            self.access_log.answered(answered)
+
+    def _account_later(self) -> None:
+        self._accounting = False
+        self.account()
 
     def lost(self, request: Request) -> None:
         """A request's client went away."""
         if request in self.requests:
-            metrics.client_disconnects.inc()
-            if self.access_log is not None:
-                request.code = 499
-                self.access_log.answered(request, time.perf_counter() - request.received_at)
             self.requests.discard(request)
+            metrics.client_disconnects.inc()
+            request.code = 499
+            request.duration = time.perf_counter() - request.received_at
+            if self.access_log is not None:
+                self.access_log.answered([request])
 
     def refused(self, channel: Channel, status: int, reason: str) -> None:
         """A connection sent what cannot be answered but by this status."""
@@ -167,7 +184,8 @@ class Site(server.Site):
         return drained
 
     def abort(self) -> None:
-        """End every connection at once, and the sweep."""
+        """End every connection at once, and the sweep; account for what was answered."""
+        self.account()
         for request in list(self.requests):
             logger.warning(
                 "cut off after %.1f s: %s %s",
