@@ -34,7 +34,7 @@ class Endpoint:
         self._description = description
         self._listening: Any = None
         try:
-            self._endpoint = serverFromString(reactor, description)
+            self._endpoint = self._parse(reactor, description)
         except Exception as error:
             raise StartError(
                 f"--endpoint: {description!r} is not a server endpoint: {type(error).__name__}: {error}"
@@ -42,6 +42,14 @@ class Endpoint:
 
     def __str__(self) -> str:
         return self._description
+
+    def _parse(self, reactor: Any, description: str) -> Any:
+        if description.startswith("tls:"):
+            # Imported here: pyOpenSSL is an extra.
+            from twistserve.web.tls import tls_endpoint
+
+            return tls_endpoint(reactor, description)
+        return serverFromString(reactor, description)
 
     def open(self, factory: IProtocolFactory) -> Deferred[None]:
         """Accept connections for `factory`; fails with `StartError`."""

@@ -66,7 +66,7 @@ class AccessLog:
             elif size == 7 and name.lower() == b"referer":
                 referer = value
         return (
-            f"{_remote(request)} - - [{self._now()}] "
+            f"{request.remote} - - [{self._now()}] "
             f'"{escape(request.method)} {escape(request.uri)} {escape(request.clientproto)}" '
             f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
         )
@@ -76,7 +76,7 @@ class AccessLog:
         fields = {
             "time": _rfc3339(),
             "request_id": request.request_id.decode("latin-1") or None,
-            "remote": _remote(request),
+            "remote": request.remote,
             "method": request.method.decode("latin-1"),
             "path": request.uri.decode("latin-1"),
             "status": request.code,
@@ -87,10 +87,6 @@ class AccessLog:
             "traceparent": _text_of(headers.get(b"traceparent")),
         }
         return json.dumps({name: value for name, value in fields.items() if value is not None})
-
-
-def _remote(request: Any) -> str:
-    return request.remote or getattr(request.client, "host", None) or "-"
 
 
 def _text_of(value: bytes | None) -> str | None:

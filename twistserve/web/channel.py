@@ -23,6 +23,7 @@ from twisted.web.http_headers import Headers
 
 from twistserve.web.limits import LINGER, MAX_HEADERS
 from twistserve.web.request import REASONS, RawHeaders, Request, make_head
+from twistserve.web.transport import Server
 
 SPOOL_SIZE = 1024 * 1024
 """Bytes of a body kept in memory; a larger one goes to a temporary file."""
@@ -77,9 +78,13 @@ class Channel(Protocol):
     def connectionMade(self) -> None:
         """Join the site."""
         self._parser = HttpRequestParser(self)
-        self._send = getattr(self.transport, "send", self.transport.writeSequence)
+        # By its type: TLS passes on attributes it does not know to the transport below it.
+        eager = isinstance(self.transport, Server) and not getattr(self.transport, "TLS", False)
+        self._send = self.transport.send if eager else self.transport.writeSequence
         # Once for all requests: Twisted asks the kernel each time.
         self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
+        # "::ffff:": an IPv4 client of a socket that serves IPv6 too.
+        self._remote: str = (getattr(self._peer, "host", None) or "-").removeprefix("::ffff:")
         self.environ: dict[str, Any] | None = None
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
@@ -186,6 +191,7 @@ class Channel(Protocol):
             self._closing = True
         request = Request(self)
         request.raw_headers = self._headers
+        request.remote = self._remote
         request.has_body = self._framed
         body = self._body
         if body is not None:

@@ -60,7 +60,7 @@ class EnvironMaker:
         # The body is complete, so the length is known for a chunked one too.
         environ["CONTENT_LENGTH"] = str(request.body_length) if request.has_body else ""
         self._trusted.apply(environ)
-        request.remote = environ["REMOTE_ADDR"]
+        request.remote = environ["REMOTE_ADDR"] or "-"
         environ["HTTP_X_REQUEST_ID"] = self._request_id(request, environ)
         return environ
 
@@ -71,7 +71,8 @@ class EnvironMaker:
             **self._common,
             "SERVER_NAME": getattr(host, "host", "localhost"),
             "SERVER_PORT": str(getattr(host, "port", "0")),
-            "REMOTE_ADDR": getattr(peer, "host", ""),
+            # An IPv4 client of a socket that serves IPv6 too.
+            "REMOTE_ADDR": (getattr(peer, "host", None) or "").removeprefix("::ffff:"),
             "REMOTE_PORT": str(getattr(peer, "port", "")),
             "wsgi.url_scheme": "https" if request.isSecure() else "http",
         }

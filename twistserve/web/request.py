@@ -60,8 +60,8 @@ class Request(server.Request):
     body_length = 0
     has_body = False
     request_id: bytes = b""
-    remote: str = ""
-    """The client's address where a trusted proxy forwarded it."""
+    remote: str = "-"
+    """The client's address, as a trusted proxy forwarded it."""
     duration = 0.0
     """Seconds from the last byte of the request until its answer was given, once it was."""
     queue_time = 0.0

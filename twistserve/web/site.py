@@ -73,6 +73,10 @@ class Site(server.Site):
     def stopFactory(self) -> None:
         """The port is closed; the connections go on, and so does the sweep until they are gone."""
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS may agree on (ALPN): HTTP/1.1 alone, for Twisted's HTTP/2 knows none of our limits."""
+        return [b"http/1.1"]
+
     def getResourceFor(self, request: Any) -> Any:
         """The resource for a request, from the root's own look-up if it has one."""
         find = getattr(self.resource, "find", None)

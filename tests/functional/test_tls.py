@@ -1,0 +1,130 @@
+"""TLS endpoints: the certificate by server name, and a renewed one without a restart."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.functional.conftest import Serve
+from tests.functional.harness import PATIENCE, free_port, wait_for
+
+VIEWS = """
+from django.http import FileResponse, HttpResponse
+from django.urls import path
+
+def scheme(request):
+    return HttpResponse(f"{request.scheme} {request.META['REMOTE_ADDR']}")
+
+def big(request):
+    return HttpResponse(b"x" * 3_000_000)
+
+def file(request):
+    return FileResponse(open(__file__, "rb"))
+
+urlpatterns = [path("scheme/", scheme), path("big/", big), path("file/", file)]
+"""
+
+
+def write_certificate(path: Path, name: str) -> int:
+    """Write a key and a certificate for a name into one PEM file; the certificate's serial number."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, form, plain) + certificate.public_bytes(pem))
+    return certificate.serial_number
+
+
+def connect(port: int, name: str) -> http.client.HTTPSConnection:
+    """A connection that asks for a server name and believes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=context)
+    connection.sock = context.wrap_socket(_plain(port), server_hostname=name)
+    return connection
+
+
+def _plain(port: int) -> object:
+    import socket
+
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def served(port: int, name: str) -> int:
+    """The serial number of the certificate that is served for a name."""
+    connection = connect(port, name)
+    try:
+        der = connection.sock.getpeercert(binary_form=True)
+        return x509.load_der_x509_certificate(der).serial_number
+    finally:
+        connection.close()
+
+
+def get(port: int, path: str) -> bytes:
+    connection = connect(port, "one.example")
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def test_tls_directory(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> None:
+    """Each name gets its certificate, small and large answers arrive, and a renewed certificate is taken up."""
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    one = write_certificate(certificates / "one.pem", "one.example")
+    two = write_certificate(certificates / "two.pem", "*.two.example")
+    port = free_port()
+    server = serve("--endpoint", f"tls:{certificates}:port={port}", "--probe-port", str(port + 1), cwd=project(VIEWS),
+                   settings="site_settings", port=port)  # fmt: skip
+    assert (served(port, "one.example"), served(port, "www.two.example")) == (one, two)
+    assert served(port, "unknown.example") in (one, two)
+    assert get(port, "/scheme/") == b"https 127.0.0.1"
+    assert get(port, "/big/") == b"x" * 3_000_000
+    assert get(port, "/file/") == (server.cwd / "site_urls.py").read_bytes()
+    renewed = write_certificate(certificates / "one.pem", "one.example")
+    wait_for(lambda: served(port, "one.example") == renewed, "the renewed certificate")
+    assert served(port, "www.two.example") == two
+    (certificates / "one.pem").write_text("half a certificate")
+    (certificates / "two.pem").unlink()
+    wait_for(lambda: served(port, "one.example") and "cannot be used" in server.stdout, "a warning")
+    assert served(port, "one.example") == renewed
+    assert server.terminate() == 0
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_tls_without_certificates(
+    serve: Serve, project: Callable[..., Path], tmp_path: Path, content: str | None
+) -> None:
+    """A directory that is missing or holds no pair is an error of the start that names it."""
+    directory = tmp_path / "certificates"
+    if content is not None:
+        directory.mkdir()
+        (directory / "some.pem").write_text(content)
+    server = serve("--endpoint", f"tls:{directory}:port=1", cwd=project(VIEWS), settings="site_settings", until=None)
+    assert server.wait() == 1
+    [line] = server.stderr.splitlines()
+    assert "--endpoint" in line
+    assert str(directory) in line
