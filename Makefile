@@ -5,10 +5,11 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(CURDIR)/$(VENV)/bin
 # The programs that the functional tests talk to, and the Debian packages that have them.
-COUNTERPARTS := chromium chromedriver prometheus promtool
-PACKAGES := chromium chromium-driver prometheus fonts-dejavu-core
+COUNTERPARTS := chromium chromedriver prometheus promtool nginx
+PACKAGES := chromium chromium-driver prometheus nginx-light fonts-dejavu-core
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-export PIP_DISABLE_PIP_VERSION_CHECK := 1 PIP_ROOT_USER_ACTION := ignore
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: demo test lint clean counterparts
 
