@@ -1,0 +1,75 @@
+"""Whose X-Forwarded fields are believed, and what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from twistserve.web.forwarded import TrustedPeers
+
+
+def applied(peer: str, trusted: str = "127.0.0.1,10.0.0.0/8,::1", **fields: str) -> dict[str, Any]:
+    """The environ of a request from `peer` with these forwarded fields."""
+    environ: dict[str, Any] = {
+        "twistserve.peer": peer,
+        "REMOTE_ADDR": peer,
+        "REMOTE_PORT": "1",
+        "SERVER_PORT": "8000",
+        "HTTP_HOST": "inside",
+        "wsgi.url_scheme": "http",
+    }
+    environ |= {f"HTTP_X_FORWARDED_{name.upper()}": value for name, value in fields.items()}
+    TrustedPeers(trusted.split(",")).apply(environ)
+    return environ
+
+
+@pytest.mark.parametrize(
+    ("hops", "client"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        ("203.0.113.9:4711, 10.1.2.3", "203.0.113.9"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1, 10.0.0.2", "10.0.0.1"),
+        ("203.0.113.9, unknown", "127.0.0.1"),
+        ("", "127.0.0.1"),
+        ("unknown", "127.0.0.1"),
+    ],
+)
+def test_the_client_is_the_first_from_the_right_that_is_no_proxy(hops: str, client: str) -> None:
+    """A client may write what it likes on the left; what is no address ends the walk."""
+    assert applied("127.0.0.1", **{"for": hops})["REMOTE_ADDR"] == client
+
+
+def test_scheme_host_and_port_of_a_trusted_peer() -> None:
+    """They replace the connection's; of a list the nearest proxy's counts."""
+    environ = applied("10.9.9.9", proto="http, HTTPS", host="evil.example, www.example", port="8443")
+    assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"]) == ("https", "www.example:8443")
+    assert environ["SERVER_PORT"] == "8443"
+    environ = applied("10.9.9.9", proto="https", host="www.example", port="443")
+    assert environ["HTTP_HOST"] == "www.example"
+    assert applied("10.9.9.9", host="www.example:81", port="82")["HTTP_HOST"] == "www.example:81"
+    assert applied("10.9.9.9", proto="gopher", port="x")["wsgi.url_scheme"] == "http"
+
+
+def test_an_untrusted_peers_fields_are_removed() -> None:
+    """Nothing changes, and Django sees none of them."""
+    environ = applied("203.0.113.1", **{"for": "1.2.3.4"}, proto="https", host="evil.example", port="1")
+    assert environ["REMOTE_ADDR"] == "203.0.113.1"
+    assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"]) == ("http", "inside")
+    assert not [name for name in environ if "FORWARDED" in name]
+
+
+def test_all_peers_can_be_trusted() -> None:
+    """`*` trusts every peer, and so every hop: the leftmost is the client."""
+    assert applied("203.0.113.1", "*", **{"for": "1.2.3.4, 5.6.7.8"})["REMOTE_ADDR"] == "1.2.3.4"
+
+
+def test_what_is_no_network_is_refused() -> None:
+    """The option's validator relies on it."""
+    with pytest.raises(ValueError, match="nonsense"):
+        TrustedPeers(["nonsense"])

@@ -1,0 +1,87 @@
+"""Ranges, conditions and paths of files; the prefixes they are served below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from whitenoise.responders import StaticFile
+
+from twistserve.web import static
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> StaticFile:
+    """A file of ten bytes."""
+    path = tmp_path / "ten.txt"
+    path.write_bytes(b"0123456789")
+    return StaticFile(str(path), [("Content-Type", "text/plain")])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("bytes=0-4", (0, 4)),
+        ("bytes=0-0", (0, 0)),
+        ("bytes=9-9", (9, 9)),
+        ("bytes=5-", (5, 9)),
+        ("bytes=5-99", (5, 9)),
+        ("bytes=-3", (7, 9)),
+        ("bytes=-99", (0, 9)),
+        ("bytes=-0", (1, 0)),
+        ("bytes=10-", (10, 9)),
+        ("bytes=4-2", None),
+        ("bytes=1-2,4-5", None),
+        ("bytes=a-b", None),
+        ("lines=1-2", None),
+        ("", None),
+    ],
+)
+def test_ranges(found: StaticFile, text: str, wanted: tuple[int, int] | None) -> None:
+    """One range is served, what cannot be understood is ignored, and first > last cannot be satisfied."""
+    assert static.wanted_range(found, {"HTTP_RANGE": text}, 10) == wanted
+
+
+def test_if_range(found: StaticFile) -> None:
+    """A part is only worth having of the file that the client has the rest of."""
+    asked = {"HTTP_RANGE": "bytes=0-1"}
+    assert static.wanted_range(found, {**asked, "HTTP_IF_RANGE": found.etag}, 10) == (0, 1)
+    assert static.wanted_range(found, {**asked, "HTTP_IF_RANGE": '"another"'}, 10) is None
+
+
+def test_conditions(found: StaticFile) -> None:
+    """Any tag of a list will do, weak ones too; the tag decides where both conditions are given."""
+    for tags in (found.etag, f'"x", W/{found.etag}', "*"):
+        assert static.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
+    later = {"HTTP_IF_MODIFIED_SINCE": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    assert static.is_not_modified(found, later)
+    assert not static.is_not_modified(found, {**later, "HTTP_IF_NONE_MATCH": '"another"'})
+    assert not static.is_not_modified(found, {})
+
+
+@pytest.mark.parametrize(
+    ("segments", "path"),
+    [
+        ([b"a", b"b.css"], "a/b.css"),
+        ([b"..."], "..."),
+        ([b"..", b"x"], None),
+        ([b".", b"x"], None),
+        ([b"", b"etc"], None),
+        ([b"a/b"], None),
+        ([b"a\0b"], None),
+        ([b""], None),
+        ([], None),
+    ],
+)
+def test_paths(segments: list[bytes], path: str | None) -> None:
+    """Segments name a file below the root or nothing."""
+    assert static.safe_path(segments) == path
+
+
+def test_the_cache_is_bounded() -> None:
+    """What does not fit any more is not held."""
+    cache = static.MemoryCache(size=10)
+    cache.put("a", [], b"123456")
+    cache.put("b", [], b"123456")
+    cache.put("c", [], b"1234")
+    assert [cache.get(name) is not None for name in "abc"] == [True, False, True]
