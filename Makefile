@@ -1,5 +1,6 @@
 # make demo   serve the example project on port 8000, probes on 8001
 # make test   every check and test, in a fresh virtual environment
+# make bench  compare with other servers, half an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
 PYTHON ?= python3
@@ -11,7 +12,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test lint clean counterparts
+BENCH ?=
+
+.PHONY: demo test bench lint clean counterparts bench-programs
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -45,6 +48,14 @@ $(VENV)/installed: $(VENV)/bin/pip pyproject.toml
 $(VENV)/tested: $(VENV)/installed
 	"$(BIN)/pip" install -q --group test
 	touch $@
+
+bench: bench-programs
+	$(PYTHON) -m benchmarks --floor --output build/benchmarks/report.md $(BENCH)
+
+bench-programs:
+	@PATH="$$PATH:/usr/sbin"; command -v wrk >/dev/null && command -v nginx >/dev/null && command -v cc >/dev/null || \
+	  { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -q --no-install-recommends wrk nginx-light gcc python3-dev python3-venv; }
 
 counterparts:
 	@for program in $(COUNTERPARTS); do \

@@ -1,0 +1,19 @@
+"""Compare twistserve with other servers on one machine: `python -m benchmarks --help`. Needs only Python itself.
+
+| module | holds |
+| --- | --- |
+| workloads | what is asked of every server |
+| servers | the servers and the command line of each |
+| environments | a virtual environment for each, filled from the package index |
+| processes | the processes of a server: started on a core, CPU time and memory read, ended |
+| serving | a server started for a workload, its answer checked against the right one |
+| wrk | one run of wrk and what it printed |
+| rounds | interleaved rounds: every server in each, in alternating order |
+| ratios | medians of paired ratios |
+| idle | the cost of idle keep-alive connections |
+| targets | the goals, beside what was measured |
+| machine | the machine and the versions |
+| report | tables as text and as Markdown |
+
+`project/` is the Django project that is served; `scripts/` runs in the servers' environments, and imports none of this.
+"""

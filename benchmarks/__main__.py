@@ -1,0 +1,200 @@
+"""The command line: `python -m benchmarks --help`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.environments import ROOT, InstallError
+from benchmarks.idle import measure_idle, raise_file_limit
+from benchmarks.machine import describe
+from benchmarks.report import Report, Table, idle_table, targets_table, workload_table
+from benchmarks.rounds import WARM_UP, Measured, measure
+from benchmarks.servers import PEERS, Server, checkout, quiet_variant, twistserve
+from benchmarks.serving import RefusedError, Stage
+from benchmarks.targets import QUIET, compare
+from benchmarks.workloads import WORKLOADS, Workload
+
+logger = logging.getLogger("benchmarks")
+
+WORKLOAD_NAMES = tuple(workload.name for workload in WORKLOADS)
+PEER_NAMES = (QUIET, *(peer.name for peer in PEERS))
+PROGRAMS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setpriv": "util-linux"}
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Compare twistserve with other servers on this machine. The table goes to standard output.",
+    )
+    made.add_argument("--rounds", type=positive, default=5, metavar="N", help="interleaved rounds (default: 5)")
+    made.add_argument(
+        "--seconds", type=positive, default=3, metavar="S", help="seconds a server is driven in each round (default: 3)"
+    )
+    made.add_argument(
+        "--workloads",
+        type=lambda text: chosen(text, WORKLOAD_NAMES),
+        default=WORKLOAD_NAMES,
+        metavar="A,B",
+        help=f"some of {', '.join(WORKLOAD_NAMES)} (default: all)",
+    )
+    made.add_argument(
+        "--servers",
+        type=lambda text: chosen(text, PEER_NAMES),
+        default=PEER_NAMES,
+        metavar="X,Y",
+        help=f"what to compare with: some of {', '.join(PEER_NAMES)} (default: all); 'granian' stands for all that"
+        f" begin with it, '' for none; {QUIET} is twistserve without access log and metrics",
+    )
+    made.add_argument("--connections", type=positive, default=32, metavar="N", help="of wrk (default: 32)")
+    made.add_argument("--output", type=Path, metavar="FILE.md", help="write the report there too, as Markdown")
+    made.add_argument(
+        "--twistserve",
+        type=existing,
+        action="append",
+        default=[],
+        metavar="[NAME=]BIN",
+        help="the bin directory of an environment that has twistserve (default: one made with this checkout);"
+        " repeat it, with names, to compare several: ratios are those of the last",
+    )
+    made.add_argument("--floor", action="store_true", help="measure Django called without a server too")
+    made.add_argument(
+        "--idle", type=positive, metavar="N", help="instead: what N idle keep-alive connections cost twistserve"
+    )
+    made.add_argument(
+        "--cache",
+        type=Path,
+        default=ROOT / "build" / "benchmarks",
+        metavar="DIR",
+        help="environments and data, used again; delete it for newer releases (default: build/benchmarks)",
+    )
+    return made
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def chosen(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Those of the known names that are listed, each by its name or by the part before a hyphen."""
+    found: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        names = [name for name in known if name == word or name.startswith(f"{word}-")]
+        if not names:
+            raise argparse.ArgumentTypeError(f"{word!r} is not one of {', '.join(known)}")
+        found += (name for name in names if name not in found)
+    return tuple(found)
+
+
+def existing(text: str) -> Server:
+    """A twistserve that is installed already."""
+    name, separator, directory = text.rpartition("=")
+    bin_directory = Path(directory).absolute()
+    if not (bin_directory / "twistd").exists():
+        raise argparse.ArgumentTypeError(f"there is no twistd in {bin_directory}: give the bin directory")
+    return Server(name if separator else "twistserve", twistserve(), bin_directory)
+
+
+def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:
+    """All servers, installed; the one that is compared comes first. Raises `InstallError` for that one only."""
+    ours: list[Server] = arguments.twistserve or [checkout(environments)]
+    subject = ours[-1]
+    servers = [subject, *ours[:-1]]
+    if arguments.idle:
+        return servers
+    quiet = quiet_variant(subject) if QUIET in arguments.servers else None
+    servers += [quiet] if quiet else []
+    for peer in PEERS:
+        if peer.name in arguments.servers:
+            try:
+                servers.append(peer.install(environments, subject.bin))
+            except InstallError as error:
+                logger.warning("%s takes no part: it cannot be installed: %s", peer.name, error)
+    return servers
+
+
+def able(servers: Sequence[Server], workload: Workload) -> list[Server]:
+    """Those that serve such a workload by themselves."""
+    return [server for server in servers if (server.files if workload.static else server.django)]
+
+
+def run_workloads(arguments: argparse.Namespace, stage: Stage, servers: list[Server]) -> list[Table]:
+    subject = servers[0].name
+    runs: list[Measured] = []
+    for workload in WORKLOADS:
+        if workload.name in arguments.workloads:
+            floor = arguments.floor and not workload.static
+            runs.append(measure(stage, workload, able(servers, workload), floor=floor))
+    tables = [workload_table(measured, subject) for measured in runs]
+    compared = compare(runs, subject)
+    return [*tables, targets_table(compared, subject)] if compared else tables
+
+
+def run_idle(arguments: argparse.Namespace, stage: Stage, servers: list[Server]) -> list[Table]:
+    raise_file_limit(arguments.idle)
+    return [idle_table({one.name: measure_idle(stage, one, arguments.idle) for one in servers}, arguments.idle)]
+
+
+def make_stage(arguments: argparse.Namespace) -> Stage:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("benchmarks: two cores are needed, one for the servers and one for wrk")
+    missing = {
+        PROGRAMS[program] for program in PROGRAMS if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    }
+    if missing:
+        raise SystemExit(f"benchmarks: programs are missing: apt-get install {' '.join(sorted(missing))}")
+    cache = arguments.cache.absolute()
+    return Stage(
+        data=cache / "data",
+        scratch=cache / "scratch",
+        server_core=cores[0],
+        load_core=cores[1],
+        connections=arguments.connections,
+        seconds=arguments.seconds,
+        rounds=arguments.rounds,
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: terminated"))
+    stage = make_stage(arguments)
+    try:
+        servers = line_up(arguments, arguments.cache.absolute() / "environments")
+        os.sched_setaffinity(0, {stage.load_core})
+        stage.prepare(servers[0])
+        facts = describe(shlex.join(("python", "-m", "benchmarks", *argv)), servers, stage.scratch)
+        logger.info("about %d minutes", minutes(arguments, servers))
+        tables = (run_idle if arguments.idle else run_workloads)(arguments, stage, servers)
+    except (InstallError, RefusedError) as error:
+        raise SystemExit(f"benchmarks: {error}") from error
+    report = Report(facts, tables)
+    sys.stdout.write(report.text())
+    if arguments.output:
+        arguments.output.write_text(report.markdown())
+
+
+def minutes(arguments: argparse.Namespace, servers: Sequence[Server]) -> int:
+    """What the rounds take, and 3 seconds for each start of a server."""
+    seconds: int = arguments.rounds * (arguments.seconds + WARM_UP) * (2 if arguments.idle else 1)
+    starts = len(servers)
+    if not arguments.idle:
+        starts = sum(len(able(servers, one)) for one in WORKLOADS if one.name in arguments.workloads)
+    return math.ceil(starts * (3 + seconds) / 60)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,104 @@
+"""A server's processes: started on a core, watched through /proc, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+END_PATIENCE = 10.0
+"""Seconds it may take to end before it is killed."""
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Tree:
+    """A process that we started, with all its descendants."""
+
+    def __init__(
+        self, command: Sequence[str], *, core: int, cwd: Path, env: Mapping[str, str], output: Path = Path(os.devnull)
+    ) -> None:
+        """Start it in a process group of its own; `output` takes all it prints, access log lines among it.
+
+        Should this program be killed, the kernel sends the process a SIGTERM.
+        """
+        pinned = ["taskset", "--cpu-list", str(core), "setpriv", "--pdeathsig", "TERM", "--", *command]
+        with output.open("wb") as sink:
+            self._process = subprocess.Popen(
+                pinned,
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the tree so far, ended and waited-for children included."""
+        return sum(cpu_ticks(stat) for _, stat in self._stats()) / TICKS
+
+    def resident_bytes(self) -> int:
+        """Memory resident in the tree now; what its processes share is counted in each."""
+        return sum(_resident_pages(pid) for pid, _ in self._stats()) * PAGE
+
+    def end(self) -> None:
+        """End the tree, politely first, and wait for it."""
+        if self.running:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_PATIENCE)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # the group we made: its id is that of our child
+        self._process.wait()
+
+    def _stats(self) -> Iterator[tuple[int, str]]:
+        """(pid, text of /proc/PID/stat) of each process of the tree that is alive."""
+        pids = [self._process.pid]
+        while pids:
+            pid = pids.pop()
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                yield pid, stat
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    with contextlib.suppress(OSError):
+                        pids += map(int, (task / "children").read_text().split())
+
+
+def cpu_ticks(stat: str) -> int:
+    """utime + stime + cutime + cstime of a /proc/PID/stat, whose second field may hold blanks and parentheses."""
+    fields = stat.rpartition(")")[2].split()
+    return sum(map(int, fields[11:15]))
+
+
+def busy_seconds(stat: str, cores: Collection[int]) -> float:
+    """The time these cores have been at work for anybody, the hypervisor's other guests included, per /proc/stat."""
+    ticks = 0
+    for line in stat.splitlines():
+        name, *fields = line.split()
+        if name in {f"cpu{core}" for core in cores}:
+            user, nice, system, _idle, _iowait, *interrupts_and_steal = map(int, fields[:8])
+            ticks += user + nice + system + sum(interrupts_and_steal)
+    return ticks / TICKS
+
+
+def _resident_pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

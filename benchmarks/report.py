@@ -1,0 +1,170 @@
+"""Tables, as text for the terminal and as Markdown for the documentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.idle import IdleRound
+from benchmarks.ratios import Paired, middle, paired
+from benchmarks.rounds import FLOOR, Measured, Sample
+from benchmarks.targets import IDLE_BYTES, IDLE_RATE, Compared
+
+HOW_TO_READ = (
+    "One process a server, all on one core, driven by wrk from another core in interleaved rounds."
+    " A ratio compares what two servers did in the same round; shown is the median of the rounds, with the least and"
+    " the greatest. All other figures are medians of the rounds; CPU is that of the server's processes for one answer."
+    " Errors are counted over all rounds. A server that left much of its core unused was held up by wrk, by the network"
+    " or by waiting: there CPU tells more than the rate. Others is the CPU time that other processes took on the two"
+    " cores meanwhile, as a share of one core: above a few percent the run was disturbed."
+    " Figures hold for this machine and this run only: compare ratios, and repeat the run before believing a small one."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, the cells under named columns, and remarks."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a run has to say."""
+
+    facts: list[tuple[str, str]]
+    tables: list[Table]
+
+    def text(self) -> str:
+        parts = ["\n".join(f"{word}: {fact}" for word, fact in self.facts), HOW_TO_READ]
+        parts += [_text(table) for table in self.tables]
+        return "\n\n".join(parts) + "\n"
+
+    def markdown(self) -> str:
+        parts = ["# Benchmarks", HOW_TO_READ]
+        parts += [_markdown(table) for table in self.tables]
+        parts += ["## Machine and versions", "\n".join(f"- {word}: `{fact}`" for word, fact in self.facts)]
+        return "\n\n".join(parts) + "\n"
+
+
+def workload_table(measured: Measured, subject: str) -> Table:
+    """A row for each server: `subject` first, then the others, with subject's rate as a multiple of theirs."""
+
+    def rate_ratio(name: str) -> str:
+        if name in (subject, FLOOR) or subject not in measured.samples:
+            return ""
+        return ratio_cell(paired(*([one.rate for one in measured.samples[server]] for server in (subject, name))))
+
+    def median(quantity: Callable[[Sample], float], form: str) -> Callable[[str], str]:
+        return lambda name: _number(middle([quantity(sample) for sample in measured.samples[name]]), form)
+
+    def added_cpu(name: str) -> str:
+        return "" if name == FLOOR else _number(middle(measured.added_cpu(name)) * 1e6, ",.0f")
+
+    columns: dict[str, Callable[[str], str]] = {
+        "server": lambda name: name,
+        "requests/s": median(lambda sample: sample.rate, ",.0f"),
+        f"{subject} / server": rate_ratio,
+        "CPU us": median(lambda sample: sample.cpu * 1e6, ",.0f"),
+        **({"added CPU us": added_cpu} if FLOOR in measured.samples else {}),
+        "core used": median(lambda sample: sample.busy, ".0%"),
+        "others": median(lambda sample: sample.others, ".0%"),
+        "p50 ms": median(lambda sample: sample.p50 * 1e3, ",.2f"),
+        "p99 ms": median(lambda sample: sample.p99 * 1e3, ",.2f"),
+        "errors": lambda name: error_cell(measured.samples[name]),
+    }
+    names = sorted(measured.samples, key=lambda name: (name != subject, name == FLOOR))
+    return Table(
+        f"{measured.workload.title} ({measured.workload.name})",
+        tuple(columns),
+        [tuple(cell(name) for cell in columns.values()) for name in names],
+        tuple(f"{name} took no part: {why}" for name, why in measured.absent.items()),
+    )
+
+
+def targets_table(compared: Sequence[Compared], subject: str) -> Table:
+    """Each goal that this run says something about."""
+    rows = [
+        (
+            one.workload,
+            one.quantity,
+            one.against,
+            f"{'at least' if one.target.at_least else 'at most'} {one.target.bound:g}",
+            ratio_cell(one.measured),
+            "yes" if one.reached else "no",
+        )
+        for one in compared
+    ]
+    columns = ("workload", "quantity", "against", "wanted", f"{subject} / other", "reached")
+    return Table("Goals", columns, rows)
+
+
+def idle_table(rounds: dict[str, list[IdleRound]], connections: int) -> Table:
+    """A row for each server that was measured beside idle connections."""
+    rows = []
+    for name, measured in rounds.items():
+        ratio = paired([one.beside.rate for one in measured], [one.without.rate for one in measured])
+        rows.append(
+            (
+                name,
+                f"{min(one.opened for one in measured):,}",
+                f"{sum(one.lost for one in measured):,}",
+                _number(middle([one.bytes_each for one in measured]), ",.0f"),
+                _number(middle([one.without.rate for one in measured]), ",.0f"),
+                _number(middle([one.beside.rate for one in measured]), ",.0f"),
+                ratio_cell(ratio),
+                error_cell([sample for one in measured for sample in (one.without, one.beside)]),
+            )
+        )
+    return Table(
+        f"{connections:,} idle keep-alive connections",
+        ("server", "opened", "lost", "bytes each", "hello/s without", "hello/s beside", "beside / without", "errors"),
+        rows,
+        (
+            "Memory is what is resident in the server's processes; the kernel's for the sockets is not counted.",
+            f"Wanted: at most {IDLE_BYTES:,} bytes each, and at least {IDLE_RATE:g} of the rate.",
+        ),
+    )
+
+
+def ratio_cell(ratio: Paired) -> str:
+    """The median, then the least and the greatest of the rounds."""
+    if math.isnan(ratio.median):
+        return "-"
+    return f"{_number(ratio.median, '.2f')} ({_number(ratio.lowest, '.2f')} to {_number(ratio.highest, '.2f')})"
+
+
+def error_cell(samples: Sequence[Sample]) -> str:
+    """All errors, and in how many rounds they were."""
+    rounds = sum(sample.errors > 0 for sample in samples)
+    return f"{sum(sample.errors for sample in samples):,} in {rounds} of {len(samples)} rounds" if rounds else "0"
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _text(table: Table) -> str:
+    cells = [table.columns, *table.rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.columns))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(row)
+        ).rstrip()
+        for row in (list(zip(row, widths, strict=True)) for row in cells)
+    ]
+    return "\n".join([table.title, "", lines[0], "-" * len(lines[0]), *lines[1:], *table.remarks])
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
+    body = "\n".join([line(table.columns), rule, *(line(row) for row in table.rows)])
+    remarks = "\n".join(" ".join(remark.split()) for remark in table.remarks)
+    return "\n\n".join(part for part in (f"## {table.title}", body, remarks) if part)

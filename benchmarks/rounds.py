@@ -1,0 +1,167 @@
+"""Interleaved rounds: every server is started once, then each round drives every one of them for the same time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks import wrk
+from benchmarks.processes import busy_seconds
+from benchmarks.servers import Server
+from benchmarks.serving import RefusedError, Running, Stage, call_directly, serving
+from benchmarks.workloads import Workload
+
+WARM_UP = 1
+"""Seconds a server is driven, unmeasured, before each time it is measured."""
+FLOOR = "Django alone"
+"""The name of the samples without a server."""
+
+logger = logging.getLogger("benchmarks")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One server in one round. Times are in seconds; NaN where nothing was answered."""
+
+    rate: float
+    """Good answers a second."""
+    cpu: float
+    """CPU time of the server's processes for each good answer."""
+    p50: float
+    p99: float
+    errors: int
+    others: float = 0.0
+    """CPU time a second that neither this server nor wrk took on the two cores: disturbance by other processes."""
+
+    @property
+    def busy(self) -> float:
+        """The share of its core that the server used."""
+        return self.rate * self.cpu
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All rounds of a workload."""
+
+    workload: Workload
+    samples: dict[str, list[Sample]]
+    """By name of the server, one sample a round; under `FLOOR` Django without a server, if asked for."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Servers that could not take part, and why."""
+
+    def added_cpu(self, server: str) -> list[float]:
+        """CPU seconds of an answer less those of Django alone, round by round; empty where either was not measured."""
+        samples, alone = self.samples.get(server), self.samples.get(FLOOR)
+        if samples is None or alone is None:
+            return []
+        return [sample.cpu - floor.cpu for sample, floor in zip(samples, alone, strict=True)]
+
+
+def measure(stage: Stage, workload: Workload, servers: Sequence[Server], *, floor: bool) -> Measured:
+    """Start these servers, check their answers, and run all rounds. The first one's environment gives the floor."""
+    absent: dict[str, str] = {}
+    drives: dict[str, Callable[[], Sample]] = {}
+    with ExitStack() as stack:
+        for server in servers:
+            try:
+                running = stack.enter_context(serving(stage, server, workload, reference=servers[0]))
+            except RefusedError as error:
+                logger.warning("%s takes no part in %s: %s", server.name, workload.name, error)
+                absent[server.name] = str(error)
+            else:
+                drives[server.name] = _driver(stage, running, workload)
+        if floor:
+            drives[FLOOR] = _floor_driver(stage, servers[0], workload)
+        return Measured(workload, interleave(drives, stage.rounds, workload.name), absent)
+
+
+def interleave(drives: Mapping[str, Callable[[], Sample]], rounds: int, title: str) -> dict[str, list[Sample]]:
+    """Call every drive once in each round; the samples by name, in the order of the rounds."""
+    samples: dict[str, list[Sample]] = {name: [] for name in drives}
+    for number in range(rounds):
+        for name in in_turn(list(drives), number):
+            sample = drives[name]()
+            samples[name].append(sample)
+            logger.info(
+                "%s, round %d of %d, %s: %.0f/s, %d errors", title, number + 1, rounds, name, sample.rate, sample.errors
+            )
+    return samples
+
+
+def in_turn(things: Sequence[T], number: int) -> Sequence[T]:
+    """The order in a round: forwards in even rounds, backwards in odd ones, so that a drift favours nobody."""
+    return things[::-1] if number % 2 else things
+
+
+def drive(stage: Stage, running: Running, workload: Workload) -> Sample:
+    """Warm the server up, then measure it. One that does not answer any more gives a sample of errors."""
+    try:
+        _wrk(stage, running, workload, WARM_UP)
+        before = Clocks.read(stage, running)
+        result = _wrk(stage, running, workload, stage.seconds)
+        return sample_of(result, Clocks.read(stage, running) - before)
+    except wrk.WrkError as error:
+        logger.warning("%s, %s: %s", running.server.name, workload.name, error)
+        return Sample(rate=0.0, cpu=math.nan, p50=math.nan, p99=math.nan, errors=stage.connections)
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Clocks that run while a server is driven, in seconds."""
+
+    wall: float
+    server: float
+    """CPU time of the server."""
+    load: float
+    """CPU time of wrk."""
+    cores: float
+    """CPU time of everybody on the two cores."""
+
+    @classmethod
+    def read(cls, stage: Stage, running: Running) -> Clocks:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cls(
+            wall=time.monotonic(),
+            server=running.tree.cpu_seconds(),
+            load=children.ru_utime + children.ru_stime,
+            cores=busy_seconds(Path("/proc/stat").read_text(), (stage.server_core, stage.load_core)),
+        )
+
+    def __sub__(self, earlier: Clocks) -> Clocks:
+        return Clocks(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))
+
+
+def sample_of(result: wrk.Result, took: Clocks) -> Sample:
+    """What a run of wrk says, with what it took; no good answer at all is an error."""
+    others = max(0.0, took.cores - took.server - took.load) / took.wall
+    if not result.answers:
+        return Sample(0.0, math.nan, math.nan, math.nan, max(result.errors, 1), others)
+    return Sample(result.rate, took.server / result.answers, result.p50, result.p99, result.errors, others)
+
+
+def _driver(stage: Stage, running: Running, workload: Workload) -> Callable[[], Sample]:
+    return lambda: drive(stage, running, workload)
+
+
+def _floor_driver(stage: Stage, server: Server, workload: Workload) -> Callable[[], Sample]:
+    def call() -> Sample:
+        cpu = float(call_directly(stage, server, "time", workload, str(stage.seconds)))
+        return Sample(rate=1 / cpu, cpu=cpu, p50=math.nan, p99=math.nan, errors=0, others=math.nan)
+
+    return call
+
+
+def _wrk(stage: Stage, running: Running, workload: Workload, seconds: int) -> wrk.Result:
+    script = None
+    if workload.upload:
+        script = stage.scratch / f"{workload.name}.lua"
+        script.write_text(workload.lua())
+    return wrk.run(running.url, core=stage.load_core, connections=stage.connections, seconds=seconds, script=script)

@@ -1,0 +1,142 @@
+"""Start a server for a workload, and make sure that its answer is the right one."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import Tree, free_port
+from benchmarks.servers import PROJECT, SCRIPTS, Launch, Server, environ
+from benchmarks.workloads import Workload, write_static_files
+
+START_PATIENCE = 60.0
+"""Seconds a server may take until it answers."""
+
+
+class RefusedError(Exception):
+    """A server does not start, or gives a wrong answer."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where, how often and how long everything is measured."""
+
+    data: Path
+    """The directory of the database and the static files."""
+    scratch: Path
+    """A directory for configuration files and the like."""
+    server_core: int
+    load_core: int
+    connections: int
+    seconds: int
+    rounds: int
+
+    @property
+    def static(self) -> Path:
+        return self.data / "static"
+
+    def prepare(self, server: Server) -> None:
+        """Write the database, with this server's Django, and the static files. Raises `RefusedError`."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        write_static_files(self.static)
+        _run_script(self, server, "prepare")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that has given the right answer."""
+
+    server: Server
+    tree: Tree
+    port: int
+    url: str
+
+
+@contextmanager
+def serving(stage: Stage, server: Server, workload: Workload, *, reference: Server) -> Iterator[Running]:
+    """Run the server for as long as the block runs. Raises `RefusedError` when it does not answer as it should.
+
+    The right answer is that of the file, or that of Django called directly in the environment of `reference`.
+    """
+    port = free_port()
+    static = stage.static if workload.static else None
+    command = server.command(Launch(bin=server.bin, port=port, static=static, scratch=stage.scratch))
+    env = environ(stage.data, server)
+    tree = Tree(command, core=stage.server_core, cwd=PROJECT, env=env)
+    try:
+        answer = _first_answer(tree, port, workload)
+        if answer is None:
+            tree.end()
+            raise RefusedError(f"it does not answer: {_what_it_says(stage, command, env)}")
+        _check(answer, _right_answer(stage, reference, workload))
+        yield Running(server, tree, port, f"http://127.0.0.1:{port}{workload.path}")
+    finally:
+        tree.end()
+
+
+def call_directly(stage: Stage, server: Server, action: str, workload: Workload, *more: str) -> bytes:
+    """Call Django in the server's environment on the server's core, without a server: see scripts/direct.py."""
+    return _run_script(stage, server, action, workload.method, workload.path, str(workload.upload), *more)
+
+
+def _run_script(stage: Stage, server: Server, *arguments: str) -> bytes:
+    command = [
+        *("taskset", "--cpu-list", str(stage.server_core)),
+        *(str(server.bin / "python"), str(SCRIPTS / "direct.py"), *arguments),
+    ]
+    env = environ(stage.data, server)
+    timeout = START_PATIENCE + 2 * stage.seconds
+    try:
+        done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RefusedError(str(error)) from error
+    if done.returncode:
+        raise RefusedError(f"{' '.join(command)}: {done.stderr.decode(errors='replace')[-1000:]}")
+    return done.stdout
+
+
+def _right_answer(stage: Stage, reference: Server, workload: Workload) -> bytes:
+    if workload.static:
+        return (stage.static / Path(workload.path).name).read_bytes()
+    return call_directly(stage, reference, "answer", workload)
+
+
+def _first_answer(tree: Tree, port: int, workload: Workload) -> tuple[int, bytes] | None:
+    """The first answer the server gives, status and body; None if it ends or takes too long."""
+    deadline = time.monotonic() + START_PATIENCE
+    while tree.running and time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_PATIENCE)
+        try:
+            connection.request(workload.method, workload.path, body=b"x" * workload.upload or None)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    return None
+
+
+def _check(answer: tuple[int, bytes], right: bytes) -> None:
+    status, body = answer
+    if status != 200:
+        raise RefusedError(f"it answers with status {status}")
+    if body != right:
+        raise RefusedError(f"it answers with {len(body)} bytes that are not the {len(right)} of the right answer")
+
+
+def _what_it_says(stage: Stage, command: list[str], env: Mapping[str, str]) -> str:
+    """Start the server once more, this time with its output kept, and return the end of that."""
+    output = stage.scratch / "output.txt"
+    tree = Tree(command, core=stage.server_core, cwd=PROJECT, env=env, output=output)
+    deadline = time.monotonic() + 5
+    while tree.running and time.monotonic() < deadline:
+        time.sleep(0.1)
+    tree.end()
+    last_lines = output.read_text(errors="replace").strip().splitlines()[-5:]
+    return "\n".join(last_lines) or "and says nothing"
