@@ -22,7 +22,7 @@ from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.http_headers import Headers
 
 from twistserve.web.limits import LINGER, MAX_HEADERS
-from twistserve.web.request import REASONS, RawHeaders, Request, make_head
+from twistserve.web.request import REASONS, RawHeaders, Request, make_head, target_path
 from twistserve.web.transport import Server
 
 SPOOL_SIZE = 1024 * 1024
@@ -135,7 +135,7 @@ class Channel(Protocol):
         self._headers: RawHeaders = []
         self._head_size = self._hosts = self._codings = 0
         self._length: int | None = None
-        self._expects = False
+        self._expects = self._upgrades = False
         if self._current is None:
             self.deadline = self.site.clock() + self.site.limits.header_timeout
 
@@ -160,7 +160,7 @@ class Channel(Protocol):
         self._persistent_request: bool = parser.should_keep_alive()
         self._body_size = 0
         self._judge_head()
-        if parser.should_upgrade():
+        if self._upgrades and parser.should_upgrade():
             self._upgrading = True
 
     def on_body(self, data: bytes) -> None:
@@ -203,7 +203,9 @@ class Channel(Protocol):
                 raise self._refused(Refusal(507, "body_not_stored")) from error
             request.content = body
         request.method, request.uri = self._method, self._url
-        request.clientproto = b"HTTP/1.1" if self._version == "1.1" else b"HTTP/1.0"
+        request.path = target_path(self._url)
+        if self._version == "1.0":
+            request.clientproto = b"HTTP/1.0"
         request.body_length = self._body_size
         if self._current is None and not self._waiting:
             self._start(request)
@@ -283,6 +285,8 @@ class Channel(Protocol):
                 raise self._refused(Refusal(400))
             if value.strip().lower() != b"chunked":
                 raise self._refused(Refusal(501))
+        elif name == b"upgrade":
+            self._upgrades = True
         elif name == b"expect":
             self._expects = value.strip().lower() == b"100-continue"
 
@@ -325,7 +329,7 @@ class Channel(Protocol):
 
     def _start(self, request: Request) -> None:
         self._current = request
-        request.begin(request.method, request.uri, request.clientproto, request.body_length)
+        request.begin()
 
     def respond(self, request: Request, head: bytes, body: bytes) -> None:
         """Send a whole answer, whose length the head tells: head and body in one system call."""
@@ -467,7 +471,7 @@ class Channel(Protocol):
 
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _OURS = frozenset((b"server", b"date", b"connection"))
-_JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect")))
+_JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade")))
 _UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
 
 

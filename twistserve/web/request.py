@@ -72,7 +72,7 @@ class Request(server.Request):
     method: bytes
     uri: bytes
     path: bytes
-    clientproto: bytes
+    clientproto: bytes = b"HTTP/1.1"
     content: IO[bytes] | None
     channel: Any
     sentLength: int
@@ -103,20 +103,20 @@ class Request(server.Request):
         self._args = value
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """An HTTP/2 request is complete; our own channel calls `begin`."""
+        """A request is complete, says a channel of twisted.web's; our own calls `begin`."""
         content = self.content or BytesIO()
         length = content.tell()
         content.seek(0)
         self.content = content
         self.has_body = length > 0
-        self.begin(command, path, version, length)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = target_path(path)
+        self.body_length = length
+        self.begin()
 
-    def begin(self, method: bytes, uri: bytes, version: bytes, body_length: int) -> None:
+    def begin(self) -> None:
         """The request is complete, its body in `content`: answer it."""
         self.received_at = time.perf_counter()
-        self.method, self.uri, self.clientproto = method, uri, version
-        self.path = target_path(uri)
-        self.body_length = body_length
         self.process()
 
     def process(self) -> None:

@@ -205,15 +205,19 @@ class PrefixResource(Resource):
         super().__init__()
         self._default = default
         self._prefixes: list[tuple[list[bytes], IResource]] = []
+        self._first_segments: set[bytes] = set()
 
     def mount(self, prefix: str, resource: IResource) -> None:
         """Serve `resource` below a URL prefix such as '/static/'; of two that fit, the longer one wins."""
         self._prefixes.append(([part.encode() for part in prefix.split("/") if part], resource))
         self._prefixes.sort(key=lambda mounted: -len(mounted[0]))
+        self._first_segments = {segments[0] for segments, _ in self._prefixes}
 
     def find(self, request: Request) -> IResource:
         """The resource of a request; leaves the rest of its path in `postpath`. What Site asks."""
-        if not self._prefixes:
+        path = request.path
+        # Most requests are the application's: they need not be taken apart to see it.
+        if b"%" not in path and path[1:].partition(b"/")[0] not in self._first_segments:
             return self._default
         request.split_path()
         segments = request.postpath or []
