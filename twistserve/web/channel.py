@@ -29,7 +29,12 @@ SPOOL_SIZE = 1024 * 1024
 """Bytes of a body kept in memory; a larger one goes to a temporary file."""
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:\d*)?")
-_TARGET = re.compile(rb"/[^#]*|https?://[^/?#]+(/[^#]*|\?[^#]*)?", re.IGNORECASE)
+_TARGET = re.compile(rb"/[^#]*|https?://([^/?#@]+)(?:/[^#]*|\?[^#]*)?", re.IGNORECASE)
+_OTHER_PROTOCOL = re.compile(rb"(?:^|\r\n)[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
+_TAIL = 8192
+"""Bytes of an incomplete head that are looked at again with what follows."""
+_CHUNK_OVERHEAD = 24
+"""Bytes that may surround each chunk of a body without an extension."""
 _UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -72,6 +77,18 @@ class Channel(Protocol):
     _body: IO[bytes] | None = None
     _body_size = 0
     _continue = False
+    _begun = 0
+    _chunks = 0
+    _overhead = 0
+    _tail = b""
+
+    # The transport
+    _peer: Any = None
+    _remote = ""
+    _host: Any = None
+    _full = False
+    """Whether the client reads more slowly than we answer: nothing more is read or begun meanwhile."""
+    _unsent_before = 0
 
     # Protocol
 
@@ -81,11 +98,8 @@ class Channel(Protocol):
         # By its type: TLS passes on attributes it does not know to the transport below it.
         eager = isinstance(self.transport, Server) and not getattr(self.transport, "TLS", False)
         self._send = self.transport.send if eager else self.transport.writeSequence
-        # Once for all requests: Twisted asks the kernel each time.
-        self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
-        # "::ffff:": an IPv4 client of a socket that serves IPv6 too.
-        self._remote: str = (getattr(self._peer, "host", None) or "-").removeprefix("::ffff:")
         self.environ: dict[str, Any] | None = None
+        self.transport.registerProducer(self, True)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.deadline = self.site.clock() + self.site.limits.header_timeout
@@ -95,16 +109,40 @@ class Channel(Protocol):
         """Parse; a complete request is answered at once if none is before it."""
         if self._closing:
             return
-        if self._current is not None and not self._paused:
-            self._paused = True
-            self.transport.pauseProducing()
+        if self._current is not None:
+            self._stop_reading()
         elif self._in_body:
             self.deadline = self.site.clock() + self.site.limits.body_timeout
+        if not self._in_body and not self._begins_well(data):
+            return
+        self._begun = 0 if self.receiving else -1
+        self._overhead += len(data)
         self._feed(data)
+        if self.receiving:
+            self._bound_the_rest(len(data))
+
+    def _begins_well(self, data: bytes) -> bool:
+        """Refuse what llhttp takes and does not tell of: other protocols' versions, bare line ends before a request."""
+        if not self.receiving and data[0] in b"\r\n" and data[:2] not in (b"\r\n", b"\r"):
+            self._refuse(Refusal(400))
+            return False
+        seen = self._tail + data if self._tail else data
+        if (b" RTSP/" in seen or b" ICE/" in seen) and _OTHER_PROTOCOL.search(seen):
+            self._refuse(Refusal(505))
+            return False
+        return True
+
+    def _bound_the_rest(self, size: int) -> None:
+        """Bound a head that is not complete, and what surrounds the chunks of a body."""
+        limit = self.site.limits.max_head
         if self._in_head:
-            self._head_size += len(data)
-            if self._head_size > self.site.limits.max_head:
-                self._refuse(Refusal(414 if not self._headers else 431, "head_too_large"))
+            # All of what came is this head's, unless the end of another request came with it.
+            whole = self._begun <= 0
+            self._head_size += size if whole else len(self._url) + sum(len(n) + len(v) for n, v in self._headers)
+            if self._head_size > limit:
+                self._refuse(Refusal(431 if self._headers else 414, "head_too_large"))
+        elif self._codings and self._overhead - self._body_size - _CHUNK_OVERHEAD * self._chunks > limit:
+            self._refuse(Refusal(431, "head_too_large"))
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Tell the requests that their client is gone, and leave the site."""
@@ -117,12 +155,25 @@ class Channel(Protocol):
         self.site.left(self)
 
     def timed_out(self) -> None:
-        """The deadline has passed: say so if a request had begun, and close."""
-        self.deadline = 0.0
-        if self._lingering or not self.receiving:
+        """The deadline has passed: say so if a request had begun, and close; abort if nobody reads."""
+        unsent = self._unsent()
+        if unsent and unsent != self._unsent_before:
+            # Slow, but it reads.
+            self._unsent_before = unsent
+            self.deadline = self.site.clock() + self.site.limits.keep_alive_timeout
+        elif self._closing and not self._lingering:
+            self.abortConnection()
+        elif self._lingering or not self.receiving:
+            self._lingering = False
             self.loseConnection()
         else:
             self._refuse(Refusal(408, "timeout"))
+
+    def _unsent(self) -> int:
+        """Bytes that wait for the client to read, where the transport tells."""
+        if not isinstance(self.transport, Server):
+            return 0
+        return len(self.transport.dataBuffer) - self.transport.offset + self.transport._tempDataLen
 
     # Parser callbacks
 
@@ -131,6 +182,7 @@ class Channel(Protocol):
         if self._upgrading:
             return
         self.receiving = self._in_head = True
+        self._begun += 1
         self._url = b""
         self._headers: RawHeaders = []
         self._head_size = self._hosts = self._codings = 0
@@ -158,10 +210,14 @@ class Channel(Protocol):
         self._version: str = parser.get_http_version()
         self._method: bytes = parser.get_method()
         self._persistent_request: bool = parser.should_keep_alive()
-        self._body_size = 0
+        self._body_size = self._chunks = self._overhead = 0
         self._judge_head()
         if self._upgrades and parser.should_upgrade():
             self._upgrading = True
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._chunks += 1
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body: into memory, and into a file beyond `SPOOL_SIZE`."""
@@ -191,7 +247,7 @@ class Channel(Protocol):
             self._closing = True
         request = Request(self)
         request.raw_headers = self._headers
-        request.remote = self._remote
+        request.remote = self._remote or self._learn_remote()
         request.has_body = self._framed
         body = self._body
         if body is not None:
@@ -214,18 +270,28 @@ class Channel(Protocol):
                 self._waiting = deque()
             self._waiting.append(request)
 
+    def _learn_remote(self) -> str:
+        # "::ffff:": an IPv4 client of a socket that serves IPv6 too.
+        self._remote = (getattr(self.getPeer(), "host", None) or "-").removeprefix("::ffff:")
+        return self._remote
+
     # Parsing
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._carry_on_without_upgrade(data[upgrade.args[0] :])
-        except HttpParserError as error:
-            if self._refusal is not None or not self._closing:
-                self._refuse(self._refusal or _refusal_of(error, data))
+        while data and not self._closing:
+            try:
+                self._parser.feed_data(data)
+                break
+            except HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._carry_on_without_upgrade()
+            except HttpParserError as error:
+                if self._refusal is not None or not self._closing:
+                    self._refuse(self._refusal or _refusal_of(error, data))
+                break
+        self._tail = data[-_TAIL:] if self._in_head else b""
 
-    def _carry_on_without_upgrade(self, rest: bytes) -> None:
+    def _carry_on_without_upgrade(self) -> None:
         """Answer a request that offers an upgrade as if it did not (RFC 9110 section 7.8).
 
         llhttp stops at the head, before a body that is there all the same: a second parser is shown a head
@@ -237,8 +303,6 @@ class Channel(Protocol):
         self._upgrading = False
         if not self._in_body:
             self.on_message_complete()
-        if rest and not self._closing:
-            self._feed(rest)
 
     def _judge_head(self) -> None:
         """Refuse what llhttp lets pass (RFC 9110 and 9112, on the side of refusing)."""
@@ -256,7 +320,7 @@ class Channel(Protocol):
             raise self._refused(Refusal(400))
         if self._method in _UNSUPPORTED:
             raise self._refused(Refusal(501))
-        if not _TARGET.fullmatch(self._url) and not (self._url == b"*" and self._method == b"OPTIONS"):
+        if not self._target_is_right():
             raise self._refused(Refusal(400))
         if self._length is not None and self._length > limits.max_body:
             raise self._refused(Refusal(413, "body_too_large"))
@@ -268,6 +332,18 @@ class Channel(Protocol):
             if self._expects and self._version == "1.1":
                 self._invite_body()
 
+    def _target_is_right(self) -> bool:
+        """A path, `*` with OPTIONS, or a URL whose authority is the Host too (RFC 9112 section 3.2)."""
+        url = self._url
+        match = _TARGET.fullmatch(url)
+        if match is None:
+            return url == b"*" and self._method == b"OPTIONS"
+        if match[1] is None or self._hosts == 0:
+            return True
+        default = b":443" if url[:5].lower() == b"https" else b":80"
+        authority, host = match[1].lower(), self._named_host.lower()
+        return authority.removesuffix(default) == host.removesuffix(default)
+
     def _host_is_right(self) -> bool:
         """One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2)."""
         return self._hosts == 1 or (self._hosts == 0 and self._version == "1.0")
@@ -275,6 +351,7 @@ class Channel(Protocol):
     def _judge_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
+            self._named_host = value.strip()
             if not _HOST.fullmatch(value):
                 raise self._refused(Refusal(400))
         elif name == b"content-length":
@@ -375,14 +452,17 @@ class Channel(Protocol):
             self._waiting = None
             self.loseConnection()
             return
-        if self._starting:
-            return
-        while self._waiting and self._current is None:
+        if not self._starting and not self._full:
+            self._proceed()
+
+    def _proceed(self) -> None:
+        """Answer what waits; then wait for more, or end."""
+        while self._waiting and self._current is None and not self._full:
             # An answer given at once comes back here: a loop, for a pipeline may be longer than the stack.
             self._starting = True
             self._start(self._waiting.popleft())
             self._starting = False
-        if self._current is None and self._persistent:
+        if self._current is None and self._persistent and not self._full:
             if self._refusal is not None:
                 self._send_refusal()
             elif not self._closing:
@@ -398,23 +478,44 @@ class Channel(Protocol):
         if self._continue:
             self._continue = False
             self._send((_CONTINUE,))
+        self._read_on()
+
+    # Transport control
+
+    def pauseProducing(self) -> None:
+        """The transport is full of answers: the client sends requests and reads nothing."""
+        self._full = True
+        self._stop_reading()
+        self.deadline = self.site.clock() + self.site.limits.keep_alive_timeout
+
+    def resumeProducing(self) -> None:
+        """The client has read."""
+        self._full = False
+        if self._current is None:
+            self._proceed()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connectionLost` follows."""
+
+    def _stop_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def _read_on(self) -> None:
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
 
-    # Transport control
-
     def hold(self) -> None:
         """Read nothing until `release`: there are too many connections."""
         self.deadline = 0.0
-        self._paused = True
-        self.transport.pauseProducing()
+        self._stop_reading()
 
     def release(self) -> None:
         """There is room."""
-        self._paused = False
         self.deadline = self.site.clock() + self.site.limits.header_timeout
-        self.transport.resumeProducing()
+        self._read_on()
 
     def close_when_done(self) -> None:
         """Drain: close now if no request is here or arriving, else after its answer."""
@@ -424,6 +525,9 @@ class Channel(Protocol):
     def loseConnection(self) -> None:
         """Close when what was written is sent."""
         self._closing = True
+        self.deadline = self.site.clock() + self.site.limits.keep_alive_timeout
+        # A transport with a producer waits for it.
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def abortConnection(self) -> None:
@@ -438,30 +542,37 @@ class Channel(Protocol):
 
         Closed with input unread, the kernel resets the connection and the client may never see the answer.
         """
-        if self._paused:
-            self._paused = False
-            self.transport.resumeProducing()
+        self._read_on()
         if self.isSecure() or not hasattr(self.transport, "loseWriteConnection"):
             self.loseConnection()
             return
         self._lingering = True
         self.deadline = self.site.clock() + LINGER
+        self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let a producer feed the transport."""
+        """Let a producer feed the transport, in our place."""
+        self.transport.unregisterProducer()
+        self._full = False
         self.transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """The producer is done."""
+        """The producer is done: it is us again who stop when the client does not read."""
         self.transport.unregisterProducer()
+        if not self._closing or self._current is not None:
+            self.transport.registerProducer(self, True)
 
     def getPeer(self) -> Any:
-        """The client's address."""
+        """The client's address; asked once, when the first request comes, for the PROXY protocol has it by then."""
+        if self._peer is None:
+            self._peer = self.transport.getPeer()
         return self._peer
 
     def getHost(self) -> Any:
         """Our address."""
+        if self._host is None:
+            self._host = self.transport.getHost()
         return self._host
 
     def isSecure(self) -> bool:
