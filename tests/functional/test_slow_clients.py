@@ -1,0 +1,140 @@
+"""Clients that send or read slowly, or not at all, cost little and hold nobody up."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.functional.conftest import Serve
+from tests.functional.harness import PATIENCE, Server, fetch, wait_for
+
+VIEWS = """
+import hashlib
+from django.http import FileResponse, HttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+def hello(request):
+    return HttpResponse("hello")
+
+def page(request):
+    return HttpResponse(b"x" * 1_000_000)
+
+def file(request):
+    return FileResponse(open(request.GET["name"], "rb"))
+
+@csrf_exempt
+def digest(request):
+    found = hashlib.sha256()
+    while block := request.read(65536):
+        found.update(block)
+    return HttpResponse(found.hexdigest())
+
+urlpatterns = [path("hello/", hello), path("page/", page), path("file/", file), path("digest/", digest)]
+"""
+
+
+def resident(server: Server) -> int:
+    """Bytes of memory that the server occupies."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def descriptors(server: Server) -> int:
+    """Files and sockets that the server has open."""
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+
+
+def test_a_pipeline_that_nobody_reads_costs_little(serve: Serve, project: Callable[..., Path]) -> None:
+    """Once its answers fill the connection, no further request of a client is begun or read."""
+    server = serve(cwd=project(VIEWS), settings="site_settings")
+    assert server.get("/page/").status == 200
+    before = resident(server)
+    with connect(server) as client:
+        client.sendall(b"GET /page/ HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+        answered = 'twistserve_http_requests_total{handler="django",method="GET",status="200"} '
+
+        def count() -> float:
+            return float(server.probe("/metrics").text.partition(answered)[2].split()[0])
+
+        seen = [count()]
+        wait_for(lambda: seen.append(count()) or (len(seen) > 20 and seen[-1] == seen[-20]), "the answers to stop")  # type: ignore[func-returns-value]
+        assert seen[-1] < 50
+        grown = resident(server) - before
+        assert grown < 40 << 20, f"{grown} bytes"
+    assert server.get("/hello/").text == "hello"
+
+
+def test_a_thousand_half_sent_requests_hold_nobody_up(serve: Serve, project: Callable[..., Path]) -> None:
+    """A complete request is answered among them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server = serve(cwd=project(VIEWS), settings="site_settings")
+    clients = [connect(server) for _ in range(1000)]
+    try:
+        for client in clients:
+            client.sendall(b"POST /digest/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        for _ in range(20):
+            assert server.get("/hello/", timeout=5).text == "hello"
+    finally:
+        for client in clients:
+            client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_an_upload_occupies_no_thread(serve: Serve, project: Callable[..., Path]) -> None:
+    """With one thread, others are answered while a body trickles in, which then arrives whole."""
+    server = serve("--threads", "1", cwd=project(VIEWS), settings="site_settings")
+    with connect(server) as client:
+        client.sendall(b"POST /digest/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\n")
+        for byte in b"0123456789":
+            assert server.get("/hello/").text == "hello"
+            client.sendall(bytes((byte,)))
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    assert hashlib.sha256(b"0123456789").hexdigest().encode() in received
+
+
+def test_a_large_body_goes_to_a_file(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> None:
+    """Where the temporary directory is gone, large bodies are refused, small ones served, and all when it is back."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    server = serve(cwd=project(VIEWS), settings="site_settings", env={"TMPDIR": str(spool)})
+    body = os.urandom(3 << 20)
+    digest = hashlib.sha256(body).hexdigest()
+    assert server.get("/digest/", method="POST", body=body).text == digest
+    shutil.rmtree(spool)
+    with connect(server) as client:
+        client.sendall(b"POST /digest/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        client.sendall(body[: 2 << 20])
+        assert client.recv(65536).startswith((b"HTTP/1.1 500", b"HTTP/1.1 507"))
+    assert server.get("/digest/", method="POST", body=b"x").status == 200
+    assert "could not be stored" in server.stdout
+    spool.mkdir()
+    assert server.get("/digest/", method="POST", body=body).text == digest
+
+
+def test_a_file_needs_no_thread_and_leaves_no_descriptor(
+    serve: Serve, project: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A FileResponse arrives whole, also slowly; a client that leaves in the middle leaves nothing open."""
+    server = serve("--threads", "1", cwd=project(VIEWS), settings="site_settings")
+    path = tmp_path / "large.bin"
+    content = os.urandom(30 << 20)
+    path.write_bytes(content)
+    url = f"/file/?name={path}"
+    before = descriptors(server)
+    with connect(server) as client:
+        client.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert client.recv(1000)
+        assert server.get("/hello/").text == "hello", "the thread is free while the file is sent"
+        assert hashlib.sha256(fetch(server.port, url).body).digest() == hashlib.sha256(content).digest()
+    wait_for(lambda: descriptors(server) <= before, "the file and the connections to be closed")
