@@ -10,17 +10,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.python import usage
 
-from twistserve import __version__
+from twistserve import __version__, values
 from twistserve.errors import StartError
-from twistserve.web.forwarded import TrustedPeers
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
 COMMAND_LINE = "the command line"
@@ -68,112 +65,6 @@ class Option:
         return self.help if self.default in (None, ()) else f"{self.help} (default: {self.default})"
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        hint = "; Kubernetes sets this for a Service named twistserve: set enableServiceLinks: false in the pod"
-        raise ValueError("give a port, a whole number from 1 to 65535" + (hint if text.startswith("tcp://") else ""))
-    return int(text)
-
-
-def _positive_integer(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise ValueError("give a whole number, 1 or more")
-    return int(text)
-
-
-def _positive_seconds(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII) or not float(text) > 0:
-        raise ValueError("give seconds, a number above 0")
-    return float(text)
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip(), re.ASCII | re.IGNORECASE)
-    if match is None or not int(match[1]):
-        raise ValueError("give bytes, a whole number above 0, or with K, M or G behind it")
-    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
-
-
-def _peers(text: str) -> tuple[str, ...]:
-    peers = tuple(filter(None, re.split(r"[\s,]+", text)))
-    try:
-        TrustedPeers(peers)
-    except ValueError as error:
-        raise ValueError(f"give addresses or networks with commas between, or * ({error})") from error
-    return peers
-
-
-def _endpoint(text: str) -> str:
-    if ":" not in text:
-        raise ValueError("give a Twisted endpoint such as tcp:8000, unix:/run/web.sock or haproxy:tcp:8000")
-    return text
-
-
-def _format(text: str) -> str:
-    if text.lower() not in ("text", "json"):
-        raise ValueError("give text or json")
-    return text.lower()
-
-
-def _boolean(text: str) -> bool:
-    value = text.strip().lower()
-    if value in ("1", "true", "yes", "on"):
-        return True
-    if value in ("0", "false", "no", "off"):
-        return False
-    raise ValueError("give true or false")
-
-
-def _dotted(text: str) -> str:
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", text):
-        raise ValueError("give a dotted Python name such as mysite.settings")
-    return text
-
-
-def _dotted_attribute(text: str) -> str:
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*", text):
-        raise ValueError("give the application's dotted name such as mysite.wsgi.application")
-    return text.replace(":", ".")
-
-
-def _directory(text: str) -> str:
-    if not os.path.isdir(text):
-        raise ValueError("there is no such directory")
-    return text
-
-
-def _host(text: str) -> str:
-    if not re.fullmatch(r"[\w.:%-]+", text):
-        raise ValueError("give a host name or an IPv4 or IPv6 address, without a port")
-    return text
-
-
-def _path(text: str) -> str:
-    path = "/" + text.strip("/")
-    if not re.fullmatch(r"(/[\w.~@:+=-]+)+", path, re.ASCII):
-        raise ValueError("give a path such as /ready, of letters, digits and any of . ~ @ : + = - _")
-    return path
-
-
-def _command(text: str) -> str:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"give a management command and its arguments, quoted as for a shell ({error})") from error
-    if not words:
-        raise ValueError("give a management command and its arguments")
-    return text.strip()
-
-
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-
-def _level(text: str) -> str:
-    if text.upper() not in _LEVELS:
-        raise ValueError(f"give one of {', '.join(_LEVELS)}")
-    return text.upper()
-
-
 DJANGO = "Django"
 WEB = "Web server"
 FILES = "Static and media files"
@@ -187,7 +78,7 @@ def _option(
     group: str,
     default: object,
     metavar: str | None = None,
-    parse: Callable[[str], object] = _boolean,
+    parse: Callable[[str], object] = values.boolean,
     *,
     default_text: str | None = None,
     repeatable: bool = False,
@@ -206,7 +97,7 @@ class Configuration:
         DJANGO,
         None,
         "MODULE",
-        _dotted,
+        values.dotted,
         default_text="the environment variable DJANGO_SETTINGS_MODULE",
     )
     pythonpath: str | None = _option(
@@ -214,48 +105,52 @@ class Configuration:
         DJANGO,
         None,
         "DIR",
-        _directory,
+        values.directory,
     )
     wsgi: str | None = _option(
         "the WSGI application",
         DJANGO,
         None,
         "DOTTED",
-        _dotted_attribute,
+        values.dotted_attribute,
         default_text="the setting WSGI_APPLICATION",
     )
 
     host: str | None = _option(
-        "address or name to serve on", WEB, None, "HOST", _host, default_text="all interfaces, IPv4 and IPv6"
+        "address or name to serve on", WEB, None, "HOST", values.host, default_text="all interfaces, IPv4 and IPv6"
     )
-    port: int = _option("port to serve on", WEB, 8000, "PORT", _port)
+    port: int = _option("port to serve on", WEB, 8000, "PORT", values.port)
     endpoint: tuple[str, ...] = _option(
         "a Twisted server endpoint to serve on instead of --host and --port: tcp, ssl, unix, systemd or haproxy;"
         " repeat the option for more",
         WEB,
         (),
         "DESC",
-        _endpoint,
+        values.endpoint,
         repeatable=True,
     )
-    backlog: int = _option("connections the kernel holds until they are accepted", WEB, 1024, "N", _positive_integer)
-    threads: int = _option("threads that run requests", WEB, 8, "N", _positive_integer)
+    backlog: int = _option(
+        "connections the kernel holds until they are accepted", WEB, 1024, "N", values.positive_integer
+    )
+    threads: int = _option("threads that run requests", WEB, 8, "N", values.positive_integer)
 
     max_body_size: int = _option(
-        "largest request body; larger ones get 413", WEB, 100 << 20, "SIZE", _size, default_text="100M"
+        "largest request body; larger ones get 413", WEB, 100 << 20, "SIZE", values.size, default_text="100M"
     )
     max_header_size: int = _option(
-        "largest head of a request; larger ones get 431", WEB, 64 << 10, "SIZE", _size, default_text="64K"
+        "largest head of a request; larger ones get 431", WEB, 64 << 10, "SIZE", values.size, default_text="64K"
     )
-    header_timeout: float = _option("seconds to receive the head of a request", WEB, 15.0, "SECONDS", _positive_seconds)
+    header_timeout: float = _option(
+        "seconds to receive the head of a request", WEB, 15.0, "SECONDS", values.positive_seconds
+    )
     body_timeout: float = _option(
-        "seconds of silence allowed while a body is received", WEB, 30.0, "SECONDS", _positive_seconds
+        "seconds of silence allowed while a body is received", WEB, 30.0, "SECONDS", values.positive_seconds
     )
     keep_alive_timeout: float = _option(
-        "seconds a connection may be idle between requests", WEB, 75.0, "SECONDS", _positive_seconds
+        "seconds a connection may be idle between requests", WEB, 75.0, "SECONDS", values.positive_seconds
     )
     max_connections: int = _option(
-        "connections served at the same time; more of them wait", WEB, 10_000, "N", _positive_integer
+        "connections served at the same time; more of them wait", WEB, 10_000, "N", values.positive_integer
     )
     forwarded_allow_ips: tuple[str, ...] = _option(
         "addresses and networks of proxies whose X-Forwarded-For, -Proto, -Host and -Port are believed, with commas"
@@ -263,7 +158,7 @@ class Configuration:
         WEB,
         ("127.0.0.1", "::1"),
         "LIST",
-        _peers,
+        values.peers,
         default_text="127.0.0.1,::1",
     )
 
@@ -276,15 +171,15 @@ class Configuration:
     media: bool = _option("serve MEDIA_URL from MEDIA_ROOT", FILES, False)
 
     probe_host: str | None = _option(
-        "address or name to serve probes on", PROBES, None, "HOST", _host, default_text="as --host"
+        "address or name to serve probes on", PROBES, None, "HOST", values.host, default_text="as --host"
     )
     probe_port: int = _option(
-        "port to serve probes and metrics on", PROBES, 0, "PORT", _port, default_text="--port plus one"
+        "port to serve probes and metrics on", PROBES, 0, "PORT", values.port, default_text="--port plus one"
     )
-    startup_probe: str = _option("path of the startup probe", PROBES, "/startup", "PATH", _path)
-    readiness_probe: str = _option("path of the readiness probe", PROBES, "/ready", "PATH", _path)
-    liveness_probe: str = _option("path of the liveness probe", PROBES, "/alive", "PATH", _path)
-    metrics: str = _option("path of the Prometheus metrics", PROBES, "/metrics", "PATH", _path)
+    startup_probe: str = _option("path of the startup probe", PROBES, "/startup", "PATH", values.path)
+    readiness_probe: str = _option("path of the readiness probe", PROBES, "/ready", "PATH", values.path)
+    liveness_probe: str = _option("path of the liveness probe", PROBES, "/alive", "PATH", values.path)
+    metrics: str = _option("path of the Prometheus metrics", PROBES, "/metrics", "PATH", values.path)
     no_probe: bool = _option("do not open the probe port: neither probes nor metrics are served", PROBES, False)
     no_metrics: bool = _option("do not serve metrics", PROBES, False)
     req_queue_len: int = _option(
@@ -292,10 +187,10 @@ class Configuration:
         PROBES,
         100,
         "N",
-        _positive_integer,
+        values.positive_integer,
     )
     check_timeout: float = _option(
-        "seconds a check may take before its probe fails", PROBES, 5.0, "SECONDS", _positive_seconds
+        "seconds a check may take before its probe fails", PROBES, 5.0, "SECONDS", values.positive_seconds
     )
 
     command: tuple[str, ...] = _option(
@@ -304,14 +199,14 @@ class Configuration:
         STARTUP,
         (),
         '"NAME ARGS"',
-        _command,
+        values.command,
         repeatable=True,
     )
 
-    log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", _level)
+    log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", values.level)
     access_log: bool = _option("log every request", LOGGING, True, negatable=True)
     log_format: str = _option(
-        "text, or json for one object a line in the access log", LOGGING, "text", "FORMAT", _format
+        "text, or json for one object a line in the access log", LOGGING, "text", "FORMAT", values.log_format
     )
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -353,14 +248,14 @@ def resolve(
     (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
     setting = load_settings(_text_or_none(settings), origin, _text_or_none(pythonpath))
     layers.append(("the setting TWISTSERVE[{key!r}]", _from_setting(setting)))
-    values: dict[str, Any] = {}
+    in_force: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for option in TABLE:
         value, source = _find(option, layers)
         if source is not None:
-            values[option.name] = value
+            in_force[option.name] = value
             sources[option.name] = source
-    return _complete(Configuration(**values, sources=sources))
+    return _complete(Configuration(**in_force, sources=sources))
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -388,10 +283,10 @@ def _from_setting(setting: object) -> dict[str, object]:
 
 
 def _find(option: Option, layers: Sequence[Layer]) -> tuple[object, str | None]:
-    for origin, values in layers:
-        if option.name in values:
+    for origin, layer in layers:
+        if option.name in layer:
             source = origin.format(key=option.key)
-            return _validate(option, values[option.name], source), source
+            return _validate(option, layer[option.name], source), source
     return option.default, None
 
 

@@ -1,51 +1,36 @@
 """One HTTP/1.1 connection (RFC 9112): bytes into requests by llhttp, answers back in order.
 
-llhttp refuses nearly all malformed framing by itself. Checked on top of it: versions, Host, transfer codings,
-targets, and every size. A connection parses ahead what it has read and stops reading while a request runs and
-more has come; answers go out in the order of the requests.
+Heads are judged in `head`. A connection parses ahead what it has read and stops reading while a request runs
+and more has come, or while its answers are not read; answers go out in the order of the requests.
 """
 
 from __future__ import annotations
 
 import errno
-import re
 import tempfile
 from collections import deque
 from io import BytesIO
 from typing import IO, Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from httptools.parser.errors import HttpParserInvalidMethodError
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.http_headers import Headers
 
-from twistserve.web.limits import LINGER, MAX_HEADERS
+from twistserve.web.head import FRAMING, Head, Refusal, check_bytes, refusal_of
+from twistserve.web.limits import LINGER
 from twistserve.web.request import REASONS, RawHeaders, Request, make_head, target_path
 from twistserve.web.transport import Server
 
 SPOOL_SIZE = 1024 * 1024
 """Bytes of a body kept in memory; a larger one goes to a temporary file."""
 
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:\d*)?")
-_TARGET = re.compile(rb"/[^#]*|https?://([^/?#@]+)(?:/[^#]*|\?[^#]*)?", re.IGNORECASE)
-_OTHER_PROTOCOL = re.compile(rb"(?:^|\r\n)[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
 _TAIL = 8192
 """Bytes of an incomplete head that are looked at again with what follows."""
 _CHUNK_OVERHEAD = 24
 """Bytes that may surround each chunk of a body without an extension."""
-_UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Refusal(Exception):
-    """A request that is not to be answered by anything but this status; `reason` is a metric's label."""
-
-    def __init__(self, status: int, reason: str = "malformed") -> None:
-        super().__init__(status)
-        self.status = status
-        self.reason = reason
 
 
 class Channel(Protocol):
@@ -113,24 +98,17 @@ class Channel(Protocol):
             self._stop_reading()
         elif self._in_body:
             self.deadline = self.site.clock() + self.site.limits.body_timeout
-        if not self._in_body and not self._begins_well(data):
-            return
+        if not self._in_body:
+            try:
+                check_bytes(data, self._tail, begins=not self.receiving)
+            except Refusal as refusal:
+                self._refuse(refusal)
+                return
         self._begun = 0 if self.receiving else -1
         self._overhead += len(data)
         self._feed(data)
         if self.receiving:
             self._bound_the_rest(len(data))
-
-    def _begins_well(self, data: bytes) -> bool:
-        """Refuse what llhttp takes and does not tell of: other protocols' versions, bare line ends before a request."""
-        if not self.receiving and data[0] in b"\r\n" and data[:2] not in (b"\r\n", b"\r"):
-            self._refuse(Refusal(400))
-            return False
-        seen = self._tail + data if self._tail else data
-        if (b" RTSP/" in seen or b" ICE/" in seen) and _OTHER_PROTOCOL.search(seen):
-            self._refuse(Refusal(505))
-            return False
-        return True
 
     def _bound_the_rest(self, size: int) -> None:
         """Bound a head that is not complete, and what surrounds the chunks of a body."""
@@ -138,10 +116,10 @@ class Channel(Protocol):
         if self._in_head:
             # All of what came is this head's, unless the end of another request came with it.
             whole = self._begun <= 0
-            self._head_size += size if whole else len(self._url) + sum(len(n) + len(v) for n, v in self._headers)
+            self._head_size += size if whole else self._head.size
             if self._head_size > limit:
-                self._refuse(Refusal(431 if self._headers else 414, "head_too_large"))
-        elif self._codings and self._overhead - self._body_size - _CHUNK_OVERHEAD * self._chunks > limit:
+                self._refuse(Refusal(431 if self._head.fields else 414, "head_too_large"))
+        elif self._head.chunked and self._overhead - self._body_size - _CHUNK_OVERHEAD * self._chunks > limit:
             self._refuse(Refusal(431, "head_too_large"))
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
@@ -183,36 +161,36 @@ class Channel(Protocol):
             return
         self.receiving = self._in_head = True
         self._begun += 1
-        self._url = b""
-        self._headers: RawHeaders = []
-        self._head_size = self._hosts = self._codings = 0
-        self._length: int | None = None
-        self._expects = self._upgrades = False
+        self._head = Head()
+        self._head_size = 0
         if self._current is None:
             self.deadline = self.site.clock() + self.site.limits.header_timeout
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
         if not self._upgrading:
-            self._url += url
+            self._head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header field, or a trailer field, which is dropped."""
         if self._in_head and not self._upgrading:
-            self._headers.append((name, value))
+            self._head.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Judge the head before anything of the body is looked at."""
         if self._upgrading:
             return
-        parser = self._parser
+        parser, head = self._parser, self._head
         self._in_head = False
-        self._version: str = parser.get_http_version()
-        self._method: bytes = parser.get_method()
+        head.version, head.method = parser.get_http_version(), parser.get_method()
         self._persistent_request: bool = parser.should_keep_alive()
         self._body_size = self._chunks = self._overhead = 0
-        self._judge_head()
-        if self._upgrades and parser.should_upgrade():
+        try:
+            head.judge(self.site.limits)
+        except Refusal as refusal:
+            raise self._refused(refusal) from None
+        self._expect_body()
+        if head.offers_upgrade and parser.should_upgrade():
             self._upgrading = True
 
     def on_chunk_header(self) -> None:
@@ -245,10 +223,11 @@ class Channel(Protocol):
         self.deadline = 0.0
         if not self._persistent_request:
             self._closing = True
+        head = self._head
         request = Request(self)
-        request.raw_headers = self._headers
+        request.raw_headers = head.fields
         request.remote = self._remote or self._learn_remote()
-        request.has_body = self._framed
+        request.has_body = head.chunked or head.length is not None
         body = self._body
         if body is not None:
             self._body = None
@@ -258,9 +237,9 @@ class Channel(Protocol):
                 self.site.body_not_stored(error)
                 raise self._refused(Refusal(507, "body_not_stored")) from error
             request.content = body
-        request.method, request.uri = self._method, self._url
-        request.path = target_path(self._url)
-        if self._version == "1.0":
+        request.method, request.uri = head.method, head.target
+        request.path = target_path(head.target)
+        if head.version == "1.0":
             request.clientproto = b"HTTP/1.0"
         request.body_length = self._body_size
         if self._current is None and not self._waiting:
@@ -287,7 +266,7 @@ class Channel(Protocol):
                 self._carry_on_without_upgrade()
             except HttpParserError as error:
                 if self._refusal is not None or not self._closing:
-                    self._refuse(self._refusal or _refusal_of(error, data))
+                    self._refuse(self._refusal or refusal_of(error, data))
                 break
         self._tail = data[-_TAIL:] if self._in_head else b""
 
@@ -298,74 +277,21 @@ class Channel(Protocol):
         with the same framing, and goes on from there.
         """
         self._parser = HttpRequestParser(self)
-        framing = b"".join(b"%s: %s\r\n" % field for field in self._headers if field[0].lower() in _FRAMING)
+        framing = b"".join(b"%s: %s\r\n" % field for field in self._head.fields if field[0].lower() in FRAMING)
         self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n" % framing)
         self._upgrading = False
         if not self._in_body:
             self.on_message_complete()
 
-    def _judge_head(self) -> None:
-        """Refuse what llhttp lets pass (RFC 9110 and 9112, on the side of refusing)."""
-        limits = self.site.limits
-        if self._version not in ("1.1", "1.0"):
-            raise self._refused(Refusal(505))
-        size = len(self._url)
-        for name, value in self._headers:
-            size += len(name) + len(value) + 4
-            if len(name) in _JUDGED_SIZES:
-                self._judge_field(name.lower(), value)
-        if size > limits.max_head or len(self._headers) > MAX_HEADERS:
-            raise self._refused(Refusal(414 if len(self._url) > limits.max_head else 431, "head_too_large"))
-        if not self._host_is_right():
-            raise self._refused(Refusal(400))
-        if self._method in _UNSUPPORTED:
-            raise self._refused(Refusal(501))
-        if not self._target_is_right():
-            raise self._refused(Refusal(400))
-        if self._length is not None and self._length > limits.max_body:
-            raise self._refused(Refusal(413, "body_too_large"))
-        self._framed = self._length is not None or self._codings > 0
-        self._in_body = bool(self._length) or self._codings > 0
+    def _expect_body(self) -> None:
+        """The head is right: see whether a body follows, and invite it if its sender waits for that."""
+        head = self._head
+        self._in_body = bool(head.length) or head.chunked
         if self._in_body:
             if self._current is None:
-                self.deadline = self.site.clock() + limits.body_timeout
-            if self._expects and self._version == "1.1":
+                self.deadline = self.site.clock() + self.site.limits.body_timeout
+            if head.expects_continue:
                 self._invite_body()
-
-    def _target_is_right(self) -> bool:
-        """A path, `*` with OPTIONS, or a URL whose authority is the Host too (RFC 9112 section 3.2)."""
-        url = self._url
-        match = _TARGET.fullmatch(url)
-        if match is None:
-            return url == b"*" and self._method == b"OPTIONS"
-        if match[1] is None or self._hosts == 0:
-            return True
-        default = b":443" if url[:5].lower() == b"https" else b":80"
-        authority, host = match[1].lower(), self._named_host.lower()
-        return authority.removesuffix(default) == host.removesuffix(default)
-
-    def _host_is_right(self) -> bool:
-        """One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2)."""
-        return self._hosts == 1 or (self._hosts == 0 and self._version == "1.0")
-
-    def _judge_field(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-            self._named_host = value.strip()
-            if not _HOST.fullmatch(value):
-                raise self._refused(Refusal(400))
-        elif name == b"content-length":
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            self._codings += 1
-            if self._version == "1.0" or self._codings > 1:
-                raise self._refused(Refusal(400))
-            if value.strip().lower() != b"chunked":
-                raise self._refused(Refusal(501))
-        elif name == b"upgrade":
-            self._upgrades = True
-        elif name == b"expect":
-            self._expects = value.strip().lower() == b"100-continue"
 
     def _invite_body(self) -> None:
         """Answer `Expect: 100-continue`, in its turn (RFC 9110 section 10.1.1)."""
@@ -420,9 +346,7 @@ class Channel(Protocol):
         raw = headers if isinstance(headers, list) else _raw(headers)
         raw = [field for field in raw if field[0].lower() not in _OURS]
         status = int(code)
-        framed = (
-            status in NO_BODY_CODES or request.method == b"HEAD" or any(name.lower() in _FRAMING for name, _ in raw)
-        )
+        framed = status in NO_BODY_CODES or request.method == b"HEAD" or any(name.lower() in FRAMING for name, _ in raw)
         head = b"HTTP/1.1 %b %b\r\n" % (code, reason) + b"".join([b"%b: %b\r\n" % field for field in raw])
         self._send((head, self._end_of_head(request, framed)))
 
@@ -580,20 +504,8 @@ class Channel(Protocol):
         return hasattr(self.transport, "getPeerCertificate")
 
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _OURS = frozenset((b"server", b"date", b"connection"))
-_JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade")))
-_UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
 
 
 def _raw(headers: Headers) -> RawHeaders:
     return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
-
-
-def _refusal_of(error: HttpParserError, data: bytes) -> Refusal:
-    """The status that says most about what llhttp refused."""
-    if isinstance(error, HttpParserInvalidMethodError) and _UNKNOWN_METHOD.match(data):
-        return Refusal(501)
-    if ("version" in str(error) and "CRLF" not in str(error)) or "PRI" in str(error):
-        return Refusal(505)
-    return Refusal(400)

@@ -1,0 +1,128 @@
+"""The head of a request, judged (RFC 9110 and 9112, on the side of refusing).
+
+llhttp refuses nearly all malformed framing by itself. What it lets pass is refused here: versions, Host,
+transfer codings, targets, methods, sizes, and the request lines of other protocols.
+"""
+
+from __future__ import annotations
+
+import re
+
+from httptools import HttpParserError
+from httptools.parser.errors import HttpParserInvalidMethodError
+
+from twistserve.web.limits import MAX_HEADERS, Limits
+from twistserve.web.request import RawHeaders
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:\d*)?")
+_TARGET = re.compile(rb"/[^#]*|https?://([^/?#@]+)(?:/[^#]*|\?[^#]*)?", re.IGNORECASE)
+_OTHER_PROTOCOL = re.compile(rb"(?:^|\r\n)[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
+_UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
+_UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
+_JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade")))
+
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+"""The fields that tell where a body ends."""
+
+
+class Refusal(Exception):
+    """A request that is not to be answered by anything but this status; `reason` is a metric's label."""
+
+    def __init__(self, status: int, reason: str = "malformed") -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason
+
+
+class Head:
+    """Request line and fields as they were received, and what they mean once `judge` has found them right."""
+
+    __slots__ = ("_host", "_hosts", "chunked", "expects_continue", "fields", "length", "method", "offers_upgrade",
+                 "target", "version")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.fields: RawHeaders = []
+        self.method = b""
+        self.version = ""
+        self.length: int | None = None
+        self.chunked = self.expects_continue = self.offers_upgrade = False
+        self._hosts = 0
+        self._host = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of target and fields."""
+        return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.fields)
+
+    def judge(self, limits: Limits) -> None:
+        """Refuse what llhttp lets pass. Raises `Refusal`."""
+        if self.version not in ("1.1", "1.0"):
+            raise Refusal(505)
+        size = len(self.target)
+        for name, value in self.fields:
+            size += len(name) + len(value) + 4
+            if len(name) in _JUDGED_SIZES:
+                self._judge_field(name.lower(), value)
+        if size > limits.max_head or len(self.fields) > MAX_HEADERS:
+            raise Refusal(414 if len(self.target) > limits.max_head else 431, "head_too_large")
+        # One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2).
+        if self._hosts != 1 and (self._hosts or self.version == "1.1"):
+            raise Refusal(400)
+        if self.method in _UNSUPPORTED:
+            raise Refusal(501)
+        if not self._target_is_right():
+            raise Refusal(400)
+        if self.length is not None and self.length > limits.max_body:
+            raise Refusal(413, "body_too_large")
+
+    def _judge_field(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+            self._host = value.strip()
+            if not _HOST.fullmatch(value):
+                raise Refusal(400)
+        elif name == b"content-length":
+            self.length = int(value)
+        elif name == b"transfer-encoding":
+            if self.version == "1.0" or self.chunked:
+                raise Refusal(400)
+            if value.strip().lower() != b"chunked":
+                raise Refusal(501)
+            self.chunked = True
+        elif name == b"upgrade":
+            self.offers_upgrade = True
+        elif name == b"expect":
+            self.expects_continue = self.version == "1.1" and value.strip().lower() == b"100-continue"
+
+    def _target_is_right(self) -> bool:
+        """A path, `*` with OPTIONS, or a URL whose authority is the Host too (RFC 9112 section 3.2)."""
+        match = _TARGET.fullmatch(self.target)
+        if match is None:
+            return self.target == b"*" and self.method == b"OPTIONS"
+        if match[1] is None or self._hosts == 0:
+            return True
+        default = b":443" if self.target[:5].lower() == b"https" else b":80"
+        return match[1].lower().removesuffix(default) == self._host.lower().removesuffix(default)
+
+
+def check_bytes(data: bytes, before: bytes, begins: bool) -> None:
+    """Refuse what llhttp takes and does not tell of. Raises `Refusal`.
+
+    That is request lines of RTSP and ICE, and a bare line end before a request. `before` is what came of an
+    incomplete head before `data`; `begins` says that a request is expected to begin with it.
+    """
+    if begins and data[0] in b"\r\n" and data[:2] not in (b"\r\n", b"\r"):
+        raise Refusal(400)
+    seen = before + data if before else data
+    if (b" RTSP/" in seen or b" ICE/" in seen) and _OTHER_PROTOCOL.search(seen):
+        raise Refusal(505)
+
+
+def refusal_of(error: HttpParserError, data: bytes) -> Refusal:
+    """The status that says most about what llhttp refused."""
+    if isinstance(error, HttpParserInvalidMethodError) and _UNKNOWN_METHOD.match(data):
+        return Refusal(501)
+    if ("version" in str(error) and "CRLF" not in str(error)) or "PRI" in str(error):
+        return Refusal(505)
+    return Refusal(400)
