@@ -134,7 +134,8 @@ class Request(server.Request):
     def split_path(self) -> None:
         """Set `prepath` and `postpath` for resources that walk the tree."""
         self.prepath = []
-        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        parts = self.path[1:].split(b"/")
+        self.postpath = [unquote_to_bytes(part) for part in parts] if b"%" in self.path else parts
 
     def take_body(self) -> IO[bytes]:
         """Hand over the body, at its start; whoever takes it closes it. Once."""
