@@ -459,8 +459,6 @@ class Channel(Protocol):
         self._closing = True
         self.transport.abortConnection()
 
-    forceAbortClient = abortConnection
-
     def _linger(self) -> None:
         """Close our side, and go on reading for a moment what nobody wants.
 

@@ -36,9 +36,6 @@ _ON_DEMAND: dict[str, Callable[[Any], Any]] = {
     "client": lambda request: request.channel.getPeer(),
     "host": lambda request: request.channel.getHost(),
     "transport": lambda request: request.channel.transport,
-    "raw_headers": lambda request: [
-        (name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values
-    ],
     "_adapterCache": lambda request: {},
     "_args": _arguments,
 }
@@ -102,18 +99,6 @@ class Request(server.Request):
     def args(self, value: dict[bytes, list[bytes]]) -> None:
         self._args = value
 
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """A request is complete, says a channel of twisted.web's; our own calls `begin`."""
-        content = self.content or BytesIO()
-        length = content.tell()
-        content.seek(0)
-        self.content = content
-        self.has_body = length > 0
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = target_path(path)
-        self.body_length = length
-        self.begin()
-
     def begin(self) -> None:
         """The request is complete, its body in `content`: answer it."""
         self.received_at = time.perf_counter()
@@ -149,15 +134,9 @@ class Request(server.Request):
             return
         self.code = status
         channel = self.channel
-        respond = getattr(channel, "respond", None)
-        if respond is None:
-            self.send_head(status, head)
-            self.write(body)
-            self.finish()
-            return
         self.startedWriting = 1
         self.sentLength = len(body)
-        respond(self, head, body)
+        channel.respond(self, head, body)
         channel.site.log(self)
         self.finished = 1
         if self.content is not None:
