@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from io import BytesIO
 from typing import IO, Any
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -54,6 +55,8 @@ class Request(server.Request):
     """Who answers, as a metric's label: django, static, media."""
     received_at = 0.0
     """When the last byte of the request had arrived, by `time.perf_counter`."""
+    depth = 0
+    """How many segments of the path are the prefix that led to the resource."""
     body_length = 0
     has_body = False
     request_id: bytes = b""
@@ -116,11 +119,21 @@ class Request(server.Request):
         except BaseException:
             self.processingFailed(Failure())
 
-    def split_path(self) -> None:
-        """Set `prepath` and `postpath` for resources that walk the tree."""
-        self.prepath = []
+    @cached_property
+    def segments(self) -> list[bytes]:
+        """The parts of the path, decoded."""
         parts = self.path[1:].split(b"/")
-        self.postpath = [unquote_to_bytes(part) for part in parts] if b"%" in self.path else parts
+        return [unquote_to_bytes(part) for part in parts] if b"%" in self.path else parts
+
+    @cached_property
+    def prepath(self) -> list[bytes]:  # type: ignore[override]
+        """The segments that led to the resource."""
+        return self.segments[: self.depth]
+
+    @cached_property
+    def postpath(self) -> list[bytes]:  # type: ignore[override]
+        """The segments that are the resource's to look at."""
+        return self.segments[self.depth :]
 
     def take_body(self) -> IO[bytes]:
         """Hand over the body, at its start; whoever takes it closes it. Once."""

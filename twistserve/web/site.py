@@ -82,7 +82,6 @@ class Site(server.Site):
         find = getattr(self.resource, "find", None)
         if find is not None:
             return find(request)
-        request.split_path()
         return super().getResourceFor(request)
 
     # Connections
