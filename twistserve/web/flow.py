@@ -17,31 +17,36 @@ class ClientGone(Exception):
 
 @implementer(IPushProducer)
 class FlowControl:
-    """Makes the request thread wait while the transport is full.
+    """Blocks on their way to the reactor; the request thread waits while too many are, or the transport is full.
 
-    The reactor calls the producer methods; the thread calls `reserve` before each block it hands over.
+    The thread calls `put`, the reactor `take` and the producer methods.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._paused = False
-        self._pending = 0
+        self._blocks: list[bytes] = []
+        self._size = 0
         self.gone = False
 
-    def reserve(self, size: int) -> None:
-        """Wait until the reactor can take `size` more bytes. Raises `ClientGone`."""
+    def put(self, block: bytes) -> bool:
+        """Add a block as soon as there is room, and say whether the reactor must be told. Raises `ClientGone`."""
         with self._changed:
-            while (self._paused or self._pending > HIGH_WATER) and not self.gone:
+            while (self._paused or self._size > HIGH_WATER) and not self.gone:
                 self._changed.wait()
             if self.gone:
                 raise ClientGone
-            self._pending += size
+            self._blocks.append(block)
+            self._size += len(block)
+            return len(self._blocks) == 1
 
-    def written(self, size: int) -> None:
-        """Account for bytes that the reactor has taken."""
+    def take(self) -> bytes:
+        """All that was put since the last time: many small blocks go to the client in one system call."""
         with self._changed:
-            self._pending -= size
+            blocks, self._blocks = self._blocks, []
+            self._size = 0
             self._changed.notify()
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def pauseProducing(self) -> None:
         """The transport is full."""

@@ -210,10 +210,12 @@ class Exchange:
         if self._flow is None:
             self._flow = FlowControl()
             self._flow.gone = self._gone
-        self._flow.reserve(size)
-        head = None if self._begun else b"".join(self._lines)
-        self._begun = True
-        self._reply(self._on_block, head, block)
+        tell = self._flow.put(block)
+        if not self._begun:
+            self._begun = True
+            self._reply(self._on_begin, b"".join(self._lines))
+        elif tell:
+            self._reply(self._on_blocks)
 
     def _end(self) -> None:
         if self._finished:
@@ -244,16 +246,18 @@ class Exchange:
         self._request.send_head(self._status, head)
         send_file(self._request, descriptor, offset, length)
 
-    def _on_block(self, head: bytes | None, block: bytes) -> None:
+    def _on_begin(self, head: bytes) -> None:
+        if not self._gone:
+            self._request.send_head(self._status, head)
+            self._request.registerProducer(self._flow, True)
+        self._on_blocks()
+
+    def _on_blocks(self) -> None:
         assert self._flow is not None
         if self._gone:
             self._flow.stopProducing()
-            return
-        if head is not None:
-            self._request.send_head(self._status, head)
-            self._request.registerProducer(self._flow, True)
-        self._request.write(block)
-        self._flow.written(len(block))
+        else:
+            self._request.write(self._flow.take())
 
     def _on_end(self) -> None:
         if self._gone:
