@@ -60,7 +60,7 @@ def test_states_go_one_way() -> None:
     """A later state is entered and told once; an earlier one is ignored."""
     lifecycle = Lifecycle(Reactor())
     seen: list[State] = []
-    lifecycle.observe(seen.append)
+    lifecycle.observe(lambda state, reason: seen.append(state))
     for state in (State.READY, State.READY, State.STARTING, State.DRAINING, State.READY, State.STOPPED):
         lifecycle.enter(state, "a test")
     assert seen == [State.STARTING, State.READY, State.DRAINING, State.STOPPED]
@@ -134,3 +134,27 @@ def test_the_second_signal_ends_the_waiting() -> None:
     assert waiting.called
     assert lifecycle.hurry().called
     assert lifecycle._reactor.stops == 1
+
+
+def test_a_signal_during_a_drain_of_its_own_does_not_hurry_it() -> None:
+    """Only the second signal does: an orchestrator may end an instance that recycles itself just then."""
+    lifecycle = Lifecycle(Reactor())
+    lifecycle.enter(State.READY, "a test")
+    lifecycle.recycle("many requests")
+    waiting = lifecycle.hurry()
+    lifecycle.shut_down("received SIGTERM")
+    assert not waiting.called
+    lifecycle.shut_down("received SIGTERM")
+    assert waiting.called
+
+
+def test_progress_tells_step_detail_and_age() -> None:
+    """The detail belongs to its step, whose age it does not change."""
+    reactor = Reactor()
+    lifecycle = Lifecycle(reactor)
+    lifecycle.at_step("waiting for migrations")
+    reactor.advance(2)
+    lifecycle.say("3 unapplied on 'default'")
+    assert lifecycle.progress == "waiting for migrations: 3 unapplied on 'default', for 2.0 s"
+    lifecycle.at_step("loading")
+    assert lifecycle.progress == "loading, for 0.0 s"

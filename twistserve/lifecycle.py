@@ -20,6 +20,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 
 from twistserve.errors import StartError
+from twistserve.stacks import all_stacks
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
+Observer = Callable[[State, str], None]
+"""Told each state and why it was entered."""
+
+
 class Lifecycle:
     """One process's state, the start-up step it is at, and the exit status it will end with.
 
@@ -41,13 +46,16 @@ class Lifecycle:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._observers: list[Callable[[State], None]] = []
+        self._observers: list[Observer] = []
         self._hurry: list[Deferred[None]] = []
         self._hurried = False
+        self._asked = False
         self.state = State.STARTING
         self.since: float = reactor.seconds()
         self.step = "waiting for the reactor"
         self.step_since = self.since
+        self.detail = ""
+        self.reason = "the process has begun"
         self.started = False
         self.failure: str | None = None
 
@@ -61,15 +69,27 @@ class Lifecycle:
         """Seconds in the present start-up step."""
         return float(self._reactor.seconds() - self.step_since)
 
-    def observe(self, observer: Callable[[State], None]) -> None:
+    def observe(self, observer: Observer) -> None:
         """Call `observer` with each state from now on, the present one first."""
         self._observers.append(observer)
-        observer(self.state)
+        observer(self.state, self.reason)
 
     def at_step(self, step: str) -> None:
         """Say which step of the start-up runs now."""
-        self.step, self.step_since = step, self._reactor.seconds()
+        self.step, self.step_since, self.detail = step, self._reactor.seconds(), ""
         logger.info("start-up: %s", step)
+
+    def say(self, detail: str) -> None:
+        """Say how the step gets on; the same again is not logged."""
+        if detail != self.detail:
+            self.detail = detail
+            logger.info("start-up: %s: %s", self.step, detail)
+
+    @property
+    def progress(self) -> str:
+        """The start-up's step, how it gets on, and since when it runs."""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.step}{detail}, for {self.step_age:.1f} s"
 
     def enter(self, state: State, reason: str) -> None:
         """Go to a later state, log it with its reason and tell the observers; an earlier one is ignored."""
@@ -77,10 +97,10 @@ class Lifecycle:
         if order.index(state) <= order.index(self.state):
             return
         logger.info("%s -> %s after %.3f s: %s", self.state.value, state.value, self.age, reason)
-        self.state, self.since = state, self._reactor.seconds()
+        self.state, self.since, self.reason = state, self._reactor.seconds(), reason
         self.started = self.started or state is State.READY
         for observer in self._observers:
-            observer(state)
+            observer(state, reason)
 
     def fail(self, message: str) -> None:
         """End the process with status 1 and this one line on its standard error; stops the reactor."""
@@ -97,17 +117,25 @@ class Lifecycle:
         if self._reactor.running:
             self._reactor.stop()
 
-    def shut_down(self, reason: str) -> None:
-        """Drain and stop; asked a second time, stop without waiting for anything."""
-        if self.state in (State.DRAINING, State.STOPPED):
-            logger.warning("%s again: stopping at once", reason)
-            self._hurried = True
-            waiting, self._hurry = self._hurry, []
-            for waiter in waiting:
-                waiter.callback(None)
-            return
+    def recycle(self, reason: str) -> None:
+        """Drain and stop, without anybody having asked for it."""
         self.enter(State.DRAINING, reason)
         self.stop()
+
+    def shut_down(self, reason: str) -> None:
+        """Drain and stop; asked a second time, stop without waiting for anything."""
+        if not self._asked:
+            self._asked = True
+            if self.state is State.DRAINING:
+                logger.info("%s while draining: the drain goes on", reason)
+            self.enter(State.DRAINING, reason)
+            self.stop()
+            return
+        logger.warning("%s again: stopping at once", reason)
+        self._hurried = True
+        waiting, self._hurry = self._hurry, []
+        for waiter in waiting:
+            waiter.callback(None)
 
     def hurry(self) -> Deferred[None]:
         """Fires when there is no more time to wait for anything."""
@@ -122,14 +150,16 @@ class Lifecycle:
 class ServiceTree(MultiService):
     """The root of the services: starts its children in order and stops them one after another, in reverse.
 
-    A plain MultiService stops all its children at the same time; a drain needs an order.
+    A plain MultiService stops all its children at the same time; a drain needs an order. `serving` tells the
+    requests of threads by the threads' idents, for SIGQUIT.
     """
 
-    def __init__(self, lifecycle: Lifecycle, reactor: Any) -> None:
+    def __init__(self, lifecycle: Lifecycle, reactor: Any, serving: Callable[[], dict[int, str]] = dict) -> None:
         super().__init__()
         self.setName("djangoserve")
         self._lifecycle = lifecycle
         self._reactor = reactor
+        self._serving = serving
 
     def startService(self) -> None:
         """Start the children, and take the signals over as soon as the reactor has installed its own handlers."""
@@ -156,10 +186,18 @@ class ServiceTree(MultiService):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
+            signal.signal(signal.SIGQUIT, self._on_quit)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         self._reactor.callFromThread(self._lifecycle.shut_down, f"received {name}")
+
+    def _on_quit(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self.log_stacks)
+
+    def log_stacks(self) -> None:
+        """Log where every thread stands, and which request it serves."""
+        logger.warning("received SIGQUIT; every thread's stack:\n%s", all_stacks(self._serving()))
 
     def leave(self) -> None:
         """For atexit: end the interpreter with our exit status, and without waiting for threads that may never return.

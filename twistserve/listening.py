@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
+import struct
+from contextlib import suppress
 from typing import Any, Protocol
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
@@ -66,7 +70,7 @@ class Endpoint:
     def close(self) -> Deferred[Any]:
         """Accept no more; fires when that is so."""
         listening, self._listening = self._listening, None
-        return maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
+        return _close(listening) if listening is not None else succeed(None)
 
 
 class Port:
@@ -128,7 +132,7 @@ class Port:
         for bound in self._bound:
             bound.close()
         listening, self._listening, self._bound = self._listening, [], []
-        return DeferredList([maybeDeferred(port.stopListening) for port in listening])
+        return DeferredList([_close(port) for port in listening])
 
     def _addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
         if self._host is None:
@@ -151,6 +155,41 @@ class Port:
         code = error.errno or 0
         option = self._host_option if code == errno.EADDRNOTAVAIL else self._option
         return StartError(f"{option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
+
+
+def _close(listening: Any) -> Deferred[Any]:
+    """Stop listening, when all connections that clients have made are accepted: the kernel would reset them."""
+    if isinstance(listening, tcp.Port):
+        with suppress(OSError):
+            _refuse_new(listening.socket)
+        accepted = -1
+        while accepted != listening.sessionno:
+            accepted = listening.sessionno
+            listening.doRead()
+    return maybeDeferred(listening.stopListening)
+
+
+# Classic BPF (linux/filter.h) on what comes for the socket, from the TCP header on: drop what has SYN but not ACK.
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x54, 0, 0, 0x12),  # and SYN | ACK
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # take
+)
+_SO_ATTACH_FILTER = 26
+
+
+def _refuse_new(listening: socket.socket) -> None:
+    """Let no more connections begin, so that there is a last one to accept. Raises OSError where that cannot be had.
+
+    A client that tries in the meantime tries again a second later, and is refused then.
+    """
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_SYN))
+    program = struct.pack("HP", len(_NO_SYN), ctypes.addressof(code))
+    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:

@@ -23,14 +23,46 @@ Step = tuple[str, Callable[[], None]]
 """A name for people and what to run, blocking, on the start-up's thread."""
 
 
+class Cancelled(Exception):
+    """The process is to end; nobody waits for the start-up any more."""
+
+
+class Progress:
+    """What a step can say while it runs, and how it waits. The start-up's thread."""
+
+    def __init__(self, lifecycle: Lifecycle, reactor: Any) -> None:
+        self._lifecycle = lifecycle
+        self._reactor = reactor
+        self._cancelled = threading.Event()
+
+    def say(self, detail: str) -> None:
+        """Say how the step gets on, in the log and in the startup probe's answer."""
+        self._reactor.callFromThread(self._lifecycle.say, detail)
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises `Cancelled`."""
+        if self._cancelled.wait(seconds):
+            raise Cancelled
+
+    def cancel(self) -> None:
+        """End the pause and whatever comes after it; callable from any thread."""
+        self._cancelled.set()
+
+
 class StartupService(Service):
     """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY."""
 
     name = "start-up"
 
     def __init__(
-        self, steps: Sequence[Step], open_ports: Callable[[], Deferred[Any]], lifecycle: Lifecycle, reactor: Any
+        self,
+        steps: Sequence[Step],
+        open_ports: Callable[[], Deferred[Any]],
+        lifecycle: Lifecycle,
+        progress: Progress,
+        reactor: Any,
     ) -> None:
+        self._progress = progress
         self._steps = steps
         self._open_ports = open_ports
         self._lifecycle = lifecycle
@@ -40,6 +72,11 @@ class StartupService(Service):
         """Begin as soon as the reactor runs."""
         super().startService()
         self._reactor.callWhenRunning(self._begin)
+
+    def stopService(self) -> None:
+        """Cancel the step that waits; one that works ends with the process."""
+        super().stopService()
+        self._progress.cancel()
 
     def _begin(self) -> None:
         if self._lifecycle.state is State.STARTING:
@@ -53,6 +90,8 @@ class StartupService(Service):
             self._reactor.callFromThread(self._lifecycle.at_step, name)
             try:
                 step()
+            except Cancelled:
+                return
             except StartError as error:
                 self._reactor.callFromThread(self._lifecycle.fail, str(error))
                 return
@@ -115,10 +154,20 @@ class OutputLog(io.TextIOBase):
 
 def run_command(text: str) -> None:
     """Run a management command in this process, its output in the log. Blocks. Raises `StartError`."""
-    from django.core.management import CommandError, call_command
     from django.db import connections
 
-    words = shlex.split(text)
+    try:
+        problem = call(shlex.split(text))
+    finally:
+        connections.close_all()
+    if problem is not None:
+        raise StartError(f"--command {text!r} failed: {problem}")
+
+
+def call(words: Sequence[str]) -> str | None:
+    """Call a management command, its output in the log line by line; what went wrong, or None. Blocks."""
+    from django.core.management import CommandError, call_command
+
     out, err = OutputLog(words[0], logging.INFO), OutputLog(words[0], logging.WARNING)
     problem: str | None = None
     try:
@@ -128,14 +177,12 @@ def run_command(text: str) -> None:
     except CommandError as error:
         problem = str(error)
     except Exception as error:
-        logger.debug("%s", text, exc_info=True)
+        logger.debug("%s", shlex.join(words), exc_info=True)
         problem = describe(error)
     finally:
-        connections.close_all()
         out.finish()
         err.finish()
-    if problem is not None:
-        if not logger.isEnabledFor(logging.INFO):
-            for line in (*out.last_lines, *err.last_lines):
-                logger.error("%s: %s", words[0], line)
-        raise StartError(f"--command {text!r} failed: {problem}")
+    if problem is not None and not logger.isEnabledFor(logging.INFO):
+        for line in (*out.last_lines, *err.last_lines):
+            logger.error("%s: %s", words[0], line)
+    return problem

@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from twistserve.web.channel import Channel
-from twistserve.web.limits import LINGER, Limits
+from twistserve.web.limits import FRESH, LINGER, Limits
 from twistserve.web.request import Request, make_head
 from twistserve.web.site import Site
 
@@ -225,7 +225,12 @@ def test_a_lost_connection_ends_its_requests() -> None:
     connection = lab.connect()
     connection.feed(get(b"/1") + get(b"/2"))
     told: list[bytes] = []
-    lab.recorder.pending[0].on_lost = lambda: told.append(b"/1")
+
+    class Exchange:
+        def client_left(self) -> None:
+            told.append(b"/1")
+
+    lab.recorder.pending[0].exchange = Exchange()
     connection.lose()
     assert told == [b"/1"]
     assert not lab.site.requests
@@ -555,15 +560,13 @@ def test_a_drain() -> None:
     """Idle connections close now, the others after an answer that says so; the drain ends with the last of them."""
     lab = Lab()
     done: list[None] = []
-    fresh, idle, running, arriving = [lab.connect() for _ in range(4)]
+    idle, running, arriving = [lab.connect() for _ in range(3)]
     idle.feed(get(b"/idle"))
     lab.recorder.answer()
     running.feed(get(b"/running"))
     arriving.feed(b"GET /arriving HT")
     lab.site.drain().addCallback(done.append)
-    assert [each.closed for each in (fresh, idle, running, arriving)] == [True, True, False, False]
-    assert fresh.sent == b""
-    fresh.lose()
+    assert [each.closed for each in (idle, running, arriving)] == [True, False, False]
     idle.lose()
     lab.recorder.answer()
     arriving.feed(b"TP/1.1\r\nHost: x\r\n\r\n")
@@ -576,6 +579,53 @@ def test_a_drain() -> None:
     assert done == []
     arriving.lose()
     assert done == [None]
+
+
+def test_a_drain_gives_a_new_connection_time_for_its_request() -> None:
+    """It may be on its way; a connection that sends none is closed without a word."""
+    lab = Lab()
+    quick, silent = lab.connect(), lab.connect()
+    lab.site.drain()
+    quick.feed(get(b"/quick"))
+    lab.recorder.answer()
+    assert quick.statuses == [200]
+    assert not silent.closed
+    lab.wait(FRESH + 0.1)
+    assert silent.closed
+    assert silent.sent == b""
+
+
+def test_a_drain_answers_what_is_pipelined() -> None:
+    """Only the last answer closes the connection, for what follows a closing answer counts as not asked."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2") + b"GET /3 HT")
+    lab.site.drain()
+    lab.recorder.answer()
+    lab.recorder.answer()
+    assert b"Connection: close" not in connection.sent
+    connection.feed(b"TP/1.1\r\nHost: x\r\n\r\n")
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200, 200]
+    assert connection.sent.count(b"Connection: close") == 1
+    assert connection.closed
+
+
+def test_a_drain_half_closes_after_an_answer() -> None:
+    """Closed with a request unread, the kernel would reset the connection, and the answer could be lost with it."""
+    lab = Lab()
+    connection = lab.connect(HalfClosing)
+    connection.feed(get(b"/1"))
+    lab.site.drain()
+    lab.recorder.answer()
+    transport = connection.transport
+    assert isinstance(transport, HalfClosing)
+    assert transport.half_closed
+    assert not connection.closed
+    connection.feed(get(b"/late"))
+    assert lab.recorder.uris == [b"/1"]
+    lab.wait(LINGER + 0.1)
+    assert connection.closed
 
 
 # The limit on connections

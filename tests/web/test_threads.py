@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from twistserve.web.threads import RequestThreadPool, Returns
+from tests.functional.harness import wait_for
+from twistserve.web.threads import PoolSnapshot, RequestThreadPool, Returns
 
 
 def test_every_job_runs_once_and_in_order_on_one_thread() -> None:
     """However jobs and sleeping threads meet, none is lost."""
-    pool = RequestThreadPool(1)
+    pool = RequestThreadPool(1, max_queue=2001)
     pool.startService()
     seen: list[int] = []
     done = threading.Event()
@@ -82,3 +83,81 @@ def test_returns_wake_the_reactor_once_for_many(caplog: pytest.LogCaptureFixture
     returns.put(seen.append, 3)
     calls.pop()()
     assert seen == [1, 2, 3]
+
+
+class Job:
+    """Runs until it is told to return."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.go_on.wait(30)
+
+
+def started(*jobs: Job, size: int) -> RequestThreadPool:
+    """A pool whose threads run these jobs."""
+    pool = RequestThreadPool(size)
+    pool.startService()
+    for job in jobs:
+        assert pool.submit(job)
+        assert job.begun.wait(30)
+    return pool
+
+
+def test_a_full_queue_takes_no_more() -> None:
+    """Threads that are free count: a job they are about to take does not wait."""
+    pool = RequestThreadPool(1, max_queue=1)
+    running, waiting = Job(), Job()
+    assert pool.submit(running)  # before there is a thread
+    pool.startService()
+    assert running.begun.wait(30)
+    assert pool.submit(waiting)
+    assert not pool.submit(Job())
+    assert pool.withdraw(waiting)
+    assert not pool.withdraw(running)
+    assert pool.submit(waiting)
+    for job in (running, waiting):
+        job.go_on.set()
+    pool.stopService()
+
+
+def test_a_stuck_thread_is_replaced_until_it_returns() -> None:
+    """It counts as stuck meanwhile; afterwards the pool is as large as it was."""
+    stuck, other = Job(), Job()
+    pool = started(stuck, size=1)
+    assert pool.give_up(stuck)
+    assert pool.submit(other)
+    assert other.begun.wait(30)
+    assert (pool.snapshot().threads, pool.snapshot().stuck) == (2, 1)
+    assert not pool.give_up(Job())
+    stuck.go_on.set()
+    wait_for(lambda: pool.snapshot().threads == 1, "the thread to end")
+    assert pool.snapshot().stuck == 0
+    other.go_on.set()
+    wait_for(lambda: pool.snapshot().busy == 0, "the other to return")
+    pool.stopService()
+
+
+def test_there_are_at_most_twice_as_many_threads() -> None:
+    """When all of them are stuck, none is left; one that returns takes up work again."""
+    jobs = [Job() for _ in range(4)]
+    pool = started(*jobs[:2], size=2)
+    for job in jobs[:2]:
+        assert pool.give_up(job)
+    for job in jobs[2:]:
+        assert pool.submit(job)
+        assert job.begun.wait(30)
+        assert pool.give_up(job)
+    assert (pool.snapshot().threads, pool.snapshot().stuck) == (4, 4)
+    late = Job()
+    assert pool.submit(late)
+    assert not late.begun.wait(0.05)
+    jobs[0].go_on.set()
+    assert late.begun.wait(30)
+    assert pool.snapshot().stuck == 3
+    for job in (*jobs[1:], late):
+        job.go_on.set()
+    wait_for(lambda: pool.snapshot() == PoolSnapshot(2, 0, 0, 0), "the pool to be as it was")
+    pool.stopService()

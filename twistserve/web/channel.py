@@ -19,7 +19,7 @@ from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.http_headers import Headers
 
 from twistserve.web.head import FRAMING, Head, Refusal, check_bytes, refusal_of
-from twistserve.web.limits import LINGER
+from twistserve.web.limits import FRESH, LINGER
 from twistserve.web.request import REASONS, RawHeaders, Request, make_head, target_path
 from twistserve.web.transport import Server
 
@@ -43,6 +43,8 @@ class Channel(Protocol):
     deadline = 0.0
     receiving = False
     """Whether a request has begun to arrive and is not complete."""
+    fresh = True
+    """Whether no request has come yet."""
 
     _current: Request | None = None
     _waiting: deque[Request] | None = None
@@ -160,6 +162,7 @@ class Channel(Protocol):
         if self._upgrading:
             return
         self.receiving = self._in_head = True
+        self.fresh = False
         self._begun += 1
         self._head = Head()
         self._head_size = 0
@@ -353,13 +356,17 @@ class Channel(Protocol):
     def _end_of_head(self, request: Request, framed: bool) -> bytes:
         """What the channel adds to a head, and whether the connection goes on: not if its end tells the answer's."""
         last = self._closing and not self._waiting and self._refusal is None
-        self._persistent = framed and not last and not self.site.draining
+        self._persistent = framed and not last and not (self.site.draining and self._nothing_follows())
         tail: bytes = self.site.tail(self._persistent)
         if request.request_id:
             tail = b"X-Request-ID: %b\r\n%b" % (request.request_id, tail)
         if self._persistent and request.clientproto == b"HTTP/1.0":
             tail = b"Connection: keep-alive\r\n" + tail
         return tail
+
+    def _nothing_follows(self) -> bool:
+        """Whether no further request has begun to arrive, which a closing connection would lose."""
+        return not self._waiting and not self.receiving
 
     def write(self, data: bytes) -> None:
         """Send a piece of a body."""
@@ -374,7 +381,12 @@ class Channel(Protocol):
         self._current = None
         if not self._persistent:
             self._waiting = None
-            self.loseConnection()
+            if self.site.draining:
+                # The client did not ask for it, and may just be sending the next request.
+                self._closing = True
+                self._linger()
+            else:
+                self.loseConnection()
             return
         if not self._starting and not self._full:
             self._proceed()
@@ -438,12 +450,19 @@ class Channel(Protocol):
 
     def release(self) -> None:
         """There is room."""
-        self.deadline = self.site.clock() + self.site.limits.header_timeout
+        self.deadline = self.site.clock() + (FRESH if self.site.draining else self.site.limits.header_timeout)
         self._read_on()
 
-    def close_when_done(self) -> None:
-        """Drain: close now if no request is here or arriving, else after its answer."""
-        if self._current is None and not self.receiving:
+    def drain(self) -> None:
+        """Close now if no request is here, on its way or to be expected, else after its answer."""
+        if self._current is None and not self.receiving and not self._paused and isinstance(self.transport, Server):
+            # What the kernel holds already came before the end.
+            self.transport.doRead()
+        if self._current is not None or self.receiving or self._closing:
+            return
+        if self.fresh:
+            self.deadline = self.site.clock() + FRESH
+        else:
             self.loseConnection()
 
     def loseConnection(self) -> None:

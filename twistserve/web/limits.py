@@ -25,3 +25,6 @@ MAX_HEADERS = 256
 
 LINGER = 2.0
 """Seconds to go on reading after a refusal, so that the answer is not destroyed by a reset (RFC 9112 section 9.6)."""
+
+FRESH = 1.0
+"""Seconds that a connection without a request yet has for sending one once the service drains."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from io import BytesIO
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from twisted.python.failure import Failure
@@ -42,6 +42,16 @@ _ON_DEMAND: dict[str, Callable[[Any], Any]] = {
 }
 
 
+class Exchange(Protocol):
+    """The way of a request through another thread."""
+
+    def client_left(self) -> None:
+        """Nobody waits for the answer any more. Reactor thread."""
+
+    def where(self) -> str:
+        """Where it stands, in one line."""
+
+
 class Request(server.Request):
     """One request and its answer; the reactor thread's.
 
@@ -66,8 +76,8 @@ class Request(server.Request):
     """Seconds from the last byte of the request until its answer was given, once it was."""
     queue_time = 0.0
     """Seconds the request waited for a thread."""
-    on_lost: Callable[[], None] | None = None
-    """Called when the client leaves before its answer is complete."""
+    exchange: Exchange | None = None
+    """What answers it on another thread, if something does."""
     raw_headers: RawHeaders
     method: bytes
     uri: bytes
@@ -168,9 +178,13 @@ class Request(server.Request):
             self.responseHeaders.addRawHeader(name, value)
         self.write(b"")
 
-    def fail(self, status: int, body: bytes) -> None:
+    def fail(self, status: int, body: bytes, headers: RawHeaders | None = None) -> None:
         """Answer with an error of ours, in plain text."""
-        headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+        headers = [
+            *(headers or ()),
+            (b"Content-Type", b"text/plain; charset=utf-8"),
+            (b"Content-Length", b"%d" % len(body)),
+        ]
         self.send(status, make_head(status, headers), b"" if self.method == b"HEAD" else body)
 
     def abort(self) -> None:
@@ -184,8 +198,8 @@ class Request(server.Request):
         """The client went away before the answer was complete."""
         site = self.channel.site
         super().connectionLost(reason)
-        if self.on_lost is not None:
-            self.on_lost()
+        if self.exchange is not None:
+            self.exchange.client_left()
         site.lost(self)
 
 

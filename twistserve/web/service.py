@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
@@ -15,8 +16,15 @@ from twistserve.web.site import Site
 
 logger = logging.getLogger(__name__)
 
-GRACEFUL_TIMEOUT = 25.0
-"""Seconds granted to requests in flight."""
+
+@dataclass(frozen=True)
+class Drain:
+    """The times of a drain, in seconds."""
+
+    delay: float = 0.0
+    """Between failing readiness and closing the ports, so that who sends requests here can notice."""
+    timeout: float = 25.0
+    """Granted to requests in flight after that."""
 
 
 def raise_open_files() -> None:
@@ -32,11 +40,15 @@ class WebService(Service):
 
     name = "web"
 
-    def __init__(self, listeners: Sequence[Listener], site: Site, hurry: Any, reactor: Any) -> None:
+    def __init__(
+        self, listeners: Sequence[Listener], site: Site, drain: Drain, hurry: Callable[[], Deferred[None]], reactor: Any
+    ) -> None:
         self._listeners = listeners
         self._site = site
+        self._drain = drain
         self._hurry = hurry
         self._reactor = reactor
+        self._open = False
 
     def startService(self) -> None:
         """Make room for connections."""
@@ -48,32 +60,39 @@ class WebService(Service):
         """Accept connections; fails with `StartError`."""
         for listener in self._listeners:
             yield listener.open(self._site)
+            self._open = True
             logger.info("serving on %s", listener)
 
     @inlineCallbacks
     def stopService(self) -> Any:
-        """Close the ports and wait for the requests in flight, at most `GRACEFUL_TIMEOUT` seconds."""
+        """Serve on for the delay, close the ports, and wait for the requests in flight within the timeout."""
         super().stopService()
+        delay, timeout = self._drain.delay, self._drain.timeout
+        if self._open and delay:
+            logger.info("draining: new requests are served for %g s more, until the ports close", delay)
+            yield self._first_of(delay, Deferred())
         yield DeferredList([listener.close() for listener in self._listeners])
-        in_flight = len(self._site.requests)
-        if in_flight:
-            logger.info("waiting for %d requests in flight, at most %g s", in_flight, GRACEFUL_TIMEOUT)
-        yield self._first_of(self._site.drain(), self._hurry())
+        drained = self._site.drain()
+        if in_flight := len(self._site.requests):
+            logger.info("draining: waiting for %d requests in flight, at most %g s", in_flight, timeout)
+        yield self._first_of(timeout, drained)
         self._site.abort()
 
-    def _first_of(self, drained: Deferred[None], hurry: Deferred[None]) -> Deferred[None]:
-        """Fires when the site is drained, when the time is up, or when there is no more time."""
+    def _first_of(self, seconds: float, event: Deferred[None]) -> Deferred[None]:
+        """Fires with the event, when the time is up, or when there is no more time for anything."""
         first: Deferred[None] = Deferred()
-        timeout = self._reactor.callLater(GRACEFUL_TIMEOUT, first.callback, None)
+        timer = self._reactor.callLater(seconds, first.callback, None)
+        hurry = self._hurry()
 
         def done(result: object) -> None:
             if not first.called:
                 first.callback(None)
 
         def clean_up(result: None) -> None:
-            if timeout.active():
-                timeout.cancel()
+            if timer.active():
+                timer.cancel()
+            hurry.cancel()
 
-        drained.addBoth(done)
+        event.addBoth(done)
         hurry.addBoth(done)
         return first.addCallback(clean_up)

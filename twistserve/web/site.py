@@ -19,7 +19,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
 from twistserve import metrics
-from twistserve.web.accesslog import AccessLog
+from twistserve.web.accesslog import AccessLog, escape
 from twistserve.web.channel import Channel
 from twistserve.web.limits import Limits
 from twistserve.web.request import Request
@@ -51,6 +51,8 @@ class Site(server.Site):
         self.channels: set[Channel] = set()
         self.requests: set[Request] = set()
         self.draining = False
+        self.answered = 0
+        """Requests answered so far."""
         self._held: list[Channel] = []
         self._drained: Deferred[None] | None = None
         self._answered: list[Request] = []
@@ -145,6 +147,7 @@ class Site(server.Site):
     def account(self) -> None:
         """Count and log what was answered since the last time."""
         answered, self._answered = self._answered, []
+        self.answered += len(answered)
         for request in answered:
             metrics.record_request(request)
         if self.access_log is not None:
@@ -182,7 +185,9 @@ class Site(server.Site):
         drained: Deferred[None] = Deferred()
         self._drained = drained
         for channel in list(self.channels):
-            channel.close_when_done()
+            # One that is held is let in when there is room, and has its turn then.
+            if channel not in self._held:
+                channel.drain()
         self._check_drained()
         return drained
 
@@ -191,10 +196,11 @@ class Site(server.Site):
         self.account()
         for request in list(self.requests):
             logger.warning(
-                "cut off after %.1f s: %s %s",
+                "cut off after %.1f s: %s %s: %s",
                 time.perf_counter() - request.received_at,
-                request.method.decode("latin-1"),
-                request.uri.decode("latin-1"),
+                escape(request.method),
+                escape(request.uri),
+                request.exchange.where() if request.exchange is not None else "its answer was being sent",
             )
         for channel in list(self.channels):
             channel.abortConnection()

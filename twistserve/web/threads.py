@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,11 +20,12 @@ Job = Callable[[], None]
 
 @dataclass(frozen=True)
 class PoolSnapshot:
-    """The pool at one moment."""
+    """The pool at one moment; `threads` counts the stuck ones too."""
 
     threads: int
     busy: int
     queued: int
+    stuck: int = 0
 
 
 class Returns:
@@ -56,16 +58,23 @@ class Returns:
 class Worker:
     """One thread of the pool; `wakes` is locked while it sleeps."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.wakes = threading.Lock()
         self.wakes.acquire()
+        self.thread = 0
+        self.job: Job | None = None
+        self.stuck = False
 
 
 class RequestThreadPool(Service):
-    """Runs jobs on `size` threads, in the order they were submitted.
+    """Runs jobs on `size` threads, in the order they were submitted; at most `max_queue` of them wait.
 
     Idle threads sleep in a stack: the one that ran last is woken first. At full rate a few threads then do the
     work of all, and the others don't fight for the GIL.
+
+    A thread whose job was given up counts as stuck until the job returns, and another takes its place, as long
+    as there are not more than twice `size` in all.
 
     The threads exist between startService and stopService only (twistd forks before). They are daemon
     threads: a request that never returns must not keep the process from ending.
@@ -73,22 +82,23 @@ class RequestThreadPool(Service):
 
     name = "request threads"
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, max_queue: int = 1000) -> None:
         self._size = size
+        self._max_queue = max_queue
         self._jobs: deque[Job] = deque()
         self._idle: list[Worker] = []
-        self._busy: set[int] = set()
-        self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
         self._stopping = False
+        # For the threads' number and who is stuck, which change seldom; jobs come and go without it.
+        self._lock = threading.Lock()
+        self._numbers = count()
 
     def startService(self) -> None:
         """Start the threads."""
         super().startService()
         self._stopping = False
-        for number in range(self._size):
-            thread = threading.Thread(target=self._work, args=(Worker(),), name=f"request-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        for _ in range(self._size):
+            self._add()
 
     def stopService(self) -> None:
         """Let each thread end after the jobs that are queued, without waiting for it."""
@@ -96,40 +106,104 @@ class RequestThreadPool(Service):
         self._stopping = True
         while self._idle:
             self._wake()
-        self._threads = []
+        self._workers = []
 
-    def submit(self, job: Job) -> None:
-        """Queue a job; callable from any thread."""
-        self._jobs.append(job)
+    def submit(self, job: Job) -> bool:
+        """Queue a job, unless as many wait as may; callable from any thread."""
+        jobs = self._jobs
+        if len(jobs) >= self._max_queue and len(jobs) - self._free() >= self._max_queue:
+            return False
+        jobs.append(job)
         if self._idle:
             self._wake()
+        return True
+
+    def withdraw(self, job: Job) -> bool:
+        """Take a job back that no thread has begun; False if one has. Callable from any thread."""
+        try:
+            self._jobs.remove(job)
+        except (ValueError, IndexError):  # IndexError: a thread took another one meanwhile
+            return False
+        return True
+
+    def give_up(self, job: Job) -> bool:
+        """Count the thread that runs a job as stuck until it returns, and replace it; False if none runs it.
+
+        Reactor thread.
+        """
+        with self._lock:
+            worker = next((each for each in self._workers if each.job is job), None)
+            if worker is None:
+                return False
+            worker.stuck = True
+            # Its thread clears `job` before it looks at `stuck`: if it is there still, it will see it.
+            if worker.job is not job:
+                worker.stuck = False
+                return False
+        if self._healthy() < self._size and len(self._workers) < 2 * self._size:
+            self._add()
+        return True
+
+    def at_work(self) -> dict[int, Job]:
+        """The job of each busy thread, by the thread's ident; callable from any thread."""
+        return {worker.thread: job for worker in list(self._workers) if (job := worker.job) is not None}
 
     def snapshot(self) -> PoolSnapshot:
-        """Threads, busy threads and queued jobs now; callable from any thread."""
-        return PoolSnapshot(len(self._threads), len(self._busy), len(self._jobs))
+        """Threads, busy threads, queued jobs and stuck threads now; callable from any thread."""
+        workers = list(self._workers)
+        return PoolSnapshot(
+            threads=len(workers),
+            busy=sum(worker.job is not None for worker in workers),
+            queued=len(self._jobs),
+            stuck=sum(worker.stuck for worker in workers),
+        )
+
+    def _add(self) -> None:
+        worker = Worker(next(self._numbers))
+        with self._lock:
+            self._workers.append(worker)
+        threading.Thread(target=self._work, args=(worker,), name=f"request-{worker.number}", daemon=True).start()
+
+    def _healthy(self) -> int:
+        return sum(not worker.stuck for worker in self._workers)
+
+    def _free(self) -> int:
+        """Threads about to take a job."""
+        return sum(worker.job is None for worker in self._workers)
 
     def _wake(self) -> None:
         with suppress(IndexError):  # it has woken by itself
             self._idle.pop().wakes.release()
 
     def _work(self, me: Worker) -> None:
-        number = threading.get_ident()
-        jobs, busy = self._jobs, self._busy
+        jobs = self._jobs
+        me.thread = threading.get_ident()
         while True:
             try:
-                job = jobs.popleft()
+                me.job = job = jobs.popleft()
             except IndexError:
                 if self._stopping:
                     return
                 self._sleep(me)
                 continue
-            busy.add(number)
             try:
                 job()
             except BaseException:
                 logger.critical("a request ended with an error that nothing handled", exc_info=True)
             finally:
-                busy.discard(number)
+                me.job = None
+            del job
+            if me.stuck and self._replaced(me):
+                return
+
+    def _replaced(self, me: Worker) -> bool:
+        """A thread that was given up has returned: whether another does its work now."""
+        with self._lock:
+            me.stuck = False
+            if self._healthy() <= self._size or self._stopping:
+                return False
+            self._workers.remove(me)
+            return True
 
     def _sleep(self, me: Worker) -> None:
         """Sleep until there may be a job: what is submitted after the first line wakes us, or is seen by the second."""

@@ -12,11 +12,16 @@ import os
 import re
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from twistserve import metrics
+from twistserve.stacks import stack_of, where
+from twistserve.web.accesslog import escape
+from twistserve.web.deadlines import Deadline, Deadlines
 from twistserve.web.environ import EnvironMaker
 from twistserve.web.flow import ClientGone, FlowControl
 from twistserve.web.request import Request
@@ -53,25 +58,41 @@ class DjangoResource(Resource):
     isLeaf = True
 
     def __init__(
-        self, application: Application, pool: RequestThreadPool, returns: Returns, environs: EnvironMaker
+        self,
+        application: Application,
+        pool: RequestThreadPool,
+        returns: Returns,
+        environs: EnvironMaker,
+        deadlines: Deadlines | None = None,
     ) -> None:
         super().__init__()
         self.application = application
+        self.pool = pool
         self.reply = returns.put
         self.environs = environs
-        self._submit = pool.submit
+        self.deadlines = deadlines
 
     def render(self, request: Request) -> int:
-        """Queue the request; reactor thread."""
+        """Queue the request, or say that too many wait; reactor thread."""
         request.handler = "django"
         exchange = Exchange(self, request)
-        request.on_lost = exchange.client_left
-        self._submit(exchange.run)
+        request.exchange = exchange
+        if self.deadlines is not None:
+            self.deadlines.begin(exchange)
+        if not self.pool.submit(exchange):
+            exchange.turned_away()
         return NOT_DONE_YET
+
+    def serving(self) -> dict[int, str]:
+        """The request line of what each thread is at; callable from any thread."""
+        return {thread: job.line for thread, job in self.pool.at_work().items() if isinstance(job, Exchange)}
 
 
 class Exchange:
-    """One request and its answer. `run` and what it calls belong to the request thread, `_on_...` to the reactor."""
+    """One request and its answer: a job for the pool.
+
+    The call and what it calls belong to the request thread, `_on_...` to the reactor.
+    """
 
     _flow: FlowControl | None = None
     _gone = False
@@ -83,6 +104,10 @@ class Exchange:
     _begun = False
     _finished = False
     _bodiless = False
+    _thread = 0
+    """The thread that runs it, once one does."""
+    deadline = Deadline(time.time)
+    """Infinitely far, unless requests have one."""
 
     def __init__(self, resource: DjangoResource, request: Request) -> None:
         self._resource = resource
@@ -91,33 +116,77 @@ class Exchange:
         # Taken now: a request whose client leaves closes the body it still has.
         self._body = request.take_body()
 
+    @property
+    def line(self) -> str:
+        """The request line, for people."""
+        return f"{escape(self._request.method)} {escape(self._request.uri)}"
+
     def client_left(self) -> None:
         """The connection is gone: do not start, or stop as soon as something is to be sent. Reactor thread."""
         self._gone = True
         if self._flow is not None:
             self._flow.stopProducing()
+        if self._resource.pool.withdraw(self):
+            self._over()
+
+    def turned_away(self) -> None:
+        """As many requests wait as may. Reactor thread."""
+        self._over()
+        metrics.rejected_requests.labels("queue_full").inc()
+        self._request.fail(503, b"Too many requests are waiting.\n", [(b"Retry-After", b"1")])
+
+    def timed_out(self) -> None:
+        """The deadline has passed: answer in the application's place, whose answer is discarded. Reactor thread."""
+        request = self._request
+        metrics.request_timeouts.inc()
+        place = f"its thread stands at\n{stack_of(self._thread)}" if self._thread else "it waited for a thread"
+        self._resource.pool.give_up(self)
+        logger.error(
+            "request timed out after %.1f s: %s; %s", time.perf_counter() - request.received_at, self.line, place
+        )
+        if self._gone or self._finished:
+            return
+        self.client_left()
+        request.exchange = None
+        if request.startedWriting:
+            request.abort()
+        else:
+            request.fail(504, b"The application did not answer in time.\n")
+
+    def where(self) -> str:
+        """Where the application stands, in one line; callable from any thread."""
+        return where(self._thread) if self._thread else "waiting for a thread"
 
     # The request thread
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         """Call the application and send what it answers."""
         request = self._request
         request.queue_time = time.perf_counter() - request.received_at
+        self._thread = get_ident()
         try:
             if not self._gone:
                 self._iterate()
         except ClientGone:
             pass
         except BaseException:
-            logger.exception("the application failed: %s %s", request.method.decode(), request.uri.decode("latin-1"))
+            logger.exception("the application failed: %s", self.line)
             if not self._finished:
                 self._reply(self._on_failed)
         finally:
-            self._body.close()
+            self._over()
+
+    def _over(self) -> None:
+        """Nothing more will be done with the request; in whichever thread that turns out."""
+        self._body.close()
+        if self._resource.deadlines is not None:
+            self._resource.deadlines.done(self)
 
     def _iterate(self) -> None:
         resource = self._resource
-        blocks = resource.application(resource.environs.make(self._request, self._body), self._start_response)
+        environ = resource.environs.make(self._request, self._body)
+        environ["twistserve.deadline"] = self.deadline
+        blocks = resource.application(environ, self._start_response)
         try:
             if isinstance(blocks, FileWrapper) and self._send_file(blocks):
                 return
@@ -222,16 +291,17 @@ class Exchange:
             return
         if self._lines is None:
             raise RuntimeError("the application returned without calling start_response")
+        if not self._begun and not self._bodiless:
+            self._know_length(0)
+            if self._length:
+                raise RuntimeError(f"the answer has no body where its Content-Length says {self._length}")
+        # First, for from here on it is too late to answer otherwise.
+        self._finished = True
         if self._begun:
             self._reply(self._on_end)
         else:
-            if not self._bodiless:
-                self._know_length(0)
-                if self._length:
-                    raise RuntimeError(f"the answer has no body where its Content-Length says {self._length}")
             self._begun = True
             self._reply(self._on_complete, b"".join(self._lines), b"")
-        self._finished = True
 
     # The reactor thread
 

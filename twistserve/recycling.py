@@ -1,0 +1,69 @@
+"""Ending by itself, gracefully, after many requests or with much memory; whoever started the process starts another."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+
+from twistserve.lifecycle import Lifecycle, State
+
+LOOK_EVERY = 1.0
+"""Seconds."""
+JITTER = 10
+"""The share of the requests, one in this many, that a process may serve longer than another."""
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_memory() -> int:
+    """Bytes of memory that the process has in use (proc(5), statm)."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * _PAGE
+
+
+class RecyclingService(Service):
+    """Drains the process when it has answered `max_requests`, give or take, or holds more than `max_memory` bytes."""
+
+    name = "recycling"
+
+    def __init__(
+        self,
+        max_requests: int,
+        max_memory: int,
+        answered: Callable[[], int],
+        lifecycle: Lifecycle,
+        reactor: Any,
+        memory: Callable[[], int] = resident_memory,
+    ) -> None:
+        self._max_requests = max_requests and max_requests + random.randint(0, max_requests // JITTER)
+        self._max_memory = max_memory
+        self._answered = answered
+        self._lifecycle = lifecycle
+        self._memory = memory
+        self._looking = LoopingCall(self.look)
+        self._looking.clock = reactor
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()
+        self._looking.start(LOOK_EVERY, now=False)
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._looking.running:
+            self._looking.stop()
+
+    def look(self) -> None:
+        """Drain if it is time."""
+        if self._lifecycle.state is not State.READY:
+            return
+        if self._max_requests and (answered := self._answered()) >= self._max_requests:
+            self._lifecycle.recycle(f"{answered} requests answered, at most {self._max_requests} were wanted")
+        elif self._max_memory and (memory := self._memory()) > self._max_memory:
+            self._lifecycle.recycle(f"{memory >> 20} MB resident, at most {self._max_memory >> 20} were wanted")
