@@ -6,8 +6,10 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(CURDIR)/$(VENV)/bin
 # The programs that the functional tests talk to, and the Debian packages that have them.
-COUNTERPARTS := chromium chromedriver prometheus promtool nginx
-PACKAGES := chromium chromium-driver prometheus nginx-light fonts-dejavu-core
+COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy /usr/lib/postgresql/*/bin/postgres
+PACKAGES := chromium chromium-driver prometheus nginx-light haproxy postgresql fonts-dejavu-core
+# Where Debian is told not to make and start a PostgreSQL cluster of its own: the tests have theirs.
+NO_CLUSTER := /etc/postgresql-common/createcluster.d
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -62,6 +64,7 @@ counterparts:
 	  command -v $$program >/dev/null || missing=yes; \
 	done; \
 	if [ "$$missing" ]; then \
+	  $(SUDO) mkdir -p $(NO_CLUSTER) && echo create_main_cluster = false | $(SUDO) tee $(NO_CLUSTER)/none.conf && \
 	  $(SUDO) apt-get update -q && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
 	fi

@@ -23,4 +23,6 @@ def describe(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not any(part in frame.filename for part in ("<frozen", "/importlib/", f"{__package__}/"))
     ]
+    # Where the project's code called a library says more than where the library raised.
+    frames = [frame for frame in frames if "/site-packages/" not in frame.filename] or frames
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text

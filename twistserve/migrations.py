@@ -24,7 +24,7 @@ SHORTEST, LONGEST = 0.25, 8.0
 
 def wait_for_migrations(progress: Progress) -> None:
     """Return when no migration is unapplied on any database that has migrations."""
-    for alias in _databases():
+    for alias in migrated_databases():
         pauses = _pauses()
         while names := _unapplied(alias, progress):
             progress.say(f"{len(names)} unapplied on {alias!r}, the first is {names[0]}")
@@ -35,7 +35,7 @@ def apply_migrations(progress: Progress) -> None:
     """Apply what is unapplied, one instance at a time. Raises `StartError` if a migration fails."""
     from django.db import InterfaceError, OperationalError
 
-    for alias in _databases():
+    for alias in migrated_databases():
         # Without the lock first: instances with nothing to do do not wait for one another.
         while _unapplied(alias, progress):
             try:
@@ -43,21 +43,26 @@ def apply_migrations(progress: Progress) -> None:
                     _apply(alias, progress)
             except (OperationalError, InterfaceError) as error:
                 logger.warning("the database %r has failed: %s", alias, describe(error))
+                progress.pause(SHORTEST)
 
 
 def _apply(alias: str, progress: Progress) -> None:
-    names = _plan(alias)
+    names = plan(alias)
     if not names:
         return
     progress.say(f"applying {len(names)} to {alias!r}")
     problem = call(["migrate", "--noinput", "--database", alias])
     if problem is not None:
         raise StartError(f"--check-migrations-apply: migrating the database {alias!r} failed: {problem}")
+    if left := plan(alias):
+        raise StartError(
+            f"--check-migrations-apply: migrate has left {len(left)} unapplied on {alias!r}, the first is {left[0]}"
+        )
 
 
-def _databases() -> list[str]:
+def migrated_databases() -> list[str]:
     """The databases that have migrations: those on which the routers allow some app's."""
-    from django.db import connections, router
+    from django.db import connections
     from django.db.migrations.loader import MigrationLoader
 
     apps = MigrationLoader(None, ignore_no_migrations=True).migrated_apps
@@ -65,8 +70,18 @@ def _databases() -> list[str]:
         alias
         for alias in connections
         if connections.settings[alias]["ENGINE"] != "django.db.backends.dummy"
-        and any(router.allow_migrate(alias, app) for app in apps)
+        and any(_allowed(alias, app) for app in apps)
     ]
+
+
+def _allowed(alias: str, app: str) -> bool:
+    """Whether the routers let this app's migrations do something on the database: as a whole, or for some model."""
+    from django.apps import apps
+    from django.db import router
+
+    return router.allow_migrate(alias, app) or any(
+        router.allow_migrate_model(alias, model) for model in apps.get_app_config(app).get_models()
+    )
 
 
 def _unapplied(alias: str, progress: Progress) -> list[str]:
@@ -75,7 +90,7 @@ def _unapplied(alias: str, progress: Progress) -> list[str]:
 
     for pause in _pauses():
         try:
-            return _plan(alias)
+            return plan(alias)
         except (OperationalError, InterfaceError) as error:
             # The reason may name hosts and users: it is for the log alone.
             logger.warning("the database %r does not answer: %s", alias, describe(error))
@@ -86,12 +101,15 @@ def _unapplied(alias: str, progress: Progress) -> list[str]:
     raise AssertionError
 
 
-def _plan(alias: str) -> list[str]:
+def plan(alias: str) -> list[str]:
+    """The names of unapplied migrations, in order, by this thread's connection."""
     from django.db import connections
     from django.db.migrations.executor import MigrationExecutor
 
     executor = MigrationExecutor(connections[alias])
-    return [str(each) for each, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    # Who migrated a database app by app has left out those that have nothing there.
+    return [str(each) for each, _ in plan if _allowed(alias, each.app_label)]
 
 
 def _pauses() -> Iterator[float]:
@@ -107,12 +125,7 @@ def _lock(alias: str, progress: Progress) -> Iterator[None]:
     from django.db import connections
 
     connection = connections[alias]
-    locks: dict[str, Callable[[Any], _Lock]] = {
-        "postgresql": _PostgreSQLLock,
-        "mysql": _MySQLLock,
-        "sqlite": _SQLiteLock,
-    }
-    if connection.vendor not in locks:
+    if connection.vendor not in _LOCKS:
         raise StartError(
             f"--check-migrations-apply: no lock is known for the database {alias!r} ({connection.display_name}):"
             " migrate it elsewhere, and give --check-migrations"

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.functional.harness import EXAMPLE, Server, start, write_project
+from tests.functional.browser import Browser, chromium
+from tests.functional.harness import EXAMPLE, Server, start, wait_for, write_project
+from tests.functional.prometheus import Prometheus
 
 Serve = Callable[..., Server]
+Scrape = Callable[..., Prometheus]
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +54,31 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
     yield starter
     for server in servers:
         server.kill()
+        # pytest shows this with a test that fails.
+        sys.stdout.write(server.output)
+
+
+@pytest.fixture
+def scrape(tmp_path: Path) -> Iterator[Scrape]:
+    """Start a Prometheus that scrapes a port: `scrape(server.probe_port)`, with files of rules as further arguments."""
+    started: list[Prometheus] = []
+
+    def starter(target: int, *rules: Path) -> Prometheus:
+        prometheus = Prometheus(target, tmp_path, *rules)
+        started.append(prometheus)
+        wait_for(prometheus.is_ready, "Prometheus to be ready")
+        return prometheus
+
+    yield starter
+    for prometheus in started:
+        prometheus.end()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A Chromium with a fresh profile, for one test."""
+    with chromium(tmp_path) as started:
+        yield started
 
 
 @pytest.fixture

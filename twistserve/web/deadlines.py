@@ -25,7 +25,9 @@ class Deadline:
 
     def extend(self, seconds: float) -> None:
         """Let the request take at least `seconds` from now; never less than before; in vain once it is given up."""
-        self.at = max(self.at, self._clock() + seconds)
+        now = self._clock()
+        if now < self.at:
+            self.at = max(self.at, now + seconds)
 
 
 class Watched(Protocol):
@@ -51,8 +53,7 @@ class Deadlines:
         clock = self._reactor.seconds
         watched.deadline = Deadline(clock, clock() + self._seconds)
         self._watched.add(watched)
-        if self._timer is None:
-            self._timer = self._reactor.callLater(self._seconds, self._look)
+        self._look_at(watched.deadline.at)
 
     def done(self, watched: Watched) -> None:
         """It is over; callable from any thread."""
@@ -62,9 +63,17 @@ class Deadlines:
         self._timer = None
         now = self._reactor.seconds()
         for watched in list(self._watched):
-            if watched.deadline.at <= now:
+            # It may be done by now, on another thread or because of those before it.
+            if watched.deadline.at <= now and watched in self._watched:
                 self._watched.discard(watched)
                 watched.timed_out()
         if left := list(self._watched):
-            earliest = min(watched.deadline.at for watched in left)
-            self._timer = self._reactor.callLater(max(earliest - now, 0.01), self._look)
+            self._look_at(min(watched.deadline.at for watched in left))
+
+    def _look_at(self, at: float) -> None:
+        """Look at this time, or before."""
+        delay = max(at - self._reactor.seconds(), 0.01)
+        if self._timer is None:
+            self._timer = self._reactor.callLater(delay, self._look)
+        elif self._timer.getTime() > at:
+            self._timer.reset(delay)
