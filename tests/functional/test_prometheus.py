@@ -2,122 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import signal
 import subprocess
-import urllib.parse
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
 import django
 import pytest
 
 import twisted
 import twistserve
-from tests.functional.conftest import Serve
-from tests.functional.harness import EXAMPLE, Server, fetch, free_port, wait_for
+from tests.functional.conftest import Scrape, Serve
+from tests.functional.harness import EXAMPLE, Server, free_port, wait_for
+from tests.functional.prometheus import PROMTOOL, Series
 
-PROMETHEUS = "/usr/bin/prometheus"
-PROMTOOL = "/usr/bin/promtool"
 LOGO = EXAMPLE / "catalogue" / "static" / "catalogue" / "logo.png"
-CONFIGURATION = """
-global:
-  scrape_interval: 1s
-scrape_configs:
-  - job_name: shop
-    static_configs:
-      - targets: ["127.0.0.1:{port}"]
-"""
-
-Scrape = Callable[[int], "Prometheus"]
-Series = dict[tuple[str, ...], float]
-T = TypeVar("T")
-
-
-class Prometheus:
-    """A Prometheus server of the test's own that scrapes one port of this machine, and its HTTP API."""
-
-    def __init__(self, target: int, directory: Path) -> None:
-        self.port = free_port()
-        self.log = directory / "prometheus.log"
-        configuration = directory / "prometheus.yml"
-        configuration.write_text(CONFIGURATION.format(port=target))
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    PROMETHEUS,
-                    f"--config.file={configuration}",
-                    f"--storage.tsdb.path={directory / 'prometheus'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                    "--log.level=warn",
-                ],
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def api(self, path: str, **parameters: str) -> Any:
-        """The data that Prometheus answers with."""
-        query = urllib.parse.urlencode(parameters)
-        reply = fetch(self.port, f"/api/v1/{path}?{query}").json()
-        assert reply["status"] == "success", reply
-        return reply["data"]
-
-    def query(self, expression: str, *labels: str) -> Series:
-        """The value of each series an expression gives now, by the values of these labels."""
-        result = self.api("query", query=expression)["result"]
-        return {
-            tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in result
-        }
-
-    def value(self, expression: str) -> float | None:
-        """The value of an expression that gives one series, or None while it gives none."""
-        series = self.query(expression)
-        return series[()] if series else None
-
-    def is_ready(self) -> bool:
-        """Whether it answers queries."""
-        assert self.process.poll() is None, f"Prometheus ended early\n{self.log.read_text()}"
-        try:
-            return fetch(self.port, "/-/ready").status == 200
-        except OSError:
-            return False
-
-    def wait_until(self, condition: Callable[[], T], what: str) -> T:
-        """Wait for something Prometheus is to see; a failure shows its log and how its scrapes went."""
-        try:
-            return wait_for(condition, what)
-        except AssertionError as error:
-            targets = json.dumps(self.api("targets")["activeTargets"], indent=1)
-            raise AssertionError(f"{error}\n{self.log.read_text()}\n{targets}") from None
-
-    def wait_until_up_is(self, value: int) -> None:
-        """Wait for the last scrape to have succeeded (1) or failed (0)."""
-        self.wait_until(lambda: self.value("up") == value, f"up to be {value}")
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def scrape(tmp_path: Path) -> Iterator[Scrape]:
-    """Start a Prometheus that scrapes a port: `scrape(server.probe_port)`; it ends with the test."""
-    started: list[Prometheus] = []
-
-    def starter(target: int) -> Prometheus:
-        prometheus = Prometheus(target, tmp_path)
-        started.append(prometheus)
-        wait_for(prometheus.is_ready, "Prometheus to be ready")
-        return prometheus
-
-    yield starter
-    for prometheus in started:
-        prometheus.end()
 
 
 @pytest.fixture
@@ -282,11 +182,18 @@ def test_prometheus_knows_the_type_and_the_meaning_of_every_metric(serve: Serve,
         "http_request_size_bytes": "histogram",
         "http_response_size_bytes": "histogram",
         "http_connections": "gauge",
+        "http_rejected_requests": "counter",
+        "http_request_timeouts": "counter",
         "http_client_disconnects": "counter",
         "threads": "gauge",
         "threads_busy": "gauge",
+        "threads_stuck": "gauge",
         "probe_status": "gauge",
         "check_duration_seconds": "histogram",
+        "reactor_lag_seconds": "histogram",
+        "worker_restarts": "counter",
+        "view_requests": "counter",
+        "view_duration_seconds": "histogram",
     }
     server = serve(cwd=shop)
     prometheus = scrape(server.probe_port)

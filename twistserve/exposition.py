@@ -1,0 +1,144 @@
+"""What a scraper gets: a registry's metrics as Prometheus text or as OpenMetrics.
+
+prometheus-client makes an object of every sample and sorts and escapes its labels, each time: 10 us a sample, which is
+127 ms for 200 routes with three kinds of answers each. The `Counter` and `Histogram` of this module are for metrics
+with that many series: they remember what the lines of a series look like and only fill the numbers in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from typing import Any, Protocol
+
+import prometheus_client
+from prometheus_client import Metric, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE_OPENMETRICS
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+TEXT = CONTENT_TYPE_PLAIN_0_0_4
+OPENMETRICS = CONTENT_TYPE_OPENMETRICS
+
+_END = b"# EOF\n"
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\"", "%": "%%"})
+_QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+
+
+class Family(Metric):
+    """A metric at the time of a scrape that writes its lines itself; `samples` are made for who asks for them."""
+
+    def __init__(self, metric: Metric, lines: Callable[[], str], collect: Callable[[], Iterable[Metric]]) -> None:
+        super().__init__(metric.name, metric.documentation, metric.type)
+        self.lines = lines
+        self._collect = collect
+        del self.samples
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "samples":
+            raise AttributeError(name)
+        self.samples = [sample for metric in self._collect() for sample in metric.samples]
+        return self.samples
+
+
+class _ByTemplate(MetricWrapperBase):
+    """What `Counter` and `Histogram` have in common; their series have no `_created` sample."""
+
+    _template = ""
+    """The lines of one series, a %r in each place of a number; made when they are first written."""
+
+    def collect(self) -> Iterable[Metric]:
+        """One family."""
+        return [Family(self._get_metric(), self.lines, super().collect)]
+
+    def lines(self) -> str:
+        """The lines of all series, the same in both formats; callable from any thread."""
+        with self._lock:
+            series: list[tuple[Sequence[str], Any]] = list(self._metrics.items())
+        return "".join([(child._template or child._describe(labels)) % child._numbers() for labels, child in series])
+
+    def _describe(self, labels: Sequence[str]) -> str:
+        fixed = dict(zip(self._labelnames, labels, strict=True))
+        template = ""
+        for sample in self._child_samples():
+            if sample.name != "_created":
+                pairs = sorted((fixed | sample.labels).items())
+                text = ",".join([f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs])
+                template += f"{self._name}{sample.name}{{{text}}} %r\n"
+        self._template = template
+        return template
+
+    def _numbers(self) -> tuple[float, ...]:
+        """One series' numbers, in the order of its lines."""
+        raise NotImplementedError
+
+
+class Counter(_ByTemplate, prometheus_client.Counter):
+    """A counter with labels and many series."""
+
+    def _numbers(self) -> tuple[float, ...]:
+        return (self._value.get(),)
+
+
+class Histogram(_ByTemplate, prometheus_client.Histogram):
+    """A histogram with labels and many series."""
+
+    def _numbers(self) -> tuple[float, ...]:
+        buckets = [*accumulate([bucket.get() for bucket in self._buckets])]
+        return (*buckets, buckets[-1], self._sum.get())
+
+
+class _Alone:
+    """A collector of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> list[Metric]:
+        """The metric."""
+        return [self._metric]
+
+
+class Source(Protocol):
+    """A registry, or what collects like one."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics now."""
+
+
+def expose(source: Source, content_type: str) -> bytes:
+    """The source's metrics in the format of `TEXT` or `OPENMETRICS`. Raises what a collector raises."""
+    encode: Callable[[Any], bytes] = generate_openmetrics if content_type == OPENMETRICS else generate_latest
+    written: list[bytes] = []
+    for metric in source.collect():
+        if isinstance(metric, Family):
+            heading = Metric(metric.name, metric.documentation, metric.type)
+            written += (encode(_Alone(heading)).removesuffix(_END), metric.lines().encode())
+        else:
+            written.append(encode(_Alone(metric)).removesuffix(_END))
+    if content_type == OPENMETRICS:
+        written.append(_END)
+    return b"".join(written)
+
+
+def choose_format(accept: str) -> str:
+    """`OPENMETRICS` for a scraper that accepts it and likes text no better, else `TEXT` (RFC 9110 section 12.5.1)."""
+    liked = _quality(accept, "application/openmetrics-text")
+    return OPENMETRICS if liked and liked >= _quality(accept, "text/plain") else TEXT
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is accepted (RFC 9110 section 12.5.3)."""
+    return _quality(accept_encoding, "gzip") > 0
+
+
+def _quality(header: str, name: str) -> float:
+    """The weight that the header gives to what is named in it, 0 for what is not."""
+    found = 0.0
+    for part in header.split(","):
+        if part.partition(";")[0].strip().lower() == name:
+            weight = _QUALITY.search(part)
+            found = max(found, float(weight[1]) if weight else 1.0)
+    return found
