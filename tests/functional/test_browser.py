@@ -2,138 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import signal
 import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
+from tests.functional.browser import Browser
 from tests.functional.conftest import Serve
-from tests.functional.harness import Server, wait_for
+from tests.functional.harness import Server
 
-CHROMIUM = "/usr/bin/chromium"
-CHROMEDRIVER = "/usr/bin/chromedriver"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,900",
-)
 TRANSPARENT = "rgba(0, 0, 0, 0)"
 USERNAME, PASSWORD = "ishmael", "Call me 9 times: ünïcode"
-
-
-class Browser:
-    """A headless Chromium looking at one server."""
-
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
-
-    def open(self, url: str) -> None:
-        """Load a page with all it refers to."""
-        self.driver.get(url)
-
-    def find(self, selector: str) -> WebElement:
-        """The one element that a CSS selector means."""
-        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
-        assert len(found) == 1, f"{len(found)} elements {selector} at {self.driver.current_url}\n{self.text}"
-        return found[0]
-
-    def fill(self, **fields: str) -> None:
-        """Type into fields of a form by their names."""
-        for name, value in fields.items():
-            self.find(f"[name={name}]").send_keys(value)
-
-    def click(self, selector: str, url: str) -> None:
-        """Click and wait until a new page, at `url`, has loaded."""
-        self.driver.execute_script("window.isOld = true")
-        self.find(selector).click()
-        script = "return !window.isOld && document.readyState == 'complete' && location.href"
-
-        def arrived() -> bool:
-            try:
-                return bool(self.driver.execute_script(script) == url)
-            except WebDriverException:
-                return False  # The page went away under the script.
-
-        try:
-            wait_for(arrived, url)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; at {self.driver.current_url} is\n{self.text}") from None
-
-    @property
-    def text(self) -> str:
-        """The words on the page."""
-        return str(self.driver.find_element(By.TAG_NAME, "body").text)
-
-    def style(self, selector: str, name: str) -> str:
-        """The computed value of a style property."""
-        return str(self.find(selector).value_of_css_property(name))
-
-    def image_size(self, selector: str) -> tuple[int, int]:
-        """The natural size of an image in pixels: (0, 0) unless it was fetched and decoded."""
-        script = "return [arguments[0].naturalWidth, arguments[0].naturalHeight]"
-        width, height = self.driver.execute_script(script, self.find(selector))
-        return width, height
-
-    def resources(self) -> dict[str, int]:
-        """The status of each file the page has loaded, by address."""
-        script = "return performance.getEntriesByType('resource').map(entry => [entry.name, entry.responseStatus])"
-        return dict(self.driver.execute_script(script))
-
-    def errors(self) -> list[dict[str, Any]]:
-        """What the browser has complained about since it was last asked: failed loads, errors of scripts."""
-        return [entry for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    """A Chromium with a fresh profile; it quits with the test, with all its processes, whatever happens."""
-    home = tmp_path / "home"
-    home.mkdir()
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={home / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service(
-        CHROMEDRIVER,
-        log_output=str(tmp_path / "chromedriver.log"),
-        env={**os.environ, "HOME": str(home), "no_proxy": "*"},
-        popen_kw={"start_new_session": True},
-    )
-    try:
-        driver = webdriver.Chrome(options, service)
-        try:
-            driver.set_page_load_timeout(60)
-            yield Browser(driver)
-        finally:
-            driver.quit()
-    finally:
-        process = getattr(service, "process", None)
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def png(width: int, height: int) -> bytes:

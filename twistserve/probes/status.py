@@ -1,0 +1,206 @@
+"""What the status page knows: dictionaries that JSON can say, as docs/status-page.md describes them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+import twisted
+from twistserve import __version__
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.options import TABLE, Configuration
+from twistserve.probes.answers import Results
+from twistserve.probes.checks import Result, Status, worst
+from twistserve.probes.resources import PLAIN, ProbeResults, reply
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 1.0
+"""Seconds that whoever looks at the page waits for the checks."""
+LONGEST_OUTPUT = 1000
+
+Described = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AskedProbe:
+    """A probe: its name, its path, and what answers it."""
+
+    name: str
+    path: str
+    ask: Callable[[], Deferred[Results]]
+
+
+class StatusReport:
+    """Gathers everything anew for each look; `workers` describes the processes that serve. Reactor thread.
+
+    `django` is its version.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        django: str,
+        lifecycle: Lifecycle,
+        results: ProbeResults,
+        workers: Callable[[], Deferred[list[Described]]],
+        reactor: Any,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._probes = [
+            AskedProbe("startup", configuration.startup_probe, results.startup),
+            AskedProbe("readiness", configuration.readiness_probe, results.readiness),
+            AskedProbe("liveness", configuration.liveness_probe, results.liveness),
+        ]
+        self._workers = workers
+        self._reactor = reactor
+        self._host = socket.gethostname()
+        self._versions = {
+            "twistserve": __version__,
+            "application": configuration.app_version,
+            "django": django,
+            "twisted": twisted.__version__,
+            "python": platform.python_version(),
+        }
+        self._options = options_in_force(configuration)
+
+    def gather(self) -> Deferred[Described]:
+        """Everything, within about `PATIENCE`."""
+        probes = gatherResults([self._ask(probe) for probe in self._probes])
+        return gatherResults([probes, self._workers()]).addCallback(self._describe)
+
+    def _ask(self, probe: AskedProbe) -> Deferred[Described]:
+        """The probe's results if they come in time; it goes on being asked if they don't."""
+        answer: Deferred[Described] = Deferred()
+
+        def in_time(results: Results) -> None:
+            if timer.active():
+                timer.cancel()
+                answer.callback(describe_probe(probe, results))
+
+        def too_late() -> None:
+            result = Result(Status.FAIL, output=f"asked {PATIENCE:g} s ago, no answer yet", seconds=PATIENCE)
+            answer.callback(describe_probe(probe, {"probe": result}))
+
+        timer = self._reactor.callLater(PATIENCE, too_late)
+        maybeDeferred(probe.ask).addErrback(_raised).addCallback(in_time)
+        return answer
+
+    def _describe(self, found: list[Any]) -> Described:
+        probes, workers = found
+        lifecycle, now = self._lifecycle, datetime.now(UTC)
+        return {
+            "time": _rfc3339(now),
+            "host": self._host,
+            "lifecycle": {
+                "state": lifecycle.state.value,
+                "since": _rfc3339(now - timedelta(seconds=lifecycle.age)),
+                "seconds": round(lifecycle.age, 1),
+                "reason": lifecycle.progress if lifecycle.state is State.STARTING else lifecycle.reason,
+            },
+            "probes": probes,
+            "workers": workers,
+            "versions": self._versions,
+            "options": self._options,
+        }
+
+
+def describe_probe(probe: AskedProbe, results: Results) -> Described:
+    """A probe and its checks, which run side by side: it takes as long as the slowest."""
+    return {
+        "name": probe.name,
+        "path": probe.path,
+        "status": worst(result.status for result in results.values()).value,
+        "seconds": max(filter(None, map(_seconds, results.values())), default=None),
+        "checks": [
+            {
+                "name": name,
+                "status": result.status.value,
+                "seconds": _seconds(result),
+                "observed": result.observed,
+                "output": result.output and result.output[:LONGEST_OUTPUT],
+            }
+            for name, result in results.items()
+        ],
+    }
+
+
+def _seconds(result: Result) -> float | None:
+    return None if result.seconds is None else round(result.seconds, 4)
+
+
+def options_in_force(configuration: Configuration) -> list[Described]:
+    """Every option with its value, as anybody may see it, and where that came from."""
+    return [
+        {
+            "option": f"--{option.word}",
+            "group": option.group,
+            "value": option.show(getattr(configuration, option.name)),
+            "source": configuration.sources.get(option.name, "default"),
+        }
+        for option in TABLE
+    ]
+
+
+def _raised(failure: Failure) -> Results:
+    return {"probe": Result(Status.FAIL, output=f"raised {type(failure.value).__name__}")}
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class StatusDocument(Resource):
+    """What `gather` finds, as `render` shows it; a browser is to load nothing with it but what `policy` allows."""
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        gather: Callable[[], Deferred[Described]],
+        render: Callable[[Described], bytes],
+        content_type: bytes,
+        policy: str = "default-src 'none'; frame-ancestors 'none'",
+    ) -> None:
+        super().__init__()
+        self._gather = gather
+        self._render = render
+        self._content_type = content_type
+        self._policy = policy
+
+    def render_GET(self, request: Request) -> int:
+        """Answer when everything is gathered."""
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        request.setHeader("Content-Security-Policy", self._policy)
+        request.setHeader("X-Content-Type-Options", "nosniff")
+        request.setHeader("X-Frame-Options", "DENY")
+        request.setHeader("Referrer-Policy", "no-referrer")
+
+        def answer(status: int, content_type: bytes, body: bytes) -> None:
+            if not gone:
+                reply(request, status, content_type, body)
+
+        def failed(failure: Failure) -> None:
+            logger.error("the status page could not be made", exc_info=failure.value)
+            answer(500, PLAIN, b"The status page could not be made; the log says why.\n")
+
+        made = maybeDeferred(self._gather).addCallback(self._render)
+        made.addCallbacks(lambda body: answer(200, self._content_type, body), failed)
+        return NOT_DONE_YET
+
+
+def as_json(status: Described) -> bytes:
+    """The JSON document."""
+    return json.dumps(status).encode() + b"\n"
