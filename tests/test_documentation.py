@@ -36,13 +36,12 @@ def _default(option: Option) -> str:
 def metric_rows() -> list[str]:
     """The catalogue of the metrics."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
     for metric in vars(metrics).values():
         if isinstance(metric, Counter | Gauge | Histogram):
             described = next(iter(metric.describe()))
             name = described.name + ("_total" if isinstance(metric, Counter) else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-            rows.append(f"| `{name}` | {kinds[type(metric)]} | {labels} | {described.documentation} |")
+            rows.append(f"| `{name}` | {metric._type} | {labels} | {described.documentation} |")
     return rows
 
 

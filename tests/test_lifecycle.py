@@ -49,7 +49,7 @@ class Part(Service):
 def tree_of(told: list[str], *errors: Exception | None) -> tuple[ServiceTree, Lifecycle, list[Part]]:
     reactor = Reactor()
     lifecycle = Lifecycle(reactor)
-    tree = ServiceTree(lifecycle, reactor)
+    tree = ServiceTree(lifecycle, reactor, {})
     parts = [Part(str(number), told, error) for number, error in enumerate(errors)]
     for part in parts:
         part.setServiceParent(tree)
@@ -127,10 +127,10 @@ def test_the_second_signal_ends_the_waiting() -> None:
     waiting, cancelled = lifecycle.hurry(), lifecycle.hurry()
     cancelled.addErrback(lambda failure: None)
     cancelled.cancel()
-    lifecycle.shut_down("received SIGTERM")
+    lifecycle.shut_down("SIGTERM")
     assert lifecycle.state is State.DRAINING
     assert not waiting.called
-    lifecycle.shut_down("received SIGTERM")
+    lifecycle.shut_down("SIGTERM")
     assert waiting.called
     assert lifecycle.hurry().called
     assert lifecycle._reactor.stops == 1
@@ -142,9 +142,9 @@ def test_a_signal_during_a_drain_of_its_own_does_not_hurry_it() -> None:
     lifecycle.enter(State.READY, "a test")
     lifecycle.recycle("many requests")
     waiting = lifecycle.hurry()
-    lifecycle.shut_down("received SIGTERM")
+    lifecycle.shut_down("SIGTERM")
     assert not waiting.called
-    lifecycle.shut_down("received SIGTERM")
+    lifecycle.shut_down("SIGTERM")
     assert waiting.called
 
 

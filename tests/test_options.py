@@ -78,6 +78,10 @@ def test_every_option_has_every_source() -> None:
         ("host", "localhost/", "host name"),
         ("command", "say 'hello", "quoted as for a shell"),
         ("command", "  ", "management command"),
+        ("webhook-url", "https://hooks.example:0/", "https://hooks.example.com/events"),
+        ("webhook-url", "https://hooks.example/\n", "https://hooks.example.com/events"),
+        ("webhook-secret", "", "nobody can guess"),
+        ("app-version", "1\n2", "in one line"),
     ],
 )
 def test_a_bad_value_is_named_with_its_source_and_remedy(word: str, value: str, remedy: str) -> None:
@@ -148,6 +152,13 @@ def test_paths_of_the_probe_port_differ() -> None:
     assert "--liveness-probe" in error("--liveness-probe", "ready")
     assert "--metrics" in error("--metrics", "/alive")
     assert resolved("--metrics", "/alive", "--no-metrics").no_metrics
+
+
+def test_the_status_page_has_a_path_of_its_own() -> None:
+    """Nothing else can be at /status.json, unless there is no such page."""
+    said = error("--metrics", "status.json")
+    assert "--metrics: '/status.json' is the path of the status page's JSON too" in said
+    assert resolved("--metrics", "status.json", "--no-status-page").metrics == "/status.json"
 
 
 @pytest.mark.parametrize(

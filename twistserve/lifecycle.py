@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,7 +20,6 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 
 from twistserve.errors import StartError
-from twistserve.stacks import all_stacks
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +57,10 @@ class Lifecycle:
         self.reason = "the process has begun"
         self.started = False
         self.failure: str | None = None
+        self.complain: Callable[[str], None] = _print_error
+        """Called with the reason of a failed start."""
+        self.on_step: Callable[[str, str], None] = lambda step, detail: None
+        """Called with each step of the start-up, and each detail of it."""
 
     @property
     def age(self) -> float:
@@ -78,12 +81,20 @@ class Lifecycle:
         """Say which step of the start-up runs now."""
         self.step, self.step_since, self.detail = step, self._reactor.seconds(), ""
         logger.info("start-up: %s", step)
+        self.on_step(step, "")
 
     def say(self, detail: str) -> None:
         """Say how the step gets on; the same again is not logged."""
         if detail != self.detail:
             self.detail = detail
             logger.info("start-up: %s: %s", self.step, detail)
+            self.on_step(self.step, detail)
+
+    def follow(self, step: str, detail: str) -> None:
+        """Go with the start-up of another process, which logs its steps."""
+        if step != self.step:
+            self.step, self.step_since = step, self._reactor.seconds()
+        self.detail = detail
 
     @property
     def progress(self) -> str:
@@ -107,7 +118,7 @@ class Lifecycle:
         if self.failure is not None or self.state is not State.STARTING:
             return
         self.failure = message
-        print(f"twistserve: {message}", file=sys.__stderr__, flush=True)
+        self.complain(message)
         logger.debug("the start failed: %s", message, exc_info=True)
         self.enter(State.DRAINING, "the start failed")
         self._reactor.callWhenRunning(self.stop)
@@ -122,8 +133,9 @@ class Lifecycle:
         self.enter(State.DRAINING, reason)
         self.stop()
 
-    def shut_down(self, reason: str) -> None:
+    def shut_down(self, signal_name: str) -> None:
         """Drain and stop; asked a second time, stop without waiting for anything."""
+        reason = f"received {signal_name}"
         if not self._asked:
             self._asked = True
             if self.state is State.DRAINING:
@@ -146,20 +158,43 @@ class Lifecycle:
             self._hurry.append(waiter)
         return waiter
 
+    def wait(self, event: Deferred[None], seconds: float) -> Deferred[None]:
+        """Fires with the event, when the time is up, or when there is no more time for anything."""
+        first: Deferred[None] = Deferred()
+        timer = self._reactor.callLater(seconds, first.callback, None)
+        hurry = self.hurry()
+
+        def done(result: object) -> None:
+            if not first.called:
+                first.callback(None)
+
+        def clean_up(result: None) -> None:
+            if timer.active():
+                timer.cancel()
+            hurry.cancel()
+
+        event.addBoth(done)
+        hurry.addBoth(done)
+        return first.addCallback(clean_up)
+
+
+def _print_error(message: str) -> None:
+    print(f"twistserve: {message}", file=sys.__stderr__, flush=True)
+
 
 class ServiceTree(MultiService):
     """The root of the services: starts its children in order and stops them one after another, in reverse.
 
-    A plain MultiService stops all its children at the same time; a drain needs an order. `serving` tells the
-    requests of threads by the threads' idents, for SIGQUIT.
+    A plain MultiService stops all its children at the same time; a drain needs an order. `signals` maps signals to
+    what is called in the reactor with a signal's name.
     """
 
-    def __init__(self, lifecycle: Lifecycle, reactor: Any, serving: Callable[[], dict[int, str]] = dict) -> None:
+    def __init__(self, lifecycle: Lifecycle, reactor: Any, signals: Mapping[int, Callable[[str], None]]) -> None:
         super().__init__()
         self.setName("djangoserve")
         self._lifecycle = lifecycle
         self._reactor = reactor
-        self._serving = serving
+        self._signals = signals
 
     def startService(self) -> None:
         """Start the children, and take the signals over as soon as the reactor has installed its own handlers."""
@@ -184,20 +219,11 @@ class ServiceTree(MultiService):
     def _take_signals(self) -> None:
         """Replace the reactor's handlers: they make twistd end by the signal instead of with status 0."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in self._signals:
                 signal.signal(number, self._on_signal)
-            signal.signal(signal.SIGQUIT, self._on_quit)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        self._reactor.callFromThread(self._lifecycle.shut_down, f"received {name}")
-
-    def _on_quit(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self.log_stacks)
-
-    def log_stacks(self) -> None:
-        """Log where every thread stands, and which request it serves."""
-        logger.warning("received SIGQUIT; every thread's stack:\n%s", all_stacks(self._serving()))
+        self._reactor.callFromThread(self._signals[number], signal.Signals(number).name)
 
     def leave(self) -> None:
         """For atexit: end the interpreter with our exit status, and without waiting for threads that may never return.

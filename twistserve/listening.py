@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -27,8 +28,11 @@ class Listener(Protocol):
     def open(self, factory: IProtocolFactory) -> Deferred[None]:
         """Accept connections for `factory`; fails with `StartError`."""
 
-    def close(self) -> Deferred[Any]:
-        """Accept no more; fires when that is so."""
+    def close(self, last: bool = True) -> Deferred[Any]:
+        """Accept no more; fires when that is so.
+
+        Not the `last` to do so, one of several processes leaves what waits to the others.
+        """
 
 
 class Endpoint:
@@ -67,10 +71,10 @@ class Endpoint:
 
         return maybeDeferred(self._endpoint.listen, factory).addCallbacks(listening, failed)
 
-    def close(self) -> Deferred[Any]:
+    def close(self, last: bool = True) -> Deferred[Any]:
         """Accept no more; fires when that is so."""
         listening, self._listening = self._listening, None
-        return _close(listening) if listening is not None else succeed(None)
+        return _close(listening, last) if listening is not None else succeed(None)
 
 
 class Port:
@@ -94,10 +98,16 @@ class Port:
         self._host_option = host_option
         self._bound: list[socket.socket] = []
         self._listening: list[Any] = []
+        self._shared = False
 
     def __str__(self) -> str:
         host = self._host or "*"
         return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """What `bind` has reserved."""
+        return self._bound
 
     def bind(self) -> None:
         """Reserve the port; connections are refused until `open`. Raises `StartError`."""
@@ -106,7 +116,7 @@ class Port:
         failures: list[OSError] = []
         for family, address in self._addresses():
             try:
-                self._bound.append(_bind(family, address))
+                self._bound.append(bind(family, address))
             except OSError as error:
                 # A machine may have no IPv6: another address of the same host will do. A conflict never does.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -115,6 +125,11 @@ class Port:
         if not self._bound:
             raise self._error(failures[0])
 
+    def take(self, descriptors: Sequence[int]) -> None:
+        """Use sockets that another process has bound and shares, in place of `bind`."""
+        self._bound = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        self._shared = True
+
     def open(self, factory: IProtocolFactory) -> Deferred[None]:
         """Accept connections for `factory`; fails with `StartError`."""
         for bound in self._bound:
@@ -122,17 +137,19 @@ class Port:
                 bound.listen(self._backlog)
             except OSError as error:
                 return fail(self._error(error))
-            self._listening.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
+            listening = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
+            listening.shared = self._shared
+            self._listening.append(listening)
             bound.close()
         self._bound = []
         return succeed(None)
 
-    def close(self) -> Deferred[Any]:
+    def close(self, last: bool = True) -> Deferred[Any]:
         """Accept no more; fires when the port is closed."""
         for bound in self._bound:
             bound.close()
         listening, self._listening, self._bound = self._listening, [], []
-        return DeferredList([_close(port) for port in listening])
+        return DeferredList([_close(port, last) for port in listening])
 
     def _addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
         if self._host is None:
@@ -157,9 +174,9 @@ class Port:
         return StartError(f"{option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
 
 
-def _close(listening: Any) -> Deferred[Any]:
+def _close(listening: Any, last: bool) -> Deferred[Any]:
     """Stop listening, when all connections that clients have made are accepted: the kernel would reset them."""
-    if isinstance(listening, tcp.Port):
+    if last and isinstance(listening, tcp.Port):
         with suppress(OSError):
             _refuse_new(listening.socket)
         accepted = -1
@@ -192,13 +209,14 @@ def _refuse_new(listening: socket.socket) -> None:
     listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
+def bind(family: int, address: tuple[Any, ...], *, v6only: bool = True) -> socket.socket:
+    """A socket bound to an address, not listening. Raises OSError."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setblocking(False)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
         bound.bind(address)
     except OSError:
         bound.close()

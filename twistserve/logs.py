@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import ClassVar, TextIO
 
@@ -17,6 +17,8 @@ from twisted.logger import Logger, LogLevel, STDLibLogObserver, globalLogBeginne
 
 ACCESS = "twistserve.access"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_ATOMIC = 4096
+"""Bytes that a pipe takes without mixing them with what other processes write (PIPE_BUF, pipe(7))."""
 
 
 class TwistedHandler(logging.Handler):
@@ -41,10 +43,19 @@ class LogService(Service):
 
     `takes_streams` gives the application the process's own standard output and error back, which twistd
     has redirected into its log: a handler the project's LOGGING makes later would write prefixed lines.
-    `notices` are warnings to log first, once there is where to.
+    `notices` are warnings to log first, once there is where to. `process` names one of several that write to
+    the same place.
     """
 
-    def __init__(self, level: str, *, into_twisted: bool, takes_streams: bool, notices: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        level: str,
+        *,
+        into_twisted: bool = False,
+        takes_streams: bool = False,
+        notices: Sequence[str] = (),
+        process: str = "",
+    ) -> None:
         self._level = level
         self._takes_streams = takes_streams
         self._handler: logging.Handler
@@ -55,10 +66,11 @@ class LogService(Service):
         else:
             stream: TextIO | None = sys.__stdout__
             self._handler = self._stream_handler = logging.StreamHandler(stream)
-            self._handler.setFormatter(logging.Formatter(_FORMAT))
+            self._handler.setFormatter(logging.Formatter(_FORMAT.replace("%(name)s", f"{process} %(name)s".lstrip())))
         self._root = logging.getLogger("twistserve")
         self._access = logging.getLogger(ACCESS)
         self._notices = notices
+        self._shares_output = bool(process)
 
     def startService(self) -> None:
         """Install the handler."""
@@ -71,6 +83,14 @@ class LogService(Service):
         for notice in self._notices:
             self._root.warning(notice)
 
+    @property
+    def lines(self) -> Callable[[str], None] | None:
+        """Where other processes of ours should send their lines, if not to where our own output goes."""
+        return None if self._stream_handler is not None else self._pass_on
+
+    def _pass_on(self, line: str) -> None:
+        Logger(namespace="twistserve.worker").info("{line}", line=line)
+
     def access(self, lines: Sequence[str]) -> None:
         """Log lines of the access log; straight to standard output if that is where logging would put them.
 
@@ -81,8 +101,9 @@ class LogService(Service):
         handler = self._stream_handler
         if handler is not None and _handlers_of(self._access) == [handler]:
             with handler.lock or nullcontext():
-                handler.stream.write("\n".join((*lines, "")))
-                handler.flush()
+                for text in _pieces(lines) if self._shares_output else ("\n".join((*lines, "")),):
+                    handler.stream.write(text)
+                    handler.flush()
             return
         for line in lines:
             self._access.handle(logging.LogRecord(ACCESS, logging.INFO, "", 0, line, None, None))
@@ -105,6 +126,17 @@ class LogService(Service):
             self._root.addHandler(self._handler)
         else:
             logging.root.addHandler(self._handler)
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[str]:
+    """As many lines at a time as can be written without being mixed with those of other processes."""
+    piece = ""
+    for line in lines:
+        if piece and len(piece) + len(line) >= _ATOMIC:
+            yield piece
+            piece = ""
+        piece += line + "\n"
+    yield piece
 
 
 def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:

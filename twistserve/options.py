@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.python import usage
 
@@ -21,6 +21,8 @@ from twistserve.errors import StartError
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
 COMMAND_LINE = "the command line"
+STATUS_PAGE, STATUS_JSON = "/", "/status.json"
+"""Where the probe port has the page for people, and the same as JSON."""
 
 # What Kubernetes puts into the environment of every pod beside a Service named "twistserve".
 _SERVICE_LINK = re.compile(r"TWISTSERVE_(SERVICE_(HOST|PORT.*)|PORT_\d+_.*)")
@@ -28,7 +30,11 @@ _SERVICE_LINK = re.compile(r"TWISTSERVE_(SERVICE_(HOST|PORT.*)|PORT_\d+_.*)")
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One row of the table. `parse` turns text into a value or raises ValueError saying what would be right."""
+    """One row of the table.
+
+    `parse` turns text into a value or raises ValueError saying what would be right; `shown` turns a value into
+    what anybody may see of it.
+    """
 
     help: str
     group: str
@@ -38,6 +44,7 @@ class Option:
     default_text: str | None
     repeatable: bool
     negatable: bool
+    shown: Callable[[object], str]
     name: str = ""
 
     @property
@@ -64,12 +71,22 @@ class Option:
             return f"{self.help} (default: {'on' if self.default else 'off'})"
         return self.help if self.default in (None, ()) else f"{self.help} (default: {self.default})"
 
+    def show(self, value: object) -> str:
+        """A value in force, as anybody may see it."""
+        if value is None or value == ():
+            return self.default_text or "none"
+        if self.flag:
+            return "on" if value else "off"
+        return ", ".join(map(self.shown, value)) if isinstance(value, tuple) else self.shown(value)
+
 
 DJANGO = "Django"
 WEB = "Web server"
 FILES = "Static and media files"
 PROBES = "Probes and metrics"
 STARTUP = "Start-up"
+WEBHOOKS = "Webhooks"
+ENDING = "Draining and recycling"
 LOGGING = "Logging"
 
 
@@ -83,8 +100,9 @@ def _option(
     default_text: str | None = None,
     repeatable: bool = False,
     negatable: bool = False,
+    shown: Callable[[object], str] = values.without_credentials,
 ) -> Any:
-    row = Option(help, group, parse, metavar, default, default_text, repeatable, negatable)
+    row = Option(help, group, parse, metavar, default, default_text, repeatable, negatable, shown)
     return dataclasses.field(default=default, metadata={"option": row})
 
 
@@ -106,6 +124,7 @@ class Configuration:
         None,
         "DIR",
         values.directory,
+        shown=values.without_paths,
     )
     wsgi: str | None = _option(
         "the WSGI application",
@@ -128,17 +147,49 @@ class Configuration:
         "DESC",
         values.endpoint,
         repeatable=True,
+        shown=values.without_paths,
     )
     backlog: int = _option(
         "connections the kernel holds until they are accepted", WEB, 1024, "N", values.positive_integer
     )
     threads: int = _option("threads that run requests", WEB, 8, "N", values.positive_integer)
+    workers: int = _option(
+        "processes that serve requests; 1 serves in this process", WEB, 1, "N", values.positive_integer
+    )
+    request_timeout: float = _option(
+        "seconds a request may take from its last byte; then its client gets 504, and its thread is replaced until"
+        " it returns; 0 for as long as it takes",
+        WEB,
+        0.0,
+        "SECONDS",
+        values.seconds,
+        default_text="0, off",
+    )
+    max_queue: int = _option(
+        "requests that may wait for a thread; more get 503 with Retry-After at once",
+        WEB,
+        1000,
+        "N",
+        values.positive_integer,
+    )
 
     max_body_size: int = _option(
-        "largest request body; larger ones get 413", WEB, 100 << 20, "SIZE", values.size, default_text="100M"
+        "largest request body; larger ones get 413",
+        WEB,
+        100 << 20,
+        "SIZE",
+        values.size,
+        default_text="100M",
+        shown=values.short_size,
     )
     max_header_size: int = _option(
-        "largest head of a request; larger ones get 431", WEB, 64 << 10, "SIZE", values.size, default_text="64K"
+        "largest head of a request; larger ones get 431",
+        WEB,
+        64 << 10,
+        "SIZE",
+        values.size,
+        default_text="64K",
+        shown=values.short_size,
     )
     header_timeout: float = _option(
         "seconds to receive the head of a request", WEB, 15.0, "SECONDS", values.positive_seconds
@@ -180,8 +231,13 @@ class Configuration:
     readiness_probe: str = _option("path of the readiness probe", PROBES, "/ready", "PATH", values.path)
     liveness_probe: str = _option("path of the liveness probe", PROBES, "/alive", "PATH", values.path)
     metrics: str = _option("path of the Prometheus metrics", PROBES, "/metrics", "PATH", values.path)
-    no_probe: bool = _option("do not open the probe port: neither probes nor metrics are served", PROBES, False)
-    no_metrics: bool = _option("do not serve metrics", PROBES, False)
+    no_probe: bool = _option(
+        "do not open the probe port: neither probes nor metrics nor the status page are served", PROBES, False
+    )
+    no_metrics: bool = _option("neither count nor serve metrics", PROBES, False)
+    no_status_page: bool = _option(
+        "do not serve the page for people, / and /status.json on the probe port", PROBES, False
+    )
     req_queue_len: int = _option(
         "requests waiting for a thread at which the readiness probe fails",
         PROBES,
@@ -192,6 +248,16 @@ class Configuration:
     check_timeout: float = _option(
         "seconds a check may take before its probe fails", PROBES, 5.0, "SECONDS", values.positive_seconds
     )
+    check: tuple[str, ...] = _option(
+        "a ready-made check for readiness: caches, storage, migrations, disk=PATH:SIZE, broker=URL or health-check;"
+        " repeat the option for more",
+        PROBES,
+        (),
+        "NAME[=ARGUMENT]",
+        values.check,
+        repeatable=True,
+        shown=values.check_name,
+    )
 
     command: tuple[str, ...] = _option(
         "a management command with its arguments to run before serving, such as 'migrate --noinput';"
@@ -201,6 +267,67 @@ class Configuration:
         '"NAME ARGS"',
         values.command,
         repeatable=True,
+        shown=values.without_arguments,
+    )
+
+    check_migrations: bool = _option(
+        "before serving, wait until no migration is unapplied on any database", STARTUP, False
+    )
+    check_migrations_apply: bool = _option(
+        "before serving, apply unapplied migrations, under a lock of the database: of several instances one"
+        " applies them and the others wait",
+        STARTUP,
+        False,
+    )
+
+    webhook_url: tuple[str, ...] = _option(
+        "a URL that lifecycle events are POSTed to; repeat the option for more",
+        WEBHOOKS,
+        (),
+        "URL",
+        values.http_url,
+        repeatable=True,
+    )
+    webhook_secret: str | None = _option(
+        "the key that events are signed with; better given by the environment variable TWISTSERVE_WEBHOOK_SECRET,"
+        " since others can read a command line",
+        WEBHOOKS,
+        None,
+        "SECRET",
+        values.secret,
+        shown=values.hidden,
+    )
+    app_version: str | None = _option(
+        "the project's version, told in every event", WEBHOOKS, None, "VERSION", values.line
+    )
+
+    drain_delay: float = _option(
+        "seconds between failing readiness and closing the port, so that load balancers can notice",
+        ENDING,
+        0.0,
+        "SECONDS",
+        values.seconds,
+        default_text="0; 5 inside Kubernetes",
+    )
+    graceful_timeout: float = _option(
+        "seconds granted to requests in flight once the port is closed", ENDING, 25.0, "SECONDS", values.seconds
+    )
+    max_lifetime: int = _option(
+        "drain and end after this many requests, and up to a tenth more, so that instances do not end together;"
+        " 0 for never",
+        ENDING,
+        0,
+        "N",
+        values.whole_number,
+        default_text="0, off",
+    )
+    max_memory: int = _option(
+        "drain and end when more than this many megabytes are resident; 0 for never",
+        ENDING,
+        0,
+        "MB",
+        values.whole_number,
+        default_text="0, off",
     )
 
     log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", values.level)
@@ -211,6 +338,18 @@ class Configuration:
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
+
+    def values(self) -> dict[str, Any]:
+        """The values by field name, as JSON can say them."""
+        return {option.name: getattr(self, option.name) for option in TABLE}
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any]) -> Configuration:
+        """The configuration whose `values` these are, after JSON has made lists of tuples."""
+        restored: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**restored)
 
 
 TABLE: tuple[Option, ...] = tuple(
@@ -255,6 +394,8 @@ def resolve(
         if source is not None:
             in_force[option.name] = value
             sources[option.name] = source
+    if "drain_delay" not in sources and "KUBERNETES_SERVICE_HOST" in environ:
+        in_force["drain_delay"] = 5.0
     return _complete(Configuration(**in_force, sources=sources))
 
 
@@ -307,7 +448,7 @@ def _validate(option: Option, raw: object, source: str) -> object:
 
 
 def _invalid(option: Option, raw: object, source: str, remedy: str) -> StartError:
-    return StartError(f"--{option.word}: {raw!r} from {source} is not valid: {remedy}")
+    return StartError(f"--{option.word}: {values.redacted(repr(raw))} from {source} is not valid: {remedy}")
 
 
 def _text_or_none(value: object) -> str | None:
@@ -337,12 +478,12 @@ def _complete(config: Configuration) -> Configuration:
     if config.probe_port == config.port:
         raise StartError(f"--probe-port: {config.probe_port} is the web port too: probes need a port of their own")
     names = ["startup_probe", "readiness_probe", "liveness_probe"] + ["metrics"] * (not config.no_metrics)
-    seen: dict[str, str] = {}
+    seen: dict[str, str] = {} if config.no_status_page else {STATUS_JSON: "the status page's JSON"}
     for name in names:
         path, word = getattr(config, name), name.replace("_", "-")
         if path in seen:
-            raise StartError(f"--{word}: {path!r} is the path of --{seen[path]} too: give each a path of its own")
-        seen[path] = word
+            raise StartError(f"--{word}: {path!r} is the path of {seen[path]} too: give each a path of its own")
+        seen[path] = f"--{word}"
     return config
 
 
@@ -418,6 +559,15 @@ def suggestion(message: str) -> str:
     words = [word for option in TABLE for word, _, _ in _words(option)]
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
     return f" (did you mean --{close[0]}?)" if close else ""
+
+
+def fail_in_one_line(parser: argparse.ArgumentParser) -> None:
+    """Make a parser end with status 1 and one line where argparse would end with 2 and its usage."""
+
+    def fail(message: str) -> NoReturn:
+        raise SystemExit(f"twistserve: {message}{suggestion(message)}; see --help")
+
+    parser.error = fail  # type: ignore[method-assign]
 
 
 def _handler(option: Option, constant: object, text: str) -> Callable[..., None]:

@@ -27,7 +27,10 @@ def resident_memory() -> int:
 
 
 class RecyclingService(Service):
-    """Drains the process when it has answered `max_requests`, give or take, or holds more than `max_memory` bytes."""
+    """Has the process end when it has answered `max_requests`, give or take, or holds more than `max_memory` bytes.
+
+    `recycle` is called with "lifetime" or "memory", and the reason in words; again each second until it ends.
+    """
 
     name = "recycling"
 
@@ -37,6 +40,7 @@ class RecyclingService(Service):
         max_memory: int,
         answered: Callable[[], int],
         lifecycle: Lifecycle,
+        recycle: Callable[[str, str], None],
         reactor: Any,
         memory: Callable[[], int] = resident_memory,
     ) -> None:
@@ -44,6 +48,7 @@ class RecyclingService(Service):
         self._max_memory = max_memory
         self._answered = answered
         self._lifecycle = lifecycle
+        self._recycle = recycle
         self._memory = memory
         self._looking = LoopingCall(self.look)
         self._looking.clock = reactor
@@ -60,10 +65,10 @@ class RecyclingService(Service):
             self._looking.stop()
 
     def look(self) -> None:
-        """Drain if it is time."""
+        """Have it end if it is time."""
         if self._lifecycle.state is not State.READY:
             return
         if self._max_requests and (answered := self._answered()) >= self._max_requests:
-            self._lifecycle.recycle(f"{answered} requests answered, at most {self._max_requests} were wanted")
+            self._recycle("lifetime", f"{answered} requests answered, at most {self._max_requests} were wanted")
         elif self._max_memory and (memory := self._memory()) > self._max_memory:
-            self._lifecycle.recycle(f"{memory >> 20} MB resident, at most {self._max_memory >> 20} were wanted")
+            self._recycle("memory", f"{memory >> 20} MB resident, at most {self._max_memory >> 20} were wanted")

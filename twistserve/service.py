@@ -5,33 +5,46 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from prometheus_client import REGISTRY
 from twisted.application.service import IService, Service
+from twisted.internet.defer import succeed
 
 from twistserve import metrics
-from twistserve.application import DjangoApplication, FileIndex, django_version, file_indexes, load_settings
+from twistserve.application import DjangoApplication, django_version, file_indexes, load_settings
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
 from twistserve.listening import Endpoint, Listener, Port
 from twistserve.logs import LogService
-from twistserve.options import CommandLine, Configuration, resolve, unknown_variables
-from twistserve.probes.checks import DjangoChecks
-from twistserve.probes.resources import Metrics, Probe, ProbeResults, ProbeRoot
+from twistserve.migrations import apply_migrations, wait_for_migrations
+from twistserve.options import STATUS_JSON, STATUS_PAGE, CommandLine, Configuration, resolve, unknown_variables
+from twistserve.probes import page
+from twistserve.probes.project import DjangoChecks
+from twistserve.probes.resources import Changed, Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.service import ProbeService
-from twistserve.startup import StartupService, Step, command_steps
-from twistserve.web.accesslog import AccessLog
-from twistserve.web.environ import EnvironMaker
-from twistserve.web.forwarded import TrustedPeers
-from twistserve.web.limits import Limits
+from twistserve.probes.status import StatusDocument, StatusReport, as_json
+from twistserve.recycling import RecyclingService
+from twistserve.serving import Serving, setting_up
+from twistserve.stacks import log_all_stacks
+from twistserve.startup import Progress, StartupService, Step, command_steps
 from twistserve.web.reactor import install_unless_chosen
-from twistserve.web.service import WebService
-from twistserve.web.site import Site
-from twistserve.web.static import FileResource, MemoryCache, PrefixResource
-from twistserve.web.threads import RequestThreadPool, Returns
-from twistserve.web.wsgi import DjangoResource
+from twistserve.webhooks import WebhookService, facts_of
+from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
+from twistserve.workers.protocol import FIRST_SOCKET, FlushMetrics
+from twistserve.workers.service import START_UP, WorkerService
+from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
+from twistserve.workers.worker import Parent, WorkerSide
 
 logger = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT = 0.5
+"""Seconds that workers have for bringing their metrics up to date before they are read as they are."""
 
 
 class Options(CommandLine):
@@ -68,71 +81,214 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
 
     reactor: Any = installed
     lifecycle = Lifecycle(reactor)
-    application = DjangoApplication(configuration.wsgi)
-    pool = RequestThreadPool(configuration.threads)
-    files = file_indexes(configuration.static, configuration.media)
-    environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips))
-    django = DjangoResource(application, pool, Returns(reactor.callFromThread), environs)
     notices = [f"the environment variable {name} is no option's; see --help" for name in unknown_variables(os.environ)]
     log = LogService(
         configuration.log_level, into_twisted=into_twisted, takes_streams=not into_twisted, notices=notices
     )
-    access_log = AccessLog(log.access, configuration.log_format == "json") if configuration.access_log else None
-    site = Site(_root(django, files), reactor, _limits(configuration), access_log)
-    results = ProbeResults(
-        lifecycle, pool, DjangoChecks(configuration.check_timeout, reactor), configuration.req_queue_len
-    )
-    web = WebService(_web_listeners(configuration, reactor), site, lifecycle.hurry, reactor)
-    steps = [
-        *_django_steps(application, log, results),
-        *command_steps(configuration.command),
-        *((f"indexing the {index.kind} files", index.load) for index in files),
-        *_loading_steps(application, log),
+    if configuration.workers > 1:
+        return _compose_parent(configuration, lifecycle, log, reactor)
+    serving = Serving(configuration, _web_listeners(configuration, reactor), lifecycle, log, reactor)
+    checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
+    results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
+
+    def checks_can_run() -> None:
+        results.django_ready = True
+
+    progress = Progress(lifecycle, reactor)
+    steps = [*serving.steps(_migration_steps(configuration, progress), checks_can_run), *checks.steps()]
+    workers = lambda: succeed([serving.describe()])  # noqa: E731
+    report = StatusReport(configuration, django_version(), lifecycle, results, workers, reactor)
+    services: list[Service] = [
+        log,
+        *serving.observers,
+        *_outside(configuration, results, Metrics(serving.flush_metrics, reactor), report, lifecycle, reactor),
+        serving.pool,
+        serving.web,
+        StartupService(steps, serving.web.open, lifecycle, progress, reactor),
+        *_recycling(configuration, serving, lifecycle, lambda cause, reason: lifecycle.recycle(reason), reactor),
     ]
-    services: list[Service] = [log]
-    if not configuration.no_probe:
+    _measure(lifecycle)
+    return _tree(
+        services,
+        lifecycle,
+        reactor,
+        {
+            signal.SIGTERM: lifecycle.shut_down,
+            signal.SIGINT: lifecycle.shut_down,
+            signal.SIGQUIT: serving.log_stacks,
+            signal.SIGHUP: _no_workers,
+        },
+    )
 
-        def bring_up_to_date() -> None:
-            site.account()
-            metrics.flush()
 
-        root = _probes(results, Metrics(bring_up_to_date, reactor), configuration)
-        services.append(ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor))
-    services += [pool, web, StartupService(steps, web.open, lifecycle, reactor)]
+def _compose_parent(configuration: Configuration, lifecycle: Lifecycle, log: LogService, reactor: Any) -> ServiceTree:
+    """The tree of a parent: the probe port and the workers, who do what answers requests."""
+    # What the settings make impossible is told before anything starts.
+    file_indexes(configuration.static, configuration.media)
+    workers = WorkerService(configuration, _sockets(configuration, reactor), lifecycle, reactor, log.lines)
+    supervisor = workers.supervisor
+    checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
+    results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
+    results.django_ready = True
+    flush = partial(supervisor.ask_all, FlushMetrics, FLUSH_TIMEOUT)
+    metrics_resource = Metrics(flush, reactor, AllMetrics(lambda: workers.metrics_directory, REGISTRY))
+    described = partial(describe_all, supervisor)
+    report = StatusReport(configuration, django_version(), lifecycle, results, described, reactor)
+    services = [log, *_outside(configuration, results, metrics_resource, report, lifecycle, reactor), workers]
+    _measure(lifecycle)
 
-    tree = ServiceTree(lifecycle, reactor)
+    def log_stacks(name: str) -> None:
+        log_all_stacks(name, {})
+        workers.log_stacks()
+
+    return _tree(
+        services,
+        lifecycle,
+        reactor,
+        {
+            signal.SIGTERM: lifecycle.shut_down,
+            signal.SIGINT: lifecycle.shut_down,
+            signal.SIGQUIT: log_stacks,
+            signal.SIGHUP: lambda name: workers.reload(),
+            signal.SIGTTIN: lambda name: supervisor.resize(1),
+            signal.SIGTTOU: lambda name: supervisor.resize(-1),
+        },
+    )
+
+
+def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent) -> WorkerSide:
+    """Compose and start what a worker's process runs: a worker, or the start-up's work."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    configuration = Configuration.of_values(values)
+    lifecycle = Lifecycle(reactor)
+    parent.follow(lifecycle)
+    log = LogService(configuration.log_level, process=f"[{name}]")
+    progress = Progress(lifecycle, reactor)
+    signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
+    checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
+    serving: Serving | None = None
+    try:
+        load_settings(configuration.settings, None, configuration.pythonpath)
+        if name == START_UP:
+            application = DjangoApplication(configuration.wsgi)
+            steps = [setting_up(application, log), *_migration_steps(configuration, progress)]
+            services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
+            lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
+        else:
+            listeners = _inherited(configuration, range(FIRST_SOCKET, FIRST_SOCKET + sockets), reactor)
+            serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor)
+            steps = [*serving.steps((), lambda: None), *checks.steps()]
+            services = [
+                log,
+                *serving.observers,
+                serving.pool,
+                serving.web,
+                StartupService(steps, serving.web.open, lifecycle, progress, reactor),
+                *_recycling(configuration, serving, lifecycle, parent.ask_for_replacement, reactor),
+            ]
+            signals[signal.SIGTERM] = lambda name: parent.ask_for_replacement("signal", f"received {name}")
+            signals[signal.SIGQUIT] = serving.log_stacks
+    except StartError as error:
+        lifecycle.fail(str(error))
+        services = []
+    tree = _tree(services, lifecycle, reactor, signals)
+    reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
+    tree.startService()
+    return WorkerSide(lifecycle, serving, checks)
+
+
+def _tree(
+    services: Sequence[Service], lifecycle: Lifecycle, reactor: Any, signals: Mapping[int, Callable[[str], None]]
+) -> ServiceTree:
+    """The services below their root."""
+    tree = ServiceTree(lifecycle, reactor, signals)
     for service in services:
         service.setServiceParent(tree)
     atexit.register(tree.leave)
-    _measure(lifecycle, pool, site)
     return tree
 
 
-def _django_steps(application: DjangoApplication, log: LogService, results: ProbeResults) -> list[Step]:
-    def set_up() -> None:
-        application.set_up()
-        log.settle(project_logs=application.logs_by_itself())
-        results.django_ready = True
+def _outside(
+    configuration: Configuration,
+    results: ProbeResults,
+    metrics_resource: Metrics,
+    report: StatusReport,
+    lifecycle: Lifecycle,
+    reactor: Any,
+) -> Iterator[Service]:
+    """What others ask and are told: the probe port and the webhooks."""
+    webhooks = _webhooks(configuration, lifecycle, reactor) if configuration.webhook_url else None
+    if not configuration.no_probe:
+        changed = _probe_announcer(webhooks) if webhooks is not None else None
+        root = _probes(results, metrics_resource, report, configuration, changed)
+        yield ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor)
+    if webhooks is not None:
+        yield webhooks
 
-    return [("setting Django up", set_up)]
+
+def _recycling(
+    configuration: Configuration,
+    serving: Serving,
+    lifecycle: Lifecycle,
+    recycle: Callable[[str, str], None],
+    reactor: Any,
+) -> Iterator[Service]:
+    if configuration.max_lifetime or configuration.max_memory:
+        memory = configuration.max_memory << 20
+        answered = lambda: serving.site.answered  # noqa: E731
+        yield RecyclingService(configuration.max_lifetime, memory, answered, lifecycle, recycle, reactor)
 
 
-def _loading_steps(application: DjangoApplication, log: LogService) -> list[Step]:
-    def load() -> None:
-        application.load()
-        # get_wsgi_application() runs django.setup() again, which applies LOGGING again.
-        log.settle(project_logs=application.logs_by_itself())
+def _no_workers(name: str) -> None:
+    logger.warning("received %s, which is for the workers of --workers: there are none", name)
 
-    return [("loading the WSGI application", load)]
+
+def _not_ours(name: str) -> None:
+    """A signal to the whole group of processes: the parent knows what to do."""
+
+
+def _sockets(configuration: Configuration, reactor: Any) -> list[socket.socket]:
+    """The bound sockets that workers share."""
+    if configuration.endpoint:
+        return bind_endpoints(reactor, configuration.endpoint)
+    port = _web_port(configuration, reactor)
+    port.bind()
+    return port.sockets
+
+
+def _inherited(configuration: Configuration, descriptors: Sequence[int], reactor: Any) -> list[Listener]:
+    """The same in a worker."""
+    if configuration.endpoint:
+        adopting = AdoptingReactor(reactor, iter(descriptors))
+        return [Endpoint(adopting, description) for description in configuration.endpoint]
+    port = _web_port(configuration, reactor)
+    port.take(descriptors)
+    return [port]
+
+
+def _migration_steps(configuration: Configuration, progress: Progress) -> list[Step]:
+    """The commands, which may need the tables, and may be what makes them for those who wait."""
+    steps = command_steps(configuration.command)
+    if configuration.check_migrations_apply:
+        return [("applying migrations", lambda: apply_migrations(progress)), *steps]
+    if configuration.check_migrations:
+        return [*steps, ("waiting for migrations", lambda: wait_for_migrations(progress))]
+    return steps
 
 
 def _web_listeners(configuration: Configuration, reactor: Any) -> list[Listener]:
     """Where the site is served: --endpoint, or --host and --port, which is reserved now."""
     if configuration.endpoint:
         return [Endpoint(reactor, description) for description in configuration.endpoint]
-    port = Port(reactor, configuration.host, configuration.port, "--port", configuration.backlog)
+    port = _web_port(configuration, reactor)
     port.bind()
     return [port]
+
+
+def _web_port(configuration: Configuration, reactor: Any) -> Port:
+    return Port(reactor, configuration.host, configuration.port, "--port", configuration.backlog)
 
 
 def _probe_port(configuration: Configuration, reactor: Any) -> Port:
@@ -142,48 +298,59 @@ def _probe_port(configuration: Configuration, reactor: Any) -> Port:
     return port
 
 
-def _root(django: DjangoResource, files: list[FileIndex]) -> PrefixResource:
-    """The web port's resource tree: files below their prefixes, everything else to Django."""
-    root = PrefixResource(django)
-    for index in files:
-        cache = None if index.changing else MemoryCache()
-        root.mount(index.prefix, FileResource(index.kind, index.find, cache))
-    return root
+def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) -> WebhookService:
+    """The webhooks, told of the lifecycle's states."""
+    facts = facts_of(configuration.app_version, os.environ)
+    webhooks = WebhookService(configuration.webhook_url, configuration.webhook_secret, facts, lifecycle.hurry, reactor)
+
+    def announce(state: State, reason: str) -> None:
+        if state is State.READY:
+            webhooks.announce("startup", "succeeded", reason)
+        elif state is State.DRAINING and lifecycle.failure is not None:
+            webhooks.announce("startup", "failed", lifecycle.failure)
+        elif state is State.DRAINING:
+            webhooks.announce("draining", "draining", reason)
+
+    lifecycle.observe(announce)
+    return webhooks
 
 
-def _limits(configuration: Configuration) -> Limits:
-    return Limits(
-        max_body=configuration.max_body_size,
-        max_head=configuration.max_header_size,
-        header_timeout=configuration.header_timeout,
-        body_timeout=configuration.body_timeout,
-        keep_alive_timeout=configuration.keep_alive_timeout,
-        max_connections=configuration.max_connections,
-    )
+def _probe_announcer(webhooks: WebhookService) -> Changed:
+    def announce(probe: str, passing: bool, reason: str) -> None:
+        webhooks.announce(probe, "passing" if passing else "failing", reason)
+
+    return announce
 
 
-def _probes(results: ProbeResults, metrics_resource: Metrics, configuration: Configuration) -> ProbeRoot:
-    """The probe port's resources by path."""
+def _probes(
+    results: ProbeResults,
+    metrics_resource: Metrics,
+    report: StatusReport,
+    configuration: Configuration,
+    changed: Changed | None,
+) -> ProbeRoot:
+    """The probe port's resources by path.
+
+    `changed` is told of readiness, which fails to begin with, and of liveness, which passes.
+    """
     resources: dict[str, Any] = {
         configuration.startup_probe: Probe("startup", results.startup),
-        configuration.readiness_probe: Probe("readiness", results.readiness),
-        configuration.liveness_probe: Probe("liveness", results.liveness),
+        configuration.readiness_probe: Probe("readiness", results.readiness, changed),
+        configuration.liveness_probe: Probe("liveness", results.liveness, changed, passing=True),
     }
     if not configuration.no_metrics:
         resources[configuration.metrics] = metrics_resource
+    if not configuration.no_status_page:
+        resources[STATUS_PAGE] = StatusDocument(report.gather, page.render, page.CONTENT_TYPE, page.POLICY)
+        resources[STATUS_JSON] = StatusDocument(report.gather, as_json, b"application/json")
     return ProbeRoot(resources)
 
 
-def _measure(lifecycle: Lifecycle, pool: RequestThreadPool, site: Site) -> None:
-    """Let the gauges read what the parts know."""
+def _measure(lifecycle: Lifecycle) -> None:
+    """Tell versions and states."""
     metrics.describe_build(django_version())
-    metrics.read_from(metrics.threads, lambda: pool.snapshot().threads)
-    metrics.read_from(metrics.threads_busy, lambda: pool.snapshot().busy)
-    metrics.read_from(metrics.request_queue_length, lambda: pool.snapshot().queued)
-    metrics.read_from(metrics.requests_in_progress, lambda: len(site.requests))
-    metrics.read_from(metrics.connections, lambda: len(site.channels))
 
-    def show_state(state: State) -> None:
+    def show_state(state: State, reason: str) -> None:
         for each in State:
             metrics.lifecycle_state.labels(each.value).set(each is state)
 

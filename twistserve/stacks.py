@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 
+logger = logging.getLogger(__name__)
+
 _INNERMOST = 12
+_PASSING_ON = ("django/core/handlers/exception.py", "django/utils/deprecation.py")
+"""Between any two middlewares, and of no use to whoever looks for a view."""
 
 
 def stack_of(thread: int) -> str:
@@ -18,13 +23,14 @@ def stack_of(thread: int) -> str:
 
 
 def where(thread: int) -> str:
-    """The same in one line, innermost call first: `file:line function < file:line function`."""
+    """The same in one line, innermost call first: `file:line function < file:line function`; reads no file."""
     frame = sys._current_frames().get(thread)
     if frame is None:
         return "its thread has ended"
     calls = [
-        f"{os.path.basename(call.filename)}:{call.lineno} {call.name}"
-        for call in reversed(traceback.extract_stack(frame))
+        f"{os.path.basename(call.f_code.co_filename)}:{line} {call.f_code.co_name}"
+        for call, line in traceback.walk_stack(frame)
+        if not call.f_code.co_filename.endswith(_PASSING_ON)
     ]
     return " < ".join(calls[:_INNERMOST] + ["..."] * (len(calls) > _INNERMOST))
 
@@ -38,3 +44,8 @@ def all_stacks(serving: Mapping[int, str]) -> str:
         stack = "".join(traceback.format_stack(frame)).rstrip()
         parts.append(f"thread {names.get(ident, ident)}{request}\n{stack}")
     return "\n".join(parts)
+
+
+def log_all_stacks(signal_name: str, serving: Mapping[int, str]) -> None:
+    """Log where every thread stands."""
+    logger.warning("received %s; every thread's stack:\n%s", signal_name, all_stacks(serving))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from twistserve.web.forwarded import TrustedPeers
 
@@ -24,10 +26,24 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """A whole number; 0 is one."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("give a whole number, 0 or more")
+    return int(text)
+
+
 def positive_seconds(text: str) -> float:
     """A duration above 0."""
     if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII) or not float(text) > 0:
         raise ValueError("give seconds, a number above 0")
+    return float(text)
+
+
+def seconds(text: str) -> float:
+    """A duration; 0 is one."""
+    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII):
+        raise ValueError("give seconds, a number from 0")
     return float(text)
 
 
@@ -101,6 +117,32 @@ def host(text: str) -> str:
     return text
 
 
+def http_url(text: str) -> str:
+    """A URL to send requests to."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"[^!-~]", text):
+        raise ValueError("give an http or https URL with a host, such as https://hooks.example.com/events")
+    return text
+
+
+def line(text: str) -> str:
+    """Text in one line."""
+    if not text.strip() or not text.isprintable():
+        raise ValueError("give text in one line")
+    return text.strip()
+
+
+def secret(text: str) -> str:
+    """A secret, taken exactly as it is."""
+    if not text:
+        raise ValueError("give a text that nobody can guess, or leave the option out")
+    return text
+
+
 def path(text: str) -> str:
     """A path of the probe port: its leading slash is added, a trailing one dropped."""
     path = "/" + text.strip("/")
@@ -128,3 +170,124 @@ def level(text: str) -> str:
     if text.upper() not in _LEVELS:
         raise ValueError(f"give one of {', '.join(_LEVELS)}")
     return text.upper()
+
+
+# Checks
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A directory, and the bytes that are to be free where it lies."""
+
+    path: str
+    least: int
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where a message broker listens, without the credentials that its URL had."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+BROKER_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "kafka": 9092, "nats": 4222, "mqtt": 1883}
+
+CHECKS = "caches, storage, migrations, disk=PATH:SIZE, broker=URL, health-check or health-check=DOTTED"
+
+
+def check(text: str) -> str:
+    """A ready-made check with its argument."""
+    parsed_check(text)
+    return text.strip()
+
+
+def parsed_check(text: str) -> tuple[str, str | Disk | Broker]:
+    """The kind of a ready-made check, and what it is asked about. Raises ValueError."""
+    kind, equals, argument = text.strip().partition("=")
+    if kind == "disk":
+        return kind, _disk(argument)
+    if kind == "broker":
+        return kind, _broker(argument)
+    if kind == "health-check" and argument:
+        return kind, dotted(argument)
+    if kind not in ("caches", "storage", "migrations", "health-check") or equals:
+        raise ValueError(f"give {CHECKS}")
+    return kind, ""
+
+
+def _disk(argument: str) -> Disk:
+    path, _, least = argument.rpartition(":")
+    try:
+        if path:
+            return Disk(path, size(least))
+    except ValueError:
+        pass
+    raise ValueError("give a directory and the bytes that are to be free there, such as disk=/var/lib:500M")
+
+
+def _broker(url: str) -> Broker:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or BROKER_PORTS.get(parts.scheme)
+        rest = parts.path + parts.query + parts.fragment
+        if parts.hostname and port and "@" not in rest and not re.search(r"\s", url):
+            return Broker(parts.scheme, parts.hostname, port)
+    except ValueError:
+        pass  # What it says may hold the password, which is taken for a port.
+    raise ValueError(
+        f"give a URL such as broker=amqp://host:5672, without a port only for {', '.join(BROKER_PORTS)};"
+        " in a password, the characters / ? # @ : are written %2F %3F %23 %40 %3A"
+    )
+
+
+# What anybody may see of a value
+
+
+def redacted(text: str) -> str:
+    """A text without the credentials of URLs and of keywords such as password=."""
+    text = re.sub(r"//.*@", "//…@", text)
+    # A password that the URL ends with, for want of a host; http's have a host, and a port that is wrong.
+    text = re.sub(r"(?<!http:)(?<!https:)(//[^/\s:@\[]*):(?!\d+(?!\w))[^\s'\"]+", r"\1:…", text)
+    return re.sub(r"(?i)((?:password|passwd|pwd|secret|token)\s*=\s*)[^\s'\"]+", r"\1…", text)
+
+
+def without_directories(text: str) -> str:
+    """A text in which absolute paths have lost their directories: "no such file: …/shop.conf"."""
+    return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"]+/)+", "…/", text)
+
+
+def check_name(value: object) -> str:
+    """A ready-made check without its argument."""
+    kind, equals, _ = str(value).partition("=")
+    return kind + "=…" * bool(equals)
+
+
+def without_credentials(value: object) -> str:
+    """As it is, but of a URL only the host: the rest may hold passwords and keys."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"(\w[\w+.-]*://)(?:\S*@)?([^/?#\s]*)(\S*)", lambda url: url[1] + url[2] + "/…" * bool(url[3]), text)
+
+
+def hidden(value: object) -> str:
+    """Nothing but that there is one."""
+    return "set, but not shown"
+
+
+def without_arguments(value: object) -> str:
+    """The name of a management command."""
+    name, *arguments = shlex.split(str(value))
+    return name + " …" * bool(arguments)
+
+
+def without_paths(value: object) -> str:
+    """A directory, or an endpoint with its paths left out."""
+    return re.sub(r"/[^:]*", "…", str(value))
+
+
+def short_size(value: object) -> str:
+    """Bytes, as they are typed."""
+    assert isinstance(value, int)
+    shift, unit = next((each for each in ((30, "G"), (20, "M"), (10, "K")) if not value % (1 << each[0])), (0, ""))
+    return f"{value >> shift}{unit}"

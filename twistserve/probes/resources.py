@@ -2,76 +2,101 @@
 
 from __future__ import annotations
 
-import json
+import gzip
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from twistserve.exposition import Source, choose_format, expose, takes_gzip
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.metrics import probe_status
-from twistserve.probes.checks import PASSED, DjangoChecks, Result, Status, worst
+from twistserve.probes.answers import Results, answer
+from twistserve.probes.checks import PASSED, Result, Status, worst
+from twistserve.values import redacted, without_directories
 
-Results = dict[str, Result]
+logger = logging.getLogger(__name__)
+
+PLAIN = b"text/plain; charset=utf-8"
+MOST_SCRAPES = 4
+"""Scrapes that may be collected at the same time; more of them means that one hangs."""
+COMPRESSION = 1
+"""zlib's level: the highest makes a scrape a quarter smaller and takes ten times as long."""
+
+Changed = Callable[[str, bool, str], None]
+"""Told a probe's name, whether it passes now, and why."""
 
 
 class Pool(Protocol):
     """What readiness and liveness need to know of the request threads."""
 
     def snapshot(self) -> Any:
-        """Threads, busy threads and queued requests."""
+        """Threads, busy and stuck ones among them, and queued requests."""
 
 
 class Probe(Resource):
-    """Answers 200 when `results` all pass or warn, 503 when one fails, as application/health+json."""
+    """Answers 200 when `results` all pass or warn, 503 when one fails.
+
+    `changed` is told when that differs from the time before; `passing` stands for the time before the first.
+    """
 
     isLeaf = True
     allowedMethods = (b"GET", b"HEAD", b"POST")
 
-    def __init__(self, name: str, results: Callable[[], Deferred[Results]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        results: Callable[[], Deferred[Results]],
+        changed: Changed | None = None,
+        passing: bool = False,
+    ) -> None:
         super().__init__()
         self._results = results
         self._name = name
+        self._changed = changed
+        self._passing = passing
 
     def render_GET(self, request: Request) -> int:
-        """Answer when the checks have, within their deadline."""
+        """Answer when the checks have, within their deadline; at once where none has to run."""
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
-        answer = self._results()
-        answer.addErrback(lambda failure: {"probe": _raised(failure)})
-        answer.addCallback(lambda results: self._answer(request, results) if not gone else None)
+        results = maybeDeferred(self._results)
+        results.addErrback(lambda failure: {"probe": _raised(failure)})
+        results.addCallback(self._note)
+        results.addCallback(lambda found: self._answer(request, found) if not gone else None)
         return NOT_DONE_YET
 
     render_POST = render_GET
 
+    def _note(self, results: Results) -> Results:
+        """Tell of a change, even when whoever asked is gone: a kubelet may wait less long than a check may take."""
+        passing = worst(result.status for result in results.values()) is not Status.FAIL
+        probe_status.labels(self._name).set(passing)
+        if self._changed is not None and passing is not self._passing:
+            self._changed(self._name, passing, "no check fails" if passing else _reason(results))
+        self._passing = passing
+        return results
+
     def _answer(self, request: Request, results: Results) -> None:
         status = worst(result.status for result in results.values())
-        probe_status.labels(self._name).set(status is not Status.FAIL)
-        body = {
-            "status": status.value,
-            "checks": {name: [_entry(result)] for name, result in results.items()},
-        }
-        reply(
-            request,
-            503 if status is Status.FAIL else 200,
-            b"application/health+json",
-            json.dumps(body).encode() + b"\n",
-        )
+        verbose = any(field.partition(b"=")[0] == b"verbose" for field in request.uri.partition(b"?")[2].split(b"&"))
+        content_type, body = answer(results, (request.getHeader(b"accept") or b"").decode("latin-1"), verbose)
+        reply(request, 503 if status is Status.FAIL else 200, content_type, body)
 
 
 def _raised(failure: Failure) -> Result:
     return Result(Status.FAIL, output=f"raised {type(failure.value).__name__}")
 
 
-def _entry(result: Result) -> dict[str, object]:
-    fields = {"status": result.status.value, "observedValue": result.observed, "output": result.output}
-    return {name: value for name, value in fields.items() if value is not None}
+def _reason(results: Results) -> str:
+    failing = ((name, result.output) for name, result in results.items() if result.status is Status.FAIL)
+    return "; ".join(f"{name}: {output}" if output else name for name, output in failing)
 
 
 def reply(request: Request, status: int, content_type: bytes, body: bytes) -> None:
@@ -84,10 +109,17 @@ def reply(request: Request, status: int, content_type: bytes, body: bytes) -> No
     request.finish()
 
 
-class ProbeResults:
-    """What each probe looks at, from the state at the time it is asked."""
+class Checks(Protocol):
+    """What runs the checks of a probe."""
 
-    def __init__(self, lifecycle: Lifecycle, pool: Pool, checks: DjangoChecks, max_queued: int) -> None:
+    def ask(self, probe: str) -> Deferred[Results]:
+        """The results of the readiness or the liveness probe's checks."""
+
+
+class ProbeResults:
+    """What each probe looks at: the state when it answers, and checks whose results are new."""
+
+    def __init__(self, lifecycle: Lifecycle, pool: Pool, checks: Checks, max_queued: int) -> None:
         self._lifecycle = lifecycle
         self._pool = pool
         self._checks = checks
@@ -100,30 +132,44 @@ class ProbeResults:
         lifecycle = self._lifecycle
         if lifecycle.started:
             return succeed({"startup": PASSED})
-        output = f"{lifecycle.step}, for {lifecycle.step_age:.1f} s"
-        return succeed({"startup": Result(Status.FAIL, round(lifecycle.step_age, 1), output)})
+        return succeed({"startup": Result(Status.FAIL, round(lifecycle.step_age, 1), self._step())})
 
     def readiness(self) -> Deferred[Results]:
-        """Passes when READY, the queue is short, and databases and checks tagged readiness pass."""
-        state, queued = self._lifecycle.state, self._pool.snapshot().queued
-        if state is not State.READY:
-            output = f"the service is {state.value}, for {self._lifecycle.age:.1f} s"
-            if state is State.STARTING:
-                output += f": {self._lifecycle.step}"
-            return succeed({"lifecycle": Result(Status.FAIL, state.value, output)})
-        results = {"lifecycle": Result(Status.PASS, state.value), "queue": self._queue(queued)}
-        return self._checks.run(self._checks.readiness()).addCallback(lambda found: {**results, **found})
+        """Passes when READY, the queue is short, and databases and the checks of readiness pass."""
+        if self._lifecycle.state is not State.READY:
+            return succeed(self._state())
+        return self._checks.ask("readiness").addCallback(lambda found: {**self._state(), **found})
 
     def liveness(self) -> Deferred[Results]:
-        """Passes when the reactor answers, which it does here, and checks tagged liveness pass."""
-        snapshot = self._pool.snapshot()
-        results = {
-            "reactor": PASSED,
-            "threads": Result(Status.PASS, f"{snapshot.busy} of {snapshot.threads} busy"),
-        }
+        """Passes when the reactor answers, which it does here, not all threads are stuck, and its checks pass."""
         if not self.django_ready:
-            return succeed(results)
-        return self._checks.run(self._checks.liveness()).addCallback(lambda found: {**results, **found})
+            return succeed(self._process())
+        return self._checks.ask("liveness").addCallback(lambda found: {**self._process(), **found})
+
+    def _state(self) -> Results:
+        """Whether requests are welcome now."""
+        lifecycle, queued = self._lifecycle, self._pool.snapshot().queued
+        if lifecycle.state is State.READY:
+            return {"lifecycle": Result(Status.PASS, lifecycle.state.value), "queue": self._queue(queued)}
+        output = f"the service is {lifecycle.state.value}, for {lifecycle.age:.1f} s"
+        if lifecycle.state is State.STARTING:
+            output += f": {self._step()}"
+        return {"lifecycle": Result(Status.FAIL, lifecycle.state.value, output)}
+
+    def _step(self) -> str:
+        """The step of the start-up; it may be a command with anything in its arguments."""
+        return without_directories(redacted(self._lifecycle.progress))
+
+    def _process(self) -> Results:
+        """Whether requests can be served at all."""
+        snapshot = self._pool.snapshot()
+        observed = f"{snapshot.busy} of {snapshot.threads} busy"
+        if snapshot.stuck:
+            observed += f", {snapshot.stuck} stuck"
+        all_stuck = 0 < snapshot.threads <= snapshot.stuck
+        output = f"all {snapshot.threads} threads are stuck past their deadline" if all_stuck else None
+        status = Status.FAIL if all_stuck else Status.PASS
+        return {"reactor": PASSED, "threads": Result(status, observed, output)}
 
     def _queue(self, queued: int) -> Result:
         if queued < self._max_queued:
@@ -132,39 +178,53 @@ class ProbeResults:
 
 
 class Metrics(Resource):
-    """Prometheus text, or OpenMetrics when the scraper accepts it.
+    """Prometheus text, or OpenMetrics for a scraper that prefers it, compressed for one that takes gzip.
 
-    Collected on a thread: a project's own collector may block. `before` is called first, on the reactor, to
-    bring the server's own up to date.
+    Collected on a thread: a project's own collector may block, and at most `MOST_SCRAPES` wait for one that hangs.
+    `before` is called first, on the reactor, to bring the server's own up to date; what it returns is waited for.
     """
 
     isLeaf = True
 
-    def __init__(self, before: Callable[[], None], reactor: Any) -> None:
+    def __init__(self, before: Callable[[], object], reactor: Any, source: Source = REGISTRY) -> None:
         super().__init__()
         self._before = before
+        self._source = source
         self._reactor = reactor
+        self._collecting = 0
 
     def render_GET(self, request: Request) -> int:
-        """Answer with what the default registry holds."""
+        """Answer with what the source collects."""
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
-        encode, content_type = choose_encoder(request.getHeader("accept") or "")
-
-        def answer(status: int, body: bytes) -> None:
-            if not gone:
-                kind = content_type if status == 200 else "text/plain; charset=utf-8"
-                reply(request, status, kind.encode(), body)
+        content_type = choose_format((request.getHeader(b"accept") or b"").decode("latin-1"))
+        compressed = takes_gzip((request.getHeader(b"accept-encoding") or b"").decode("latin-1"))
 
         def collect() -> None:
             try:
-                status, body = 200, encode(REGISTRY)
+                body = expose(self._source, content_type)
+                if compressed:
+                    body = gzip.compress(body, COMPRESSION)
+                self._reactor.callFromThread(answer, 200, body)
             except Exception as error:
-                status, body = 500, f"collecting the metrics raised {type(error).__name__}\n".encode()
-            self._reactor.callFromThread(answer, status, body)
+                logger.exception("the metrics could not be collected")
+                body = f"collecting the metrics raised {type(error).__name__}\n".encode()
+                self._reactor.callFromThread(answer, 500, body)
 
-        self._before()
-        threading.Thread(target=collect, name="metrics", daemon=True).start()
+        def answer(status: int, body: bytes) -> None:
+            self._collecting -= 1
+            if gone:
+                return
+            if status == 200 and compressed:
+                request.setHeader(b"Content-Encoding", b"gzip")
+            reply(request, status, content_type.encode() if status == 200 else PLAIN, body)
+
+        if self._collecting >= MOST_SCRAPES:
+            reply(request, 503, PLAIN, b"Earlier scrapes are still being collected: a collector hangs.\n")
+            return NOT_DONE_YET
+        self._collecting += 1
+        begin = threading.Thread(target=collect, name="metrics", daemon=True).start
+        maybeDeferred(self._before).addCallback(lambda result: begin())
         return NOT_DONE_YET
 
 
@@ -177,7 +237,7 @@ class ProbeRoot(Resource):
 
     def getChildWithDefault(self, path: bytes, request: Request) -> Resource:
         """The probe at the request's path."""
-        return self._probes.get(request.path.rstrip(b"/")) or NotFound(sorted(self._probes))
+        return self._probes.get(request.path.rstrip(b"/") or b"/") or NotFound(sorted(self._probes))
 
 
 class NotFound(Resource):
@@ -192,5 +252,5 @@ class NotFound(Resource):
     def render(self, request: Request) -> int:
         """Answer any method."""
         body = b"Not found. There are: " + b", ".join(self._paths) + b"\n"
-        reply(request, 404, b"text/plain; charset=utf-8", body)
+        reply(request, 404, PLAIN, body)
         return NOT_DONE_YET

@@ -12,6 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistserve.listening import Port
+from twistserve.probes.channel import ProbeChannel
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 class ProbeSite(Site):
     """The probes' site: nothing is logged of a request that comes every few seconds."""
 
+    protocol = ProbeChannel  # type: ignore[assignment]
     displayTracebacks = False
     noisy = False
 

@@ -22,13 +22,13 @@ _METHODS = {method.encode(): method for method in METHODS}
 class EnvironMaker:
     """Makes environs; holds what is the same in all of them. `make` is called on request threads."""
 
-    def __init__(self, trusted: TrustedPeers) -> None:
+    def __init__(self, trusted: TrustedPeers, multiprocess: bool = False) -> None:
         self._trusted = trusted
         self._common: dict[str, Any] = {
             "SCRIPT_NAME": "",
             "wsgi.version": (1, 0),
             "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
+            "wsgi.multiprocess": multiprocess,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
@@ -86,7 +86,7 @@ class EnvironMaker:
         if given is not None and self._trusted.trusts(environ["twistserve.peer"]) and _ID.fullmatch(given):
             request.request_id = given.encode()
             return given
-        request.request_id = request.site.new_id()  # type: ignore[union-attr]
+        request.request_id = request.site.new_id()
         return request.request_id.decode()
 
 

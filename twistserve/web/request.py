@@ -85,6 +85,7 @@ class Request(server.Request):
     clientproto: bytes = b"HTTP/1.1"
     content: IO[bytes] | None
     channel: Any
+    site: Any
     sentLength: int
 
     def __init__(self, channel: Any, *arguments: object, **keywords: object) -> None:

@@ -35,20 +35,23 @@ def raise_open_files() -> None:
         logger.info("raised the limit of open files from %d to %d", soft, hard)
 
 
+Wait = Callable[[Deferred[None], float], Deferred[None]]
+"""Waits for something, at most so many seconds, and not at all once the process is to end at once."""
+
+
 class WebService(Service):
     """Opens the web ports when told, and drains at stop."""
 
     name = "web"
 
-    def __init__(
-        self, listeners: Sequence[Listener], site: Site, drain: Drain, hurry: Callable[[], Deferred[None]], reactor: Any
-    ) -> None:
+    def __init__(self, listeners: Sequence[Listener], site: Site, drain: Drain, wait: Wait) -> None:
         self._listeners = listeners
         self._site = site
         self._drain = drain
-        self._hurry = hurry
-        self._reactor = reactor
+        self._wait = wait
         self._open = False
+        self.last = True
+        """Whether no other process accepts in this one's place when it ends."""
 
     def startService(self) -> None:
         """Make room for connections."""
@@ -70,29 +73,10 @@ class WebService(Service):
         delay, timeout = self._drain.delay, self._drain.timeout
         if self._open and delay:
             logger.info("draining: new requests are served for %g s more, until the ports close", delay)
-            yield self._first_of(delay, Deferred())
-        yield DeferredList([listener.close() for listener in self._listeners])
+            yield self._wait(Deferred(), delay)
+        yield DeferredList([listener.close(self.last) for listener in self._listeners])
         drained = self._site.drain()
         if in_flight := len(self._site.requests):
             logger.info("draining: waiting for %d requests in flight, at most %g s", in_flight, timeout)
-        yield self._first_of(timeout, drained)
+        yield self._wait(drained, timeout)
         self._site.abort()
-
-    def _first_of(self, seconds: float, event: Deferred[None]) -> Deferred[None]:
-        """Fires with the event, when the time is up, or when there is no more time for anything."""
-        first: Deferred[None] = Deferred()
-        timer = self._reactor.callLater(seconds, first.callback, None)
-        hurry = self._hurry()
-
-        def done(result: object) -> None:
-            if not first.called:
-                first.callback(None)
-
-        def clean_up(result: None) -> None:
-            if timer.active():
-                timer.cancel()
-            hurry.cancel()
-
-        event.addBoth(done)
-        hurry.addBoth(done)
-        return first.addCallback(clean_up)

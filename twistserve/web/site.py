@@ -10,8 +10,10 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
+from prometheus_client import Counter
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.web import server
@@ -35,20 +37,37 @@ SWEEP = 1.0
 
 
 class Site(server.Site):
-    """twisted.web's Site, with the requests in flight, the metrics, the access log and the drain."""
+    """twisted.web's Site, with the requests in flight, the metrics, the access log and the drain.
+
+    `record` counts an answered request; without it nothing is counted.
+    """
 
     displayTracebacks = False
     noisy = False
 
     def __init__(
-        self, resource: IResource, reactor: Any, limits: Limits | None = None, access_log: AccessLog | None = None
+        self,
+        resource: IResource,
+        reactor: Any,
+        limits: Limits | None = None,
+        access_log: AccessLog | None = None,
+        record: Callable[[Request], None] | None = metrics.record_request,
     ) -> None:
         super().__init__(resource, Request, parsePOSTFormSubmission=False, reactor=reactor)
         self.protocol: Any = Channel
+        if find_spec("h2") is not None:
+            # Imported here: h2 is an extra.
+            from twistserve.web.http2 import NegotiatedChannel
+
+            self.protocol = NegotiatedChannel
         self.limits = limits or Limits()
         self.clock: Callable[[], float] = reactor.seconds
         self.access_log = access_log
-        self.channels: set[Channel] = set()
+        self._record = record
+        self.channels: set[Any] = set()
+        """The open connections: a `Channel` each, or a `Connection` of HTTP/2."""
+        self.streams = 0
+        """Requests that HTTP/2 connections have open; as many are allowed as connections."""
         self.requests: set[Request] = set()
         self.draining = False
         self.answered = 0
@@ -76,8 +95,8 @@ class Site(server.Site):
         """The port is closed; the connections go on, and so does the sweep until they are gone."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What TLS may agree on (ALPN): HTTP/1.1 alone, for Twisted's HTTP/2 knows none of our limits."""
-        return [b"http/1.1"]
+        """What TLS may agree on (ALPN)."""
+        return [b"http/1.1"] if self.protocol is Channel else [b"h2", b"http/1.1"]
 
     def getResourceFor(self, request: Any) -> Any:
         """The resource for a request, from the root's own look-up if it has one."""
@@ -95,7 +114,12 @@ class Site(server.Site):
             self._held.append(channel)
             channel.hold()
 
-    def left(self, channel: Channel) -> None:
+    def replaced(self, channel: Channel, connection: Any) -> None:
+        """A connection goes on in another protocol."""
+        self.channels.discard(channel)
+        self.channels.add(connection)
+
+    def left(self, channel: Any) -> None:
         """A connection is closed."""
         self.channels.discard(channel)
         if channel in self._held:
@@ -148,8 +172,9 @@ class Site(server.Site):
         """Count and log what was answered since the last time."""
         answered, self._answered = self._answered, []
         self.answered += len(answered)
-        for request in answered:
-            metrics.record_request(request)
+        if self._record is not None:
+            for request in answered:
+                self._record(request)
         if self.access_log is not None:
             self.access_log.answered(answered)
 
@@ -157,19 +182,24 @@ class Site(server.Site):
         self._accounting = False
         self.account()
 
+    def count(self, event: Counter) -> None:
+        """Count something that seldom happens; from any thread."""
+        if self._record is not None:
+            event.inc()
+
     def lost(self, request: Request) -> None:
         """A request's client went away."""
         if request in self.requests:
             self.requests.discard(request)
-            metrics.client_disconnects.inc()
+            self.count(metrics.client_disconnects)
             request.code = 499
             request.duration = time.perf_counter() - request.received_at
             if self.access_log is not None:
                 self.access_log.answered([request])
 
-    def refused(self, channel: Channel, status: int, reason: str) -> None:
+    def refused(self, channel: Any, status: int, reason: str) -> None:
         """A connection sent what cannot be answered but by this status."""
-        metrics.rejected_requests.labels(reason).inc()
+        self.count(metrics.rejected_requests.labels(reason))
         if self.access_log is not None:
             self.access_log.refused(channel, status)
 

@@ -55,3 +55,11 @@ class Port(tcp.Port):
     """A listening port whose connections are of this kind."""
 
     transport = Server
+    shared = False
+    """Whether other processes accept from the same socket: one connection at a time then, so that each gets some."""
+
+    def doRead(self) -> None:
+        """Accept what waits, or the first of it."""
+        if self.shared:
+            self.numberAccepts = 1
+        super().doRead()

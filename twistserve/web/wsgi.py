@@ -104,6 +104,7 @@ class Exchange:
     _begun = False
     _finished = False
     _bodiless = False
+    _given_up = False
     _thread = 0
     """The thread that runs it, once one does."""
     deadline = Deadline(time.time)
@@ -121,6 +122,21 @@ class Exchange:
         """The request line, for people."""
         return f"{escape(self._request.method)} {escape(self._request.uri)}"
 
+    @property
+    def request(self) -> Request:
+        """What is answered; the reactor thread's."""
+        return self._request
+
+    def stage(self, at_work: bool) -> str:
+        """How far it has come, in a word, when a thread is `at_work` on it or not. Reactor thread."""
+        if not at_work:
+            return "sending" if self._thread else "waiting"
+        if not self.deadline.remaining():
+            return "overdue"
+        if self._gone:
+            return "abandoned"
+        return "closing" if self._finished else "running"
+
     def client_left(self) -> None:
         """The connection is gone: do not start, or stop as soon as something is to be sent. Reactor thread."""
         self._gone = True
@@ -132,13 +148,16 @@ class Exchange:
     def turned_away(self) -> None:
         """As many requests wait as may. Reactor thread."""
         self._over()
-        metrics.rejected_requests.labels("queue_full").inc()
+        self._request.site.count(metrics.rejected_requests.labels("queue_full"))
         self._request.fail(503, b"Too many requests are waiting.\n", [(b"Retry-After", b"1")])
 
     def timed_out(self) -> None:
         """The deadline has passed: answer in the application's place, whose answer is discarded. Reactor thread."""
+        if self._given_up:
+            return
+        self._given_up = True
         request = self._request
-        metrics.request_timeouts.inc()
+        request.site.count(metrics.request_timeouts)
         place = f"its thread stands at\n{stack_of(self._thread)}" if self._thread else "it waited for a thread"
         self._resource.pool.give_up(self)
         logger.error(
@@ -163,10 +182,15 @@ class Exchange:
         """Call the application and send what it answers."""
         request = self._request
         request.queue_time = time.perf_counter() - request.received_at
-        self._thread = get_ident()
         try:
-            if not self._gone:
-                self._iterate()
+            if self._gone:
+                return
+            if self._resource.deadlines is not None and not self.deadline.remaining():
+                # It has waited for too long, and the reactor has not come to it yet.
+                self._reply(self.timed_out)
+                return
+            self._thread = get_ident()
+            self._iterate()
         except ClientGone:
             pass
         except BaseException:

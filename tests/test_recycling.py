@@ -1,0 +1,146 @@
+"""When a process ends by itself, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.recycling import RecyclingService, resident_memory
+
+MEGABYTE = 1 << 20
+
+
+class Process:
+    """What a service looks at, and what it asked for; ready unless told otherwise."""
+
+    def __init__(self, requests: int = 0, megabytes: int = 0, state: State | None = State.READY) -> None:
+        self.clock = Clock()
+        self.lifecycle = Lifecycle(self.clock)
+        if state is not None:
+            self.lifecycle.enter(state, "a test")
+        self.answered = self.memory = 0
+        self.asked: list[tuple[str, str]] = []
+        self.service = RecyclingService(
+            requests,
+            megabytes * MEGABYTE,
+            lambda: self.answered,
+            self.lifecycle,
+            lambda cause, reason: self.asked.append((cause, reason)),
+            self.clock,
+            lambda: self.memory,
+        )
+        self.service.startService()
+
+    @property
+    def causes(self) -> list[str]:
+        return [cause for cause, _ in self.asked]
+
+    def run_for(self, seconds: float) -> None:
+        self.clock.pump([0.5] * round(seconds * 2))
+
+
+def lifetime(requests: int) -> int:
+    """After how many requests a process ends of which so many are wanted."""
+    process = Process(requests)
+    while not process.asked:
+        process.answered += 1
+        process.run_for(1)
+    return process.answered
+
+
+def test_a_lifetime_is_as_asked_for_and_up_to_a_tenth_longer() -> None:
+    """So that instances that began together do not end together."""
+    lifetimes = {lifetime(40) for _ in range(200)}
+    assert lifetimes == {40, 41, 42, 43, 44}
+
+
+@pytest.mark.parametrize("requests", [1, 9])
+def test_a_short_lifetime_is_exact(requests: int) -> None:
+    """A tenth of it is no request."""
+    assert {lifetime(requests) for _ in range(20)} == {requests}
+
+
+def test_memory_may_be_as_much_as_was_said() -> None:
+    """One byte more is too much."""
+    process = Process(megabytes=100)
+    process.memory = 100 * MEGABYTE
+    process.run_for(10)
+    assert process.asked == []
+    process.memory += 1
+    process.run_for(1)
+    assert process.causes == ["memory"]
+
+
+def test_the_reason_has_the_figures() -> None:
+    """For whoever reads the log."""
+    process = Process(requests=5, megabytes=100)
+    process.answered = 7
+    process.run_for(1)
+    process.answered, process.memory = 0, 300 * MEGABYTE
+    process.run_for(1)
+    (lifetime, requests), (memory, megabytes) = process.asked
+    assert (lifetime, re.findall(r"\d+", requests)) == ("lifetime", ["7", "5"])
+    assert (memory, re.findall(r"\d+", megabytes)) == ("memory", ["300", "100"])
+
+
+@pytest.mark.parametrize(("requests", "megabytes"), [(0, 100), (5, 0)])
+def test_without_a_bound_there_is_none(requests: int, megabytes: int) -> None:
+    """Each can be set without the other."""
+    process = Process(requests, megabytes)
+    if requests:
+        process.memory = 1 << 50
+    else:
+        process.answered = 1 << 50
+    process.run_for(10)
+    assert process.asked == []
+
+
+@pytest.mark.parametrize("state", [None, State.DRAINING, State.STOPPED])
+def test_only_what_is_ready_is_recycled(state: State | None) -> None:
+    """Not a start that needs much memory, nor what drains already."""
+    process = Process(5, 100, state)
+    process.answered, process.memory = 100, 1 << 40
+    process.run_for(10)
+    assert process.asked == []
+
+
+def test_it_looks_once_it_is_ready() -> None:
+    """The start may take as long as it does."""
+    process = Process(megabytes=100, state=None)
+    process.memory = 1 << 40
+    process.run_for(10)
+    process.lifecycle.enter(State.READY, "a test")
+    process.run_for(1)
+    assert process.causes == ["memory"]
+
+
+def test_it_asks_again_until_something_happens() -> None:
+    """Once a second, since whoever decides may have to wait; with one cause at a time."""
+    process = Process(requests=5, megabytes=100)
+    process.answered, process.memory = 100, 1 << 40
+    process.run_for(3)
+    assert process.causes == ["lifetime"] * 3
+    process.lifecycle.enter(State.DRAINING, "a test")
+    process.run_for(3)
+    assert len(process.asked) == 3
+
+
+def test_it_does_not_look_after_it_was_stopped() -> None:
+    """Nor does it keep a timer."""
+    process = Process(requests=5)
+    process.service.stopService()
+    process.answered = 100
+    process.run_for(3)
+    assert process.asked == []
+    assert process.clock.getDelayedCalls() == []
+
+
+def test_resident_memory_is_what_the_kernel_says() -> None:
+    """In bytes, within what this test itself may allocate meanwhile."""
+    status = Path("/proc/self/status").read_text()
+    kernel = int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    assert abs(resident_memory() - kernel) < 16 * MEGABYTE

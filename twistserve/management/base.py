@@ -1,0 +1,27 @@
+"""What the management commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from twistserve import __version__
+from twistserve.options import fail_in_one_line
+
+
+class TwistserveCommand(BaseCommand):
+    """A command with options of the table's, which says in one line what is wrong with them."""
+
+    # The probes run the checks; a command of ours starts without them, as twistd does.
+    requires_system_checks = ()
+
+    def get_version(self) -> str:
+        """The version that --version shows."""
+        return f"twistserve {__version__}"
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Django's parser, with our way to end."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        fail_in_one_line(parser)
+        return parser

@@ -1,0 +1,37 @@
+"""``python -m twistserve.probes``: the same as ``manage.py probe``, without loading the project's apps."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+
+from twistserve.application import load_settings
+from twistserve.errors import StartError
+from twistserve.options import fail_in_one_line
+from twistserve.probes.client import DESCRIPTION, add_arguments, ask
+
+
+def main() -> None:
+    """Ask, tell, and exit."""
+    parser = argparse.ArgumentParser(prog="python -m twistserve.probes", description=DESCRIPTION)
+    fail_in_one_line(parser)
+    add_arguments(parser, "settings", "pythonpath")
+    try:
+        passing, text = ask(vars(parser.parse_args()), os.environ, _load_settings)
+    except StartError as error:
+        raise SystemExit(f"twistserve: {error}") from error
+    sys.stdout.write(text)
+    raise SystemExit(0 if passing else 1)
+
+
+def _load_settings(settings: str | None, origin: str | None, pythonpath: str | None) -> Mapping[str, object]:
+    """The setting TWISTSERVE, if there are settings: options and environment may say enough."""
+    if settings is None and not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        return {}
+    return load_settings(settings, origin, pythonpath)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What answers requests in one process: the application on its threads, the files, the web port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+
+from twistserve import metrics
+from twistserve.application import DjangoApplication, file_indexes
+from twistserve.lifecycle import Lifecycle
+from twistserve.listening import Listener
+from twistserve.logs import LogService
+from twistserve.options import Configuration
+from twistserve.reactor_lag import ReactorLagService
+from twistserve.recycling import resident_memory
+from twistserve.stacks import log_all_stacks
+from twistserve.startup import Step
+from twistserve.web.accesslog import AccessLog
+from twistserve.web.deadlines import Deadlines
+from twistserve.web.environ import EnvironMaker
+from twistserve.web.forwarded import TrustedPeers
+from twistserve.web.history import History
+from twistserve.web.limits import Limits
+from twistserve.web.service import Drain, WebService
+from twistserve.web.site import Site
+from twistserve.web.static import FileResource, MemoryCache, PrefixResource
+from twistserve.web.status import load_of, worker_status
+from twistserve.web.threads import RequestThreadPool, Returns
+from twistserve.web.wsgi import DjangoResource
+
+
+class Serving:
+    """The parts, put together; raises `StartError` where the settings make serving impossible."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        listeners: Sequence[Listener],
+        lifecycle: Lifecycle,
+        log: LogService,
+        reactor: Any,
+    ) -> None:
+        self._log = log
+        self._application = DjangoApplication(configuration.wsgi)
+        self._files = file_indexes(configuration.static, configuration.media)
+        self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
+        environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
+        deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None
+        self.django = DjangoResource(self._application, self.pool, Returns(reactor.callFromThread), environs, deadlines)
+        access_log = AccessLog(log.access, configuration.log_format == "json") if configuration.access_log else None
+        counted = not (configuration.no_metrics or configuration.no_probe)
+        metrics.views_counted = counted
+        shown = not (configuration.no_status_page or configuration.no_probe)
+        record = metrics.record_request if counted else None
+        self.site = Site(self._root(), reactor, _limits(configuration), access_log, record)
+        # The page draws what the metrics count; without them it knows how many were answered, and no more.
+        totals = metrics.totals if counted else lambda: metrics.Totals(self.site.answered, [], None)
+        self._history = History(totals, lambda: load_of(self.site, self.pool), reactor)
+        self.observers: list[Service] = []
+        """What only looks on: start it before the others."""
+        if counted:
+            self.observers.append(ReactorLagService(metrics.reactor_lag.observe, reactor))
+        if shown:
+            self.observers.append(self._history)
+        drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
+        self.web = WebService(listeners, self.site, drain, lifecycle.wait)
+        self._measure()
+
+    def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:
+        """What makes it ready to serve; `set_up` is called once Django is set up, and `between` comes then."""
+        return [
+            setting_up(self._application, self._log, set_up),
+            *between,
+            *((f"indexing the {index.kind} files", index.load) for index in self._files),
+            ("loading the WSGI application", self._load),
+        ]
+
+    def load(self) -> dict[str, int]:
+        """How busy it is, in a few numbers."""
+        pool = self.pool.snapshot()
+        return {
+            "threads": pool.threads,
+            "busy": pool.busy,
+            "queued": pool.queued,
+            "stuck": pool.stuck,
+            "requests": len(self.site.requests),
+            "connections": len(self.site.channels),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that the status page shows of this process."""
+        return worker_status(self.site, self.pool, self._history, resident_memory())
+
+    def flush_metrics(self) -> None:
+        """Bring the metrics up to date."""
+        self.site.account()
+        metrics.flush()
+
+    def log_stacks(self, signal_name: str) -> None:
+        """Log where every thread stands, and which request it serves."""
+        log_all_stacks(signal_name, self.django.serving())
+
+    def _load(self) -> None:
+        self._application.load()
+        # get_wsgi_application() runs django.setup() again, which applies LOGGING again.
+        self._log.settle(project_logs=self._application.logs_by_itself())
+
+    def _root(self) -> PrefixResource:
+        """The web port's resource tree: files below their prefixes, everything else to Django."""
+        root = PrefixResource(self.django)
+        for index in self._files:
+            cache = None if index.changing else MemoryCache()
+            root.mount(index.prefix, FileResource(index.kind, index.find, cache))
+        return root
+
+    def _measure(self) -> None:
+        """Let the gauges read what the parts know."""
+        metrics.read_from(metrics.threads, lambda: self.pool.snapshot().threads)
+        metrics.read_from(metrics.threads_busy, lambda: self.pool.snapshot().busy)
+        metrics.read_from(metrics.threads_stuck, lambda: self.pool.snapshot().stuck)
+        metrics.read_from(metrics.request_queue_length, lambda: self.pool.snapshot().queued)
+        metrics.read_from(metrics.requests_in_progress, lambda: len(self.site.requests))
+        metrics.read_from(metrics.connections, lambda: len(self.site.channels))
+
+
+def setting_up(application: DjangoApplication, log: LogService, done: Callable[[], None] = lambda: None) -> Step:
+    """The step that sets Django up; `done` is called after it, in the start-up's thread."""
+
+    def set_up() -> None:
+        application.set_up()
+        log.settle(project_logs=application.logs_by_itself())
+        done()
+
+    return "setting Django up", set_up
+
+
+def _limits(configuration: Configuration) -> Limits:
+    return Limits(
+        max_body=configuration.max_body_size,
+        max_head=configuration.max_header_size,
+        header_timeout=configuration.header_timeout,
+        body_timeout=configuration.body_timeout,
+        keep_alive_timeout=configuration.keep_alive_timeout,
+        max_connections=configuration.max_connections,
+    )

@@ -1,0 +1,43 @@
+"""What a worker's process runs: ``python -m twistserve.workers NAME SOCKETS``; only a parent of ours can start it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from setproctitle import setproctitle
+
+from twistserve.web.reactor import install
+
+NUMBER = 1
+"""Where the name of a worker, such as worker-2, has its number."""
+
+
+def main(name: str, sockets: int) -> None:
+    """Run until the parent wants no more."""
+    setproctitle(f"twistserve: {name.replace('-', ' ') if name[-1].isdigit() else name}")
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import values
+
+        # By the worker's number instead of its pid: who takes its place goes on counting where it stopped.
+        number = name.split("-")[NUMBER]
+        values.ValueClass = values.MultiProcessValue(lambda: number)
+    # Before anything imports one by itself; a worker runs on the reactor that is made for it.
+    reactor = install()
+    # After the metrics have their place: declaring them opens their files.
+    from twistserve.logs import observe_twisted
+    from twistserve.service import begin_worker
+    from twistserve.workers.worker import Parent, connect
+
+    observe_twisted()
+
+    def begin(configuration: dict[str, Any], parent: Parent) -> Any:
+        return begin_worker(configuration, name, sockets, parent)
+
+    connect(Parent(begin))
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,147 @@
+"""A worker's process, from the parent's side: started with the sockets, spoken to by AMP."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, TO_WORKER, Connection
+
+logger = logging.getLogger(__name__)
+
+STDOUT, STDERR = 1, 2
+LAST_WORDS = 1.0
+"""Seconds to wait for the pipes of a process that has ended: a program it left behind may hold them."""
+
+
+class _Pipe:
+    """What AMP takes for a transport: the pipe to a process."""
+
+    disconnecting = False
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    def write(self, data: bytes) -> None:
+        self._process.writeToChild(TO_WORKER, data)
+
+    def writeSequence(self, data: Sequence[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        self._process.closeChildFD(TO_WORKER)
+
+    def getPeer(self) -> Any:
+        return IPv4Address("TCP", "", 0)
+
+    getHost = getPeer
+
+
+class WorkerProcess(ProcessProtocol):
+    """Starts a process and speaks with it; `commands` answers it, `exited` is told how it ended.
+
+    With `lines` its output comes through here, line by line, instead of going where the parent's goes.
+    """
+
+    def __init__(
+        self, commands: amp.CommandLocator, exited: Callable[[str], None], lines: Callable[[str], None] | None = None
+    ) -> None:
+        self._amp = Connection(locator=commands)
+        self._exited = exited
+        self._lines = lines
+        self._partial = {STDOUT: b"", STDERR: b""}
+        self._gone = self._ended = False
+        self._reactor: Any = None
+        self._timer: Any = None
+        self.pid = 0
+
+    def start(self, reactor: Any, name: str, environ: Mapping[str, str], sockets: Sequence[int]) -> None:
+        """Start the process; `sockets` are file descriptors that it gets. Raises OSError."""
+        standard: dict[int, int | str] = {0: 0, STDOUT: 1, STDERR: 2}
+        if self._lines is not None:
+            standard |= {STDOUT: "r", STDERR: "r"}
+        descriptors = {
+            **standard,
+            TO_WORKER: "w",
+            FROM_WORKER: "r",
+            LIFELINE: "w",
+            **{FIRST_SOCKET + position: descriptor for position, descriptor in enumerate(sockets)},
+        }
+        self._reactor = reactor
+        arguments = [sys.executable, "-m", "twistserve.workers", name, str(len(sockets))]
+        process = reactor.spawnProcess(self, sys.executable, arguments, dict(environ), childFDs=descriptors)
+        self.pid = process.pid
+
+    def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
+        """Send a command; fails when the process is gone."""
+        if self._gone:
+            return fail(ConnectionDone())
+        answer: Deferred[dict[str, Any]] | None = self._amp.callRemote(command, **arguments)
+        return answer if answer is not None else Deferred()
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if the process is there."""
+        with suppress(ProcessExitedAlready, AttributeError):
+            self.transport.signalProcess(number)  # type: ignore[union-attr]
+
+    # What the reactor tells
+
+    def connectionMade(self) -> None:
+        """The process runs."""
+        self._amp.makeConnection(_Pipe(self.transport))
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """The process speaks, or writes a line."""
+        if childFD == FROM_WORKER:
+            self._amp.dataReceived(data)
+        elif childFD in self._partial and self._lines is not None:
+            *complete, self._partial[childFD] = (self._partial[childFD] + data).split(b"\n")
+            for line in complete:
+                self._lines(line.decode(errors="replace"))
+
+    def processExited(self, reason: Failure) -> None:
+        """The process has ended; what it said last may still be in the pipes, which others may hold open."""
+        self._gone = True
+        self._timer = self._reactor.callLater(LAST_WORDS, self.processEnded, reason)
+
+    def processEnded(self, reason: Failure) -> None:
+        """The pipes are closed too, or have been waited for."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._timer.active():
+            self._timer.cancel()
+        for partial in self._partial.values():
+            if partial and self._lines is not None:
+                self._lines(partial.decode(errors="replace"))
+        self._amp.connectionLost(reason)
+        self._exited(how_it_ended(reason.value))
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+
+def how_it_ended(end: Any) -> str:
+    """In words: by which signal, or with which status."""
+    if getattr(end, "signal", None) is not None:
+        return f"killed by {signal.Signals(end.signal).name}"
+    return f"status {getattr(end, 'exitCode', None) or 0}"
+
+
+def environment_of_a_worker(directory: str | None) -> dict[str, str]:
+    """The parent's environment, with the directory of the shared metrics."""
+    environ = dict(os.environ)
+    environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    if directory is not None:
+        environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    return environ

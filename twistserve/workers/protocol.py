@@ -1,0 +1,121 @@
+"""What parent and worker say to one another: AMP commands over a pair of pipes."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, ClassVar
+
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+# The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
+TO_WORKER, FROM_WORKER, LIFELINE, FIRST_SOCKET = 3, 4, 5, 6
+
+
+class Connection(amp.AMP):
+    """AMP without a line in the log for each worker that comes and goes."""
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """End; what was asked fails."""
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
+
+
+class JSON(amp.Argument):
+    """Anything that JSON can say; compressed, for AMP takes 64 KiB and no more."""
+
+    def toString(self, value: Any) -> bytes:
+        """Encode."""
+        return zlib.compress(json.dumps(value).encode(), 1)
+
+    def fromString(self, data: bytes) -> Any:
+        """Decode."""
+        return json.loads(zlib.decompress(data))
+
+
+class Begin(amp.Command):
+    """To the worker: the configuration to serve with."""
+
+    arguments: ClassVar = [(b"configuration", JSON())]
+    response: ClassVar = []
+
+
+class AtStep(amp.Command):
+    """To the parent: the step of the start-up, and how it gets on."""
+
+    arguments: ClassVar = [(b"step", amp.Unicode()), (b"detail", amp.Unicode())]
+    response: ClassVar = []
+    requiresAnswer = False
+
+
+class Ready(amp.Command):
+    """To the parent: requests are served."""
+
+    arguments: ClassVar = []
+    response: ClassVar = []
+    requiresAnswer = False
+
+
+class Failed(amp.Command):
+    """To the parent: the start failed, for this reason; the worker ends."""
+
+    arguments: ClassVar = [(b"message", amp.Unicode())]
+    response: ClassVar = []
+    requiresAnswer = False
+
+
+class ReplaceMe(amp.Command):
+    """To the parent: it is time for another worker in this one's place. `cause` is a metric's label."""
+
+    arguments: ClassVar = [(b"cause", amp.Unicode()), (b"reason", amp.Unicode())]
+    response: ClassVar = []
+    requiresAnswer = False
+
+
+class Heartbeat(amp.Command):
+    """To the worker, every second: are you there, and how busy?"""
+
+    arguments: ClassVar = []
+    response: ClassVar = [(b"load", JSON())]
+
+
+class RunProbe(amp.Command):
+    """To the worker: the results of what a probe looks at in a process that serves."""
+
+    arguments: ClassVar = [(b"probe", amp.Unicode())]
+    response: ClassVar = [(b"results", JSON())]
+
+
+class Describe(amp.Command):
+    """To the worker: everything that the status page shows of it."""
+
+    arguments: ClassVar = []
+    response: ClassVar = [(b"status", JSON())]
+
+
+class FlushMetrics(amp.Command):
+    """To the worker: bring the metrics up to date, somebody is about to read them."""
+
+    arguments: ClassVar = []
+    response: ClassVar = []
+
+
+class LogStacks(amp.Command):
+    """To the worker: log every thread's stack."""
+
+    arguments: ClassVar = []
+    response: ClassVar = []
+    requiresAnswer = False
+
+
+class DrainWorker(amp.Command):
+    """To the worker: accept no more, answer what is here, end. `last` says that no other will accept in its place."""
+
+    arguments: ClassVar = [(b"last", amp.Boolean())]
+    response: ClassVar = []
+    requiresAnswer = False

@@ -1,0 +1,218 @@
+"""The workers as a service of the parent: their sockets, the start-up before them, and their end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+from setproctitle import setproctitle
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.protocols import amp
+
+from twistserve.errors import StartError
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.metrics import startup_seconds
+from twistserve.options import Configuration
+from twistserve.web.service import Drain
+from twistserve.workers.process import WorkerProcess, environment_of_a_worker
+from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Ready, ReplaceMe
+from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
+
+logger = logging.getLogger(__name__)
+
+START_UP = "start-up"
+"""The name of the process that runs what is to run once, before there are workers."""
+
+KILLED = 5.0
+"""Seconds to wait for workers that were killed."""
+
+
+class FromWorker(amp.CommandLocator):
+    """What a process may tell its parent."""
+
+    def __init__(
+        self,
+        at_step: Callable[[str, str], None],
+        ready: Callable[[], None],
+        failed: Callable[[str], None],
+        replace_me: Callable[[str, str], None] = lambda cause, reason: None,
+    ) -> None:
+        super().__init__()
+        self._at_step = at_step
+        self._ready = ready
+        self._failed = failed
+        self._replace_me = replace_me
+
+    @AtStep.responder
+    def at_step(self, step: str, detail: str) -> dict[str, Any]:
+        """It has come to a step."""
+        self._at_step(step, detail)
+        return {}
+
+    @Ready.responder
+    def ready(self) -> dict[str, Any]:
+        """It is ready."""
+        self._ready()
+        return {}
+
+    @Failed.responder
+    def failed(self, message: str) -> dict[str, Any]:
+        """It cannot start."""
+        self._failed(message)
+        return {}
+
+    @ReplaceMe.responder
+    def replace_me(self, cause: str, reason: str) -> dict[str, Any]:
+        """It wants to be replaced."""
+        self._replace_me(cause, reason)
+        return {}
+
+
+class WorkerService(Service):
+    """Runs the start-up's work once, in a process of its own, then the workers; the first that is ready makes it READY.
+
+    `sockets` are bound, and shared with the workers. `lines` is called with what processes write, if that is not to
+    go to the parent's own output.
+    """
+
+    name = "workers"
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        sockets: Sequence[socket.socket],
+        lifecycle: Lifecycle,
+        reactor: Any,
+        lines: Callable[[str], None] | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._sockets = list(sockets)
+        self._lifecycle = lifecycle
+        self._reactor = reactor
+        self._lines = lines
+        self._drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
+        self._start_up: WorkerProcess | None = None
+        self.metrics_directory = ""
+        self.supervisor = Supervisor(
+            configuration.workers,
+            self._spawn,
+            configuration.graceful_timeout,
+            reactor,
+            self._on_ready,
+            self._on_gone,
+            lifecycle.fail,
+        )
+
+    def startService(self) -> None:
+        """Begin as soon as the reactor runs. Raises `StartError`."""
+        super().startService()
+        setproctitle("twistserve: parent")
+        try:
+            self.metrics_directory = tempfile.mkdtemp(prefix="twistserve-metrics-")
+        except OSError as error:
+            raise StartError(f"the workers need a directory for their metrics: {error}: set TMPDIR") from error
+        self._reactor.callWhenRunning(self._begin)
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Let the workers serve for the delay, then drain; kill those that have not ended in time."""
+        super().stopService()
+        if self._start_up is not None:
+            self._start_up.signal(signal.SIGKILL)
+        if self.supervisor.ready and self._drain.delay:
+            logger.info("draining: new requests are served for %g s more, until the ports close", self._drain.delay)
+            yield self._lifecycle.wait(Deferred(), self._drain.delay)
+        # The workers close theirs when they have accepted what waits.
+        for each in self._sockets:
+            address = each.getsockname() if each.family == socket.AF_UNIX else ""
+            each.close()
+            if address:
+                with suppress(OSError):
+                    os.unlink(address)
+        yield self._lifecycle.wait(self.supervisor.stop(), self._drain.timeout + MARGIN + KILLED)
+        if self.supervisor.workers:
+            self.supervisor.kill_all()
+            yield self.supervisor.stop().addTimeout(KILLED, self._reactor).addErrback(lambda failure: None)
+        if self.metrics_directory:
+            shutil.rmtree(self.metrics_directory, ignore_errors=True)
+
+    def reload(self) -> None:
+        """Replace the workers by ones with freshly imported code."""
+        if self._lifecycle.state is State.READY:
+            self.supervisor.replace_all()
+
+    def log_stacks(self) -> None:
+        """Have every worker log where its threads stand."""
+        for worker in self.supervisor.workers:
+            worker.process.ask(LogStacks)
+
+    # The start-up
+
+    def _begin(self) -> None:
+        if self._lifecycle.state is not State.STARTING:
+            return
+        configuration = self._configuration
+        if configuration.command or configuration.check_migrations or configuration.check_migrations_apply:
+            self._run_start_up()
+        else:
+            self.supervisor.start()
+
+    def _run_start_up(self) -> None:
+        """Run commands and migrations in a process, so that the parent never imports the application."""
+        done: list[bool] = []
+
+        def exited(how: str) -> None:
+            self._start_up = None
+            if done and self._lifecycle.state is State.STARTING:
+                self.supervisor.start()
+            else:
+                self._lifecycle.fail(f"the start-up's process has ended before it was done: {how}")
+
+        told = FromWorker(self._lifecycle.follow, lambda: done.append(True), self._lifecycle.fail)
+        self._start_up = self._start(START_UP, told, exited, ())
+
+    # The workers
+
+    def _spawn(self, worker: Worker) -> WorkerProcess:
+        def failed(message: str) -> None:
+            worker.failure = message
+
+        def at_step(step: str, detail: str) -> None:
+            self._lifecycle.follow(f"starting the workers: {step}", detail)
+
+        told = FromWorker(
+            at_step,
+            lambda: self.supervisor.became_ready(worker),
+            failed,
+            lambda cause, reason: self.supervisor.wants_replacement(worker, cause, reason),
+        )
+        return self._start(
+            f"worker-{worker.number}", told, lambda how: self.supervisor.exited(worker, how), self._sockets
+        )
+
+    def _start(
+        self, name: str, told: FromWorker, exited: Callable[[str], None], sockets: Sequence[socket.socket]
+    ) -> WorkerProcess:
+        process = WorkerProcess(told, exited, self._lines)
+        directory = self.metrics_directory if sockets else None
+        descriptors = [each.fileno() for each in sockets]
+        process.start(self._reactor, name, environment_of_a_worker(directory), descriptors)
+        process.ask(Begin, configuration=self._configuration.values()).addErrback(lambda failure: None)
+        return process
+
+    def _on_ready(self, worker: Worker) -> None:
+        if self._lifecycle.state is State.STARTING:
+            startup_seconds.set(self._lifecycle.age)
+            self._lifecycle.enter(State.READY, "the first worker is ready")
+
+    def _on_gone(self, worker: Worker) -> None:
+        mark_process_dead(worker.number, self.metrics_directory)

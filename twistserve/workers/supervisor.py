@@ -1,0 +1,402 @@
+"""Keeps as many workers serving as there should be, whatever happens to them.
+
+Everything here belongs to the parent's reactor thread. Processes are behind `Process` and started by `Spawn`, so that
+every transition can be tested without one.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from twistserve.metrics import worker_restarts
+from twistserve.workers.protocol import DrainWorker, Heartbeat
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT = 1.0
+"""Seconds between two heartbeats."""
+SILENCE = 10.0
+"""Seconds without an answer to one after which a worker is killed."""
+FIRST_SILENCE = 60.0
+"""The same for a worker that has not answered yet: Python and its modules are loading."""
+STEADY = 10.0
+"""Seconds that a worker has served when its death is no reason to wait before starting the next."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before a worker is started in the place of those that died early, one after another; each twice the last."""
+MARGIN = 5.0
+"""Seconds that a worker has for ending after its requests had their time."""
+
+
+RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", "signal", "resized")
+"""Why workers end, as a metric's label."""
+
+
+class WorkerState(enum.Enum):
+    """The states of a worker, in their order."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+class Process(Protocol):
+    """A worker's process."""
+
+    pid: int
+
+    def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
+        """Send an AMP command; fails when the process is gone."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens if the process is gone."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """What the parent knows of a worker; times in the reactor's seconds."""
+
+    number: int
+    since: float
+    process: Process = field(init=False)
+    state: WorkerState = WorkerState.STARTING
+    ready_since: float | None = None
+    heard_at: float = 0.0
+    heard: bool = False
+    asking: bool = False
+    load: dict[str, Any] = field(default_factory=dict)
+    predecessor: Worker | None = None
+    """The worker that drains as soon as this one is ready."""
+    end: str = ""
+    """Why we ended it, as a metric's label; empty if it ended by itself."""
+    failure: str | None = None
+    kill: Any = None
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (pid {self.process.pid})"
+
+
+Spawn = Callable[[Worker], Process]
+
+
+class Supervisor:
+    """Starts, watches, replaces and ends workers.
+
+    `on_ready` is called with each worker that becomes ready, `on_gone` with each that has ended, and
+    `on_failure` with the reason when the first ones have ended without any having ever been ready.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        spawn: Spawn,
+        graceful_timeout: float,
+        reactor: Any,
+        on_ready: Callable[[Worker], None],
+        on_gone: Callable[[Worker], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self.size = size
+        self.workers: list[Worker] = []
+        self._spawn = spawn
+        self._graceful_timeout = graceful_timeout
+        self._reactor = reactor
+        self._on_ready = on_ready
+        self._on_gone = on_gone
+        self._on_failure = on_failure
+        self._ever_ready = False
+        self._stopping = False
+        self._early_deaths = 0
+        self._not_before = 0.0
+        self._pending: list[Any] = []
+        self._replacements: deque[tuple[Worker, str]] = deque()
+        self._empty: list[Deferred[None]] = []
+        self._beating = LoopingCall(self.beat)
+        self._beating.clock = reactor
+        for reason in RESTART_REASONS:
+            worker_restarts.labels(reason)
+
+    @property
+    def ready(self) -> list[Worker]:
+        """The workers that serve."""
+        return [worker for worker in self.workers if worker.state is WorkerState.READY]
+
+    def heard_lately(self, worker: Worker) -> bool:
+        """Whether the worker has answered a heartbeat in time."""
+        return worker.heard and self._reactor.seconds() - worker.heard_at <= SILENCE
+
+    def start(self) -> None:
+        """Start the workers."""
+        self._beating.start(HEARTBEAT, now=False)
+        self._fill()
+
+    # What workers do
+
+    def became_ready(self, worker: Worker) -> None:
+        """A worker serves."""
+        if worker.state is not WorkerState.STARTING:
+            return
+        now = self._reactor.seconds()
+        worker.state, worker.ready_since = WorkerState.READY, now
+        logger.info("%s is ready after %.1f s", worker, now - worker.since)
+        first, self._ever_ready = not self._ever_ready, True
+        old, worker.predecessor = worker.predecessor, None
+        if self._stopping:
+            self._retire(worker, last=True)
+            return
+        self._on_ready(worker)
+        if old is not None:
+            self._retire(old)
+        if len(self._members()) > self.size:
+            self._retire(worker)
+        if first:
+            self._fill()
+        self._replace_next()
+
+    def wants_replacement(self, worker: Worker, cause: str, reason: str) -> None:
+        """A worker has served long enough, or cannot serve any more: another one first, then it drains."""
+        if worker.state is WorkerState.STARTING:
+            # It serves nobody yet, and may never do so.
+            worker.failure = reason
+            worker.process.signal(signal.SIGKILL)
+            return
+        too_early = self._reactor.seconds() < self._not_before
+        if worker.state is not WorkerState.READY or self._stopping or too_early or self._is_being_replaced(worker):
+            return
+        logger.info("%s is replaced: %s", worker, reason)
+        self._replacements.append((worker, cause))
+        self._replace_next()
+
+    def exited(self, worker: Worker, how: str) -> None:
+        """A worker's process has ended."""
+        state, worker.state = worker.state, WorkerState.GONE
+        self.workers.remove(worker)
+        for successor in self.workers:
+            if successor.predecessor is worker:
+                successor.predecessor = None
+        if worker.kill is not None and worker.kill.active():
+            worker.kill.cancel()
+        self._on_gone(worker)
+        if self._stopping:
+            if not self.workers:
+                self._all_gone()
+            return
+        if state is WorkerState.DRAINING or (worker.end == "unresponsive" and worker.predecessor is None):
+            logger.info("%s has ended: %s", worker, how)
+            worker_restarts.labels(worker.end or "resized").inc()
+        else:
+            self._died(worker, state, how)
+        self._fill()
+        self._replace_next()
+
+    def _died(self, worker: Worker, state: WorkerState, how: str) -> None:
+        """A worker has ended that nobody had asked to."""
+        now = self._reactor.seconds()
+        reason = worker.failure or how
+        steady = worker.ready_since is not None and now - worker.ready_since >= STEADY
+        self._early_deaths = 0 if steady else self._early_deaths + 1
+        worker_restarts.labels("unresponsive" if worker.end == "unresponsive" else "died").inc()
+        if state is WorkerState.STARTING and worker.predecessor is not None:
+            self._keep(worker.predecessor, f"{worker} does not start: {reason}")
+        else:
+            logger.error("%s has died: %s", worker, reason)
+        self._give_up(worker.failure or f"{worker} has ended before it was ready: {how}")
+
+    def _keep(self, old: Worker, reason: str) -> None:
+        """A worker cannot be replaced: new code that does not start in one will not in the others."""
+        logger.error("%s; the old workers stay", reason)
+        self._replacements.clear()
+        old.end = ""
+        self._not_before = self._reactor.seconds() + self._pause()
+
+    def _give_up(self, reason: str) -> None:
+        """End the service if none has ever been ready, and none is left that could be."""
+        if not self._ever_ready and not self.workers:
+            self._stopping = True
+            self._on_failure(reason)
+
+    # What people want
+
+    def replace_all(self) -> None:
+        """Replace every worker by one with freshly imported code, one at a time."""
+        logger.info("replacing %d workers, one by one", len(self.ready))
+        # What is starting may have imported old code; its turn comes last, for it may never be ready.
+        starting = [worker for worker in self.workers if worker.state is WorkerState.STARTING]
+        for worker in (*self.ready, *starting):
+            if not self._is_being_replaced(worker):
+                self._replacements.append((worker, "reload"))
+        self._replace_next()
+
+    def resize(self, by: int) -> None:
+        """Have one worker more, or one less; never none."""
+        if self._stopping or self.size + by < 1:
+            return
+        self.size += by
+        logger.info("%d workers are wanted now", self.size)
+        if by > 0:
+            self._fill()
+        elif len(members := self._members()) > self.size:
+            # One that is starting rather than the only one that serves.
+            self._retire(max(reversed(members), key=lambda worker: worker.state is WorkerState.STARTING))
+
+    def stop(self) -> Deferred[None]:
+        """End all workers, gracefully; fires when they have ended."""
+        self._stopping = True
+        for call in self._pending:
+            if call.active():
+                call.cancel()
+        for worker in list(self.workers):
+            self._retire(worker, last=True)
+        gone: Deferred[None] = Deferred()
+        self._empty.append(gone)
+        if not self.workers:
+            self._all_gone()
+        return gone
+
+    def kill_all(self) -> None:
+        """End all workers now."""
+        for worker in self.workers:
+            worker.process.signal(signal.SIGKILL)
+
+    def ask_all(self, command: Any, seconds: float) -> Deferred[list[tuple[Worker, Any]]]:
+        """Ask every worker that serves; what those answer that do so in time."""
+        workers = self.ready
+        asked = [worker.process.ask(command).addTimeout(seconds, self._reactor) for worker in workers]
+
+        def pair(answers: list[tuple[bool, Any]]) -> list[tuple[Worker, Any]]:
+            return [(worker, answer) for worker, (answered, answer) in zip(workers, answers, strict=True) if answered]
+
+        return DeferredList(asked, consumeErrors=True).addCallback(pair) if asked else succeed([])
+
+    # Keeping the number
+
+    def _members(self) -> list[Worker]:
+        """The workers that count: not those that drain, nor those that are to replace another one."""
+        counted = (WorkerState.STARTING, WorkerState.READY)
+        return [worker for worker in self.workers if worker.state in counted and worker.predecessor is None]
+
+    def _fill(self) -> None:
+        """Start what is missing: at once, or after a pause if the last ones died early.
+
+        As long as none has ever been ready, none is started in the place of one that died: what keeps all of the
+        first from starting would keep the next, and ends the service.
+        """
+        self._pending = [call for call in self._pending if call.active()]
+        missing = self.size - len(self._members()) - len(self._pending)
+        if self._stopping or not self._beating.running or (self._early_deaths and not self._ever_ready):
+            return
+        for _ in range(missing):
+            if self._early_deaths > 1:
+                pause = self._pause()
+                logger.info("the next worker is started in %g s", pause)
+                self._pending.append(self._reactor.callLater(pause, self._start_one))
+            else:
+                self._start_one()
+
+    def _pause(self) -> float:
+        return float(min(FIRST_PAUSE * 2.0 ** max(self._early_deaths - 2, 0), LONGEST_PAUSE))
+
+    def _start_one(self, predecessor: Worker | None = None) -> None:
+        numbers = {worker.number for worker in self.workers}
+        number = next(each for each in range(1, len(numbers) + 2) if each not in numbers)
+        worker = Worker(number, self._reactor.seconds(), predecessor=predecessor)
+        worker.heard_at = worker.since
+        try:
+            worker.process = self._spawn(worker)
+        except OSError as error:
+            self._not_started(predecessor, f"a worker's process cannot be started: {error}")
+            return
+        self.workers.append(worker)
+        logger.info("%s is starting", worker)
+
+    def _not_started(self, predecessor: Worker | None, reason: str) -> None:
+        """The system gives no process; what it lacks may be there later."""
+        self._early_deaths += 1
+        if predecessor is not None:
+            self._keep(predecessor, reason)
+            return
+        logger.error("%s", reason)
+        self._give_up(reason)
+        if not self._stopping:
+            self._pending.append(self._reactor.callLater(self._pause(), self._start_one))
+
+    def _is_being_replaced(self, worker: Worker) -> bool:
+        return any(each is worker for each, _ in self._replacements) or any(
+            each.predecessor is worker for each in self.workers
+        )
+
+    def _replace_next(self) -> None:
+        """Begin the next replacement, unless one is under way."""
+        under_way = any(
+            worker.predecessor is not None or worker.state is WorkerState.DRAINING for worker in self.workers
+        )
+        if under_way or self._stopping:
+            return
+        while self._replacements:
+            old, cause = self._replacements[0]
+            if old.state is WorkerState.STARTING:
+                return
+            self._replacements.popleft()
+            if old.state is WorkerState.READY:
+                old.end = cause
+                self._start_one(predecessor=old)
+                return
+
+    def _retire(self, worker: Worker, last: bool = False) -> None:
+        """Let a worker drain; one that does not end in time is killed."""
+        if worker.state in (WorkerState.DRAINING, WorkerState.GONE):
+            if last:
+                # It drains already, but was told that others accept in its place.
+                worker.process.ask(DrainWorker, last=True).addErrback(lambda failure: None)
+            return
+        worker.state = WorkerState.DRAINING
+        worker.process.ask(DrainWorker, last=last).addErrback(lambda failure: None)
+        worker.kill = self._reactor.callLater(
+            self._graceful_timeout + MARGIN, self._kill, worker, "did not end in time"
+        )
+
+    def _kill(self, worker: Worker, why: str) -> None:
+        if worker.state is not WorkerState.GONE:
+            logger.error("%s is killed: it %s", worker, why)
+            worker.process.signal(signal.SIGKILL)
+
+    def _all_gone(self) -> None:
+        if self._beating.running:
+            self._beating.stop()
+        waiting, self._empty = self._empty, []
+        for each in waiting:
+            each.callback(None)
+
+    # Heartbeats
+
+    def beat(self) -> None:
+        """Ask each worker for a sign of life; kill those that have given none for too long."""
+        now = self._reactor.seconds()
+        for worker in list(self.workers):
+            if now - worker.heard_at > (SILENCE if worker.heard else FIRST_SILENCE):
+                if worker.state is not WorkerState.DRAINING:
+                    worker.end = "unresponsive"
+                self._kill(worker, f"has not answered for {now - worker.heard_at:.0f} s")
+            elif not worker.asking:
+                worker.asking = True
+                worker.process.ask(Heartbeat).addCallbacks(self._heard, self._not_heard, (worker,), {}, (worker,))
+
+    def _heard(self, answer: dict[str, Any], worker: Worker) -> None:
+        worker.asking = False
+        worker.heard, worker.heard_at, worker.load = True, self._reactor.seconds(), answer["load"]
+        threads, stuck = worker.load.get("threads", 0), worker.load.get("stuck", 0)
+        if threads and stuck >= threads:
+            self.wants_replacement(worker, "stuck", f"all of its {threads} threads are stuck past their deadline")
+
+    def _not_heard(self, failure: Failure, worker: Worker) -> None:
+        worker.asking = False

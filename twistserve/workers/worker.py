@@ -1,0 +1,146 @@
+"""A worker, from its own side: what the parent may ask of it, and how it notices that there is no parent any more."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
+
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.probes.project import DjangoChecks
+from twistserve.serving import Serving
+from twistserve.workers.answers import to_json
+from twistserve.workers.protocol import (
+    FROM_WORKER,
+    LIFELINE,
+    TO_WORKER,
+    AtStep,
+    Begin,
+    Connection,
+    Describe,
+    DrainWorker,
+    Failed,
+    FlushMetrics,
+    Heartbeat,
+    LogStacks,
+    Ready,
+    ReplaceMe,
+    RunProbe,
+)
+
+ORPHANED = 10.0
+"""Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is at."""
+
+
+class WorkerSide:
+    """What a worker can say and do. `serving` is None in the process that does the start-up's work."""
+
+    def __init__(self, lifecycle: Lifecycle, serving: Serving | None, checks: DjangoChecks) -> None:
+        self.lifecycle = lifecycle
+        self.serving = serving
+        self.checks = checks
+
+
+class Parent(Connection):
+    """The connection to the parent; `begin` composes and starts what serves."""
+
+    def __init__(self, begin: Callable[[dict[str, Any], Parent], WorkerSide]) -> None:
+        super().__init__()
+        self._begin = begin
+        self._side: WorkerSide | None = None
+
+    # What the worker says
+
+    def follow(self, lifecycle: Lifecycle) -> None:
+        """Tell the parent of the start-up's steps, its success or its failure."""
+        lifecycle.on_step = lambda step, detail: self._say(AtStep, step=step, detail=detail)
+        lifecycle.complain = lambda message: self._say(Failed, message=message)
+        lifecycle.observe(lambda state, reason: self._say(Ready) if state is State.READY else None)
+
+    def ask_for_replacement(self, cause: str, reason: str) -> None:
+        """Ask for another worker in this one's place; it drains when that is ready."""
+        self._say(ReplaceMe, cause=cause, reason=reason)
+
+    def _say(self, command: Any, **arguments: Any) -> None:
+        if self.transport is not None:
+            self.callRemote(command, **arguments)
+
+    # What the parent asks
+
+    @Begin.responder
+    def begin(self, configuration: dict[str, Any]) -> dict[str, Any]:
+        """Compose and start."""
+        self._side = self._begin(configuration, self)
+        return {}
+
+    @Heartbeat.responder
+    def heartbeat(self) -> dict[str, Any]:
+        """Here."""
+        return {"load": self._serving.load() if self._serving is not None else {}}
+
+    @RunProbe.responder
+    def run_probe(self, probe: str) -> Deferred[dict[str, Any]]:
+        """Run the checks."""
+        assert self._side is not None
+        return self._side.checks.ask(probe).addCallback(lambda results: {"results": to_json(results)})
+
+    @Describe.responder
+    def describe(self) -> dict[str, Any]:
+        """Tell everything."""
+        assert self._side is not None and self._side.serving is not None
+        return {"status": self._side.serving.describe()}
+
+    @FlushMetrics.responder
+    def flush_metrics(self) -> dict[str, Any]:
+        """Flush."""
+        if self._serving is not None:
+            self._serving.flush_metrics()
+        return {}
+
+    @LogStacks.responder
+    def log_stacks(self) -> dict[str, Any]:
+        """Log."""
+        if self._serving is not None:
+            self._serving.log_stacks("SIGQUIT")
+        return {}
+
+    @DrainWorker.responder
+    def drain(self, last: bool) -> dict[str, Any]:
+        """Drain."""
+        if self._serving is not None:
+            self._serving.web.last = last
+        if self._side is not None:
+            self._side.lifecycle.recycle("the parent has asked for it")
+        return {}
+
+    @property
+    def _serving(self) -> Serving | None:
+        return None if self._side is None else self._side.serving
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The parent is gone: answer what is here, and end."""
+        super().connectionLost(reason)
+        if self._side is not None and self._side.lifecycle.state is not State.STOPPED:
+            self._side.lifecycle.recycle("the parent has died")
+
+
+def connect(parent: Parent) -> None:
+    """Speak with the parent over the pipes, and watch the one that only its death closes."""
+    for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE):
+        os.set_inheritable(descriptor, False)
+    threading.Thread(target=_watch, name="lifeline", daemon=True).start()
+    StandardIO(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
+
+
+def _watch() -> None:
+    """End the process some time after its parent, even if its reactor does not turn any more."""
+    while os.read(LIFELINE, 1):
+        pass
+    time.sleep(ORPHANED)
+    os._exit(1)
