@@ -25,6 +25,8 @@ from tests.functional.harness import PATIENCE, Reply, Server, serving, wait_for,
 PROBES = ("/startup", "/ready", "/alive")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 CHECK_TIMEOUT = 1.0
+FRESH = 1.05
+"""Seconds after which no probe is answered with a check's result from before."""
 BUILD_INFO = "twistserve_build_info"
 REQUESTS = "twistserve_http_requests_total"
 
@@ -196,13 +198,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def present(server: Server, name: str, text: str = "") -> Iterator[Path]:
-    """A file beside the project's manage.py, as long as the block runs."""
+    """A file beside the project's manage.py, as long as the block runs; no check's result is from before."""
     path = server.cwd / name
     path.write_text(text)
+    time.sleep(FRESH)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
+        time.sleep(FRESH)
 
 
 @contextmanager
@@ -512,13 +516,14 @@ def test_broken_database(serve: Serve) -> None:
     good, database = server.cwd / "db.good", server.cwd / "db.sqlite3"
     database.rename(good)
     database.write_bytes(b"this is no database" * 1000)
+    server.wait_until("/ready", 503)
     failed = failing(server)
     assert any(re.search(r"database.*default", name) for name in failed), failed
     assert "file is not a database" not in server.probe("/ready").text
     wait_for(lambda: "file is not a database" in server.output, "the reason in the log")
     health(server.probe("/alive"), "pass")
     good.replace(database)
-    health(server.probe("/ready"), "pass")
+    health(server.wait_until("/ready").probe("/ready"), "pass")
 
 
 def test_one_database_of_two(serve: Serve, project: Callable[..., Path]) -> None:
@@ -916,5 +921,6 @@ def test_checks_are_timed(example_server: Server) -> None:
         )
 
     before = count()
+    time.sleep(FRESH)
     example_server.probe("/ready")
     wait_for(lambda: count() == before + 1, "the check to be timed")

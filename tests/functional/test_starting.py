@@ -390,7 +390,7 @@ def test_log_level_warning_drops_what_is_merely_informative(serve: Serve, exampl
     """With --log-level WARNING only twistserve's warnings are logged, such as a check that begins to fail."""
     server = serve("--log-level", "WARNING", runner=runner, cwd=example)
     (example / "closed").write_text("stocktaking")
-    assert server.probe("/ready").status == 503
+    server.wait_until("/ready", 503)
     assert server.terminate() == 0
     assert not lines_with(server.output, " INFO twistserve.")
     [line] = lines_with(server.output, " WARNING twistserve.")

@@ -1,0 +1,254 @@
+"""The probes' resources, without sockets: what they look at, when, and in which turn of the reactor they answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.probes.answers import Results
+from twistserve.probes.checks import PASSED, Check, Result, Status, worst
+from twistserve.probes.project import DjangoChecks
+from twistserve.probes.resources import Probe, ProbeResults, ProbeRoot
+from twistserve.probes.service import ProbeSite
+from twistserve.web.threads import PoolSnapshot
+
+
+class Transport(StringTransport):
+    """A transport of our reactor's: what is sent is gone at once, what is written waits for the next turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+
+    def send(self, buffers: list[bytes]) -> None:
+        self.sent += b"".join(buffers)
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+
+@dataclass
+class Bench:
+    """The probes of a service that a test can do anything with."""
+
+    clock: Clock = field(default_factory=Clock)
+    pool: PoolSnapshot = field(default_factory=lambda: PoolSnapshot(threads=2, busy=0, queued=0, stuck=0))
+    checks: dict[str, Deferred[Results]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lifecycle = Lifecycle(self.clock)
+        self.results = ProbeResults(self.lifecycle, self, self, max_queued=3)
+        self.results.django_ready = True
+
+    def snapshot(self) -> PoolSnapshot:
+        return self.pool
+
+    def ask(self, probe: str) -> Deferred[Results]:
+        self.checks[probe] = Deferred()
+        return self.checks[probe]
+
+    def ready(self) -> None:
+        self.lifecycle.enter(State.READY, "test")
+
+    def liveness(self) -> Results:
+        found: list[Results] = []
+        self.results.liveness().addCallback(found.append)
+        self.checks["liveness"].callback({})
+        return found[0]
+
+
+def exchange(probe: Probe, request: bytes, transport: StringTransport | None = None) -> bytes:
+    """What a probe at /probe has sent when the turn of the reactor is over in which it got the request."""
+    transport = transport or Transport()
+    site: Any = ProbeSite(ProbeRoot({"/probe": probe}), reactor=Clock())
+    channel = site.buildProtocol(None)
+    channel.makeConnection(transport)
+    channel.dataReceived(request)
+    if isinstance(transport, Transport):
+        assert transport.value() == b"", "nothing is left to the next turn"
+        return transport.sent
+    return transport.value()
+
+
+def body_of(answer: bytes) -> Any:
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+GET = b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+# In the same turn
+
+
+def test_startup_answers_in_the_same_turn() -> None:
+    """The startup probe asks no thread: its answer is sent before the reactor turns to something else."""
+    bench = Bench()
+    answer = exchange(Probe("startup", bench.results.startup), GET)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert body_of(answer)["checks"]["startup"][0]["output"].startswith("waiting for the reactor")
+    bench.ready()
+    assert exchange(Probe("startup", bench.results.startup), GET).startswith(b"HTTP/1.1 200 ")
+
+
+def test_liveness_without_checks_answers_in_the_same_turn() -> None:
+    """Where no check is tagged `liveness` there is no thread to ask."""
+    bench = Bench()
+    results = ProbeResults(bench.lifecycle, bench, DjangoChecks((), 5.0, bench.clock), max_queued=3)
+    results.django_ready = True
+    answer = exchange(Probe("liveness", results.liveness), GET)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert list(body_of(answer)["checks"]) == ["reactor", "threads"]
+
+
+def test_results_of_less_than_a_second_ago_answer_in_the_same_turn() -> None:
+    """A check whose result is new needs no thread."""
+    bench = Bench()
+    bench.ready()
+    work: list[Any] = []
+    bench.clock.callFromThread = lambda function, *arguments: function(*arguments)  # type: ignore[attr-defined]
+    check = Check("shop", lambda: PASSED, 5.0, bench.clock, lambda: False, work.append)
+    probe = Probe("readiness", lambda: check.run().addCallback(lambda result: {"shop": result}))
+    assert exchange(probe, GET) == b""
+    work.pop()()
+    assert exchange(probe, GET).startswith(b"HTTP/1.1 200 ")
+    assert work == []
+
+
+def test_head_gets_only_a_head() -> None:
+    """HEAD is answered in the same turn too, with the length that GET would have."""
+    bench = Bench()
+    bench.ready()
+    answer = exchange(Probe("startup", bench.results.startup), GET.replace(b"GET", b"HEAD"))
+    assert answer.endswith(b"\r\n\r\n")
+    length = len(exchange(Probe("startup", bench.results.startup), GET).partition(b"\r\n\r\n")[2])
+    assert b"Content-Length: %d\r\n" % length in answer
+
+
+def test_pipelined_probes_are_answered_in_order() -> None:
+    """Several probes on one connection get as many answers."""
+    answers = exchange(Probe("startup", Bench().results.startup), 3 * GET)
+    assert answers.count(b"HTTP/1.1 503 ") == 3
+
+
+def test_another_reactor_will_do() -> None:
+    """With transports that are not ours the answer is written, and that reactor sends it."""
+    answer = exchange(Probe("startup", Bench().results.startup), GET, StringTransport())
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert body_of(answer)["status"] == "fail"
+
+
+# The form
+
+
+def test_text_and_durations() -> None:
+    """Accept: text/plain gets text, and ?verbose how long checks took."""
+    results = {"shop": Result(Status.WARN, output="the shelves creak", seconds=0.25)}
+    request = GET.replace(b"Host: x", b"Accept: text/plain").replace(b"/probe", b"/probe?verbose")
+    answer = exchange(Probe("readiness", lambda: _fired(results)), request)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nwarn\nwarn shop: the shelves creak (0.250 s)\n")
+
+
+@pytest.mark.parametrize("query", [b"verbose", b"verbose=1", b"a=b&verbose", b"verbose="])
+def test_what_verbose_is(query: bytes) -> None:
+    """With a value or without one, alone or not."""
+    probe = Probe("readiness", lambda: _fired({"shop": Result(Status.PASS, seconds=0.25)}))
+    answer = exchange(probe, GET.replace(b"/probe", b"/probe?" + query))
+    assert body_of(answer)["checks"]["shop"][0]["seconds"] == 0.25
+
+
+def test_what_verbose_is_not() -> None:
+    """Another parameter is ignored."""
+    probe = Probe("readiness", lambda: _fired({"shop": Result(Status.PASS, seconds=0.25)}))
+    assert b"seconds" not in exchange(probe, GET.replace(b"/probe", b"/probe?x=verbose"))
+
+
+def test_a_probe_that_breaks_fails() -> None:
+    """What is wrong with the probe itself is a failure, and says so."""
+
+    def results() -> Deferred[Results]:
+        raise RuntimeError("password=x")
+
+    answer = exchange(Probe("readiness", results), GET)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert body_of(answer)["checks"] == {"probe": [{"status": "fail", "output": "raised RuntimeError"}]}
+
+
+def _fired(results: Results) -> Deferred[Results]:
+    fired: Deferred[Results] = Deferred()
+    fired.callback(results)
+    return fired
+
+
+# What they look at
+
+
+def test_readiness_tells_the_state_when_it_answers() -> None:
+    """A drain that begins while a check runs makes the answer a failure: it would be old otherwise."""
+    bench = Bench()
+    bench.ready()
+    found: list[Results] = []
+    bench.results.readiness().addCallback(found.append)
+    assert found == []
+    bench.lifecycle.enter(State.DRAINING, "test")
+    bench.checks["readiness"].callback({"shop": PASSED})
+    assert worst(result.status for result in found[0].values()) is Status.FAIL
+    assert found[0]["lifecycle"].observed == "draining"
+    assert found[0]["shop"] == PASSED
+
+
+def test_readiness_tells_the_queue_when_it_answers() -> None:
+    """Requests that have come to wait while a check ran count."""
+    bench = Bench()
+    bench.ready()
+    found: list[Results] = []
+    bench.results.readiness().addCallback(found.append)
+    bench.pool = PoolSnapshot(threads=2, busy=2, queued=3, stuck=0)
+    bench.checks["readiness"].callback({})
+    assert found[0]["queue"].status is Status.FAIL
+
+
+def test_readiness_asks_nothing_unless_ready() -> None:
+    """Starting or draining, it fails at once."""
+    bench = Bench()
+    for state in (State.STARTING, State.DRAINING):
+        bench.lifecycle.enter(state, "test")
+        found: list[Results] = []
+        bench.results.readiness().addCallback(found.append)
+        assert found[0]["lifecycle"].observed == state.value
+    assert bench.checks == {}
+
+
+def test_liveness_fails_while_all_threads_are_stuck() -> None:
+    """Replacements included, a process without a thread that can serve is of no use; one that comes back is enough."""
+    bench = Bench(pool=PoolSnapshot(threads=4, busy=4, queued=9, stuck=4))
+    threads = bench.liveness()["threads"]
+    assert threads.status is Status.FAIL
+    assert threads.output == "all 4 threads are stuck past their deadline"
+    bench.pool = PoolSnapshot(threads=4, busy=4, queued=9, stuck=3)
+    assert bench.liveness()["threads"] == Result(Status.PASS, "4 of 4 busy, 3 stuck")
+
+
+def test_liveness_passes_without_threads() -> None:
+    """Before there are threads, and when they have ended, nobody is stuck."""
+    bench = Bench(pool=PoolSnapshot(threads=0, busy=0, queued=0, stuck=0))
+    assert bench.liveness()["threads"].status is Status.PASS
+
+
+def test_steps_show_no_secrets() -> None:
+    """The start-up's step may be a command with anything in its arguments."""
+    bench = Bench()
+    bench.lifecycle.at_step("running the command 'load redis://shop:t0p@cache/0 --password=t0p /srv/t0p/x.json'")
+    for ask in (bench.results.startup, bench.results.readiness):
+        found: list[Results] = []
+        ask().addCallback(found.append)
+        (result,) = found[0].values()
+        assert "running the command 'load redis://" in str(result.output)
+        assert "t0p" not in str(result.output)
