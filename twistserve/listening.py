@@ -138,7 +138,7 @@ class Port:
             except OSError as error:
                 return fail(self._error(error))
             listening = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
-            listening.shared = self._shared
+            listening.shared, listening.accepting = self._shared, getattr(factory, "accepting", None)
             self._listening.append(listening)
             bound.close()
         self._bound = []

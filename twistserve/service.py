@@ -65,10 +65,20 @@ def makeService(options: CommandLine) -> IService:
     runner: dict[str, Any] = options.parent or {}
     daemon = not runner.get("nodaemon", True)
     to_file = daemon or any(runner.get(name) for name in ("logfile", "syslog", "logger"))
+    _end_on_signals()
     try:
         return compose(resolve(options.given, os.environ, load_settings), into_twisted=to_file)
     except StartError as error:
         raise SystemExit(f"twistserve: {error}") from error
+
+
+def _end_on_signals() -> None:
+    """Until the service takes the signals over, end at once with status 0.
+
+    The settings may take long to import, and the first process of a container ignores signals without a handler.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: os._exit(0))
 
 
 def compose(configuration: Configuration, *, into_twisted: bool = False) -> ServiceTree:

@@ -65,7 +65,7 @@ class Serving:
         if shown:
             self.observers.append(self._history)
         drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
-        self.web = WebService(listeners, self.site, drain, lifecycle.wait)
+        self.web = WebService(listeners, self.site, drain, lifecycle.wait, lambda: self.pool.finished(reactor))
         self._measure()
 
     def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:

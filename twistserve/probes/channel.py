@@ -17,6 +17,16 @@ class ProbeChannel(HTTPChannel):
 
     _head = b""
 
+    def dataReceived(self, data: bytes) -> None:
+        """A probe asks."""
+        self.factory.attention.pay(self)
+        super().dataReceived(data)
+
+    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+        """Who asked is gone."""
+        self.factory.attention.rest(self)
+        super().connectionLost(reason)
+
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
         """Keep the head until there is something to send with it."""
         lines = [b"%b %b %b\r\n" % (version, code, reason)]
@@ -33,4 +43,5 @@ class ProbeChannel(HTTPChannel):
         """The answer is complete: one to HEAD is only a head."""
         if self._head:
             self.write(b"")
+        self.factory.attention.rest(self)
         super().requestDone(request)

@@ -12,6 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistserve.listening import Port
+from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,21 @@ class ProbeSite(Site):
     protocol = ProbeChannel  # type: ignore[assignment]
     displayTracebacks = False
     noisy = False
+
+    def __init__(self, root: Resource, reactor: Any) -> None:
+        super().__init__(root, reactor=reactor)
+        self.attention = Attention(reactor)
+
+    def accepting(self) -> None:
+        """A connection is to be accepted: whoever makes one asks something."""
+        self.attention.pay(self)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """The connection is there, and has the attention itself."""
+        channel = super().buildProtocol(addr)
+        self.attention.pay(channel)
+        self.attention.rest(self)
+        return channel
 
     def startFactory(self) -> None:
         """No log to open."""
@@ -45,7 +61,7 @@ class ProbeService(Service):
     def __init__(self, port: Port, root: Resource, failed: Callable[[str], None], reactor: Any) -> None:
         self._port = port
         self._failed = failed
-        self._site = ProbeSite(root, reactor=reactor)
+        self._site = ProbeSite(root, reactor)
 
     def startService(self) -> None:
         """Listen, before anything else is done."""

@@ -43,6 +43,8 @@ class Channel(Protocol):
     deadline = 0.0
     receiving = False
     """Whether a request has begun to arrive and is not complete."""
+    begun_at = 0.0
+    """When, in reactor seconds, the last request began to arrive."""
     fresh = True
     """Whether no request has come yet."""
 
@@ -166,8 +168,9 @@ class Channel(Protocol):
         self._begun += 1
         self._head = Head()
         self._head_size = 0
+        self.begun_at = self.site.clock()
         if self._current is None:
-            self.deadline = self.site.clock() + self.site.limits.header_timeout
+            self.deadline = self.begun_at + self.site.limits.header_timeout
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -256,6 +259,15 @@ class Channel(Protocol):
         # "::ffff:": an IPv4 client of a socket that serves IPv6 too.
         self._remote = (getattr(self.getPeer(), "host", None) or "-").removeprefix("::ffff:")
         return self._remote
+
+    def unanswered(self) -> list[tuple[Request | Head, str]]:
+        """The requests that have begun to arrive and have not begun to be answered, and what each waits for."""
+        found: list[tuple[Request | Head, str]] = [
+            (request, "waiting for the answer before it") for request in self._waiting or ()
+        ]
+        if self.receiving:
+            found.append((self._head, f"its {'body' if self._in_body else 'head'} was being received"))
+        return found
 
     # Parsing
 
@@ -401,6 +413,10 @@ class Channel(Protocol):
         if self._current is None and self._persistent and not self._full:
             if self._refusal is not None:
                 self._send_refusal()
+            elif not self._closing and self.site.draining and self._nothing_follows():
+                # Its head went out before the drain, and could not say that the connection ends.
+                self._closing = True
+                self._linger()
             elif not self._closing:
                 self._await_more()
 
@@ -455,7 +471,7 @@ class Channel(Protocol):
 
     def drain(self) -> None:
         """Close now if no request is here, on its way or to be expected, else after its answer."""
-        if self._current is None and not self.receiving and not self._paused and isinstance(self.transport, Server):
+        if hasattr(self.transport, "doRead"):
             # What the kernel holds already came before the end.
             self.transport.doRead()
         if self._current is not None or self.receiving or self._closing:

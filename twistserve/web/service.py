@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succeed
 
 from twistserve.listening import Listener
 from twistserve.web.site import Site
@@ -40,11 +40,22 @@ Wait = Callable[[Deferred[None], float], Deferred[None]]
 
 
 class WebService(Service):
-    """Opens the web ports when told, and drains at stop."""
+    """Opens the web ports when told, and drains at stop.
+
+    `finished` tells when no thread is at work that may still end by itself.
+    """
 
     name = "web"
 
-    def __init__(self, listeners: Sequence[Listener], site: Site, drain: Drain, wait: Wait) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        site: Site,
+        drain: Drain,
+        wait: Wait,
+        finished: Callable[[], Deferred[None]] = lambda: succeed(None),
+    ) -> None:
+        self._finished = finished
         self._listeners = listeners
         self._site = site
         self._drain = drain
@@ -75,7 +86,8 @@ class WebService(Service):
             logger.info("draining: new requests are served for %g s more, until the ports close", delay)
             yield self._wait(Deferred(), delay)
         yield DeferredList([listener.close(self.last) for listener in self._listeners])
-        drained = self._site.drain()
+        # A view whose client has left may be writing to a database.
+        drained: Deferred[Any] = DeferredList([self._site.drain(), self._finished()])
         if in_flight := len(self._site.requests):
             logger.info("draining: waiting for %d requests in flight, at most %g s", in_flight, timeout)
         yield self._wait(drained, timeout)

@@ -225,14 +225,12 @@ class Site(server.Site):
         """End every connection at once, and the sweep; account for what was answered."""
         self.account()
         for request in list(self.requests):
-            logger.warning(
-                "cut off after %.1f s: %s %s: %s",
-                time.perf_counter() - request.received_at,
-                escape(request.method),
-                escape(request.uri),
-                request.exchange.where() if request.exchange is not None else "its answer was being sent",
-            )
+            where = request.exchange.where() if request.exchange is not None else "its answer was being sent"
+            _log_cut(time.perf_counter() - request.received_at, request.method, request.uri, where)
         for channel in list(self.channels):
+            for begun, where in channel.unanswered():
+                uri = begun.uri if isinstance(begun, Request) else begun.target
+                _log_cut(self.clock() - channel.begun_at, begun.method, uri, where)
             channel.abortConnection()
         if self._sweeping is not None and self._sweeping.running:
             self._sweeping.stop()
@@ -242,3 +240,7 @@ class Site(server.Site):
         if self._drained is not None and not self.channels:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+
+def _log_cut(age: float, method: bytes, uri: bytes, where: str) -> None:
+    logger.warning("cut off after %.1f s: %s %s: %s", age, escape(method) or "-", escape(uri) or "-", where)

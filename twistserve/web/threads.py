@@ -12,10 +12,17 @@ from itertools import count
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from twistserve.stacks import where
 
 logger = logging.getLogger(__name__)
 
 Job = Callable[[], None]
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks for threads at work, when there should be none any more."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ class RequestThreadPool(Service):
     def stopService(self) -> None:
         """Let each thread end after the jobs that are queued, without waiting for it."""
         super().stopService()
+        for thread in self.at_work():
+            logger.warning("left in the middle of its work: %s", where(thread))
         self._stopping = True
         while self._idle:
             self._wake()
@@ -143,6 +152,18 @@ class RequestThreadPool(Service):
         if self._healthy() < self._size and len(self._workers) < 2 * self._size:
             self._add()
         return True
+
+    def finished(self, reactor: Any) -> Deferred[None]:
+        """Fires when no thread is busy but those that are stuck. Reactor thread."""
+
+        def look() -> None:
+            snapshot = self.snapshot()
+            if snapshot.busy <= snapshot.stuck and not snapshot.queued:
+                looking.stop()
+
+        looking = LoopingCall(look)
+        looking.clock = reactor
+        return looking.start(LOOK_EVERY).addCallback(lambda looking: None)
 
     def at_work(self) -> dict[int, Job]:
         """The job of each busy thread, by the thread's ident; callable from any thread."""

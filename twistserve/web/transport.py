@@ -5,7 +5,7 @@ Twisted's own write costs a second turn of the loop and two epoll_ctl calls for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet import tcp
@@ -58,8 +58,13 @@ class Port(tcp.Port):
     shared = False
     """Whether other processes accept from the same socket: one connection at a time then, so that each gets some."""
 
+    accepting: Callable[[], None] | None = None
+    """Called before each accept(2)."""
+
     def doRead(self) -> None:
         """Accept what waits, or the first of it."""
         if self.shared:
             self.numberAccepts = 1
+        if self.accepting is not None:
+            self.accepting()
         super().doRead()

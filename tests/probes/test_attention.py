@@ -1,0 +1,54 @@
+"""The switch interval while probes are answered, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.task import Clock
+
+from twistserve.probes.attention import MOST, SHORT, Attention
+
+
+@pytest.fixture
+def usual() -> Iterator[float]:
+    """The interval before, which is there again afterwards."""
+    usual = sys.getswitchinterval()
+    yield usual
+    sys.setswitchinterval(usual)
+
+
+def short() -> bool:
+    return sys.getswitchinterval() == pytest.approx(SHORT, rel=0.01)
+
+
+def test_it_is_short_as_long_as_somebody_waits(usual: float) -> None:
+    """From the first who asks until the last is answered, however often they say so."""
+    clock = Clock()
+    attention = Attention(clock)
+    one, other = object(), object()
+    attention.rest(one)
+    for each in (one, one, other):
+        attention.pay(each)
+    attention.rest(one)
+    assert short()
+    attention.rest(other)
+    attention.rest(other)
+    assert sys.getswitchinterval() == usual
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_probe_that_hangs_does_not_keep_it_short(usual: float) -> None:
+    """It has had its share; the next that asks has one too."""
+    clock = Clock()
+    attention = Attention(clock)
+    attention.pay(attention)
+    clock.advance(MOST)
+    assert sys.getswitchinterval() == usual
+    attention.pay(clock)
+    assert short()
+    attention.rest(attention)
+    assert short()
+    attention.rest(clock)
+    assert sys.getswitchinterval() == usual
