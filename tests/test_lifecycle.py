@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
 
 from twistserve.errors import StartError
@@ -20,6 +21,8 @@ class Reactor(Clock):
     stops = 0
 
     def stop(self) -> None:
+        if not self.running:
+            raise ReactorNotRunning
         self.running = False
         self.stops += 1
 

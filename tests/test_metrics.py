@@ -107,6 +107,7 @@ def test_an_answered_request_is_counted() -> None:
     """By method, status and handler, its duration, wait and sizes in histograms."""
     labels = {"method": "POST", "handler": "unit"}
     names = ("http_request_queue_seconds_count", "http_request_size_bytes_sum", "http_response_size_bytes_sum")
+    metrics.flush()
     before = [value(name) for name in names]
     metrics.record_request(Request(b"POST", 201, duration=0.3, queue_time=0.1, body_length=1000, sentLength=70))
     metrics.record_request(Request(b"POST", 503, duration=90))

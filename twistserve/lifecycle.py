@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 
 from twistserve.errors import StartError
 
@@ -125,7 +126,7 @@ class Lifecycle:
 
     def stop(self) -> None:
         """Stop the reactor, which stops the services; once is enough."""
-        if self._reactor.running:
+        with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
 
     def recycle(self, reason: str) -> None:
