@@ -139,8 +139,9 @@ class Lifecycle:
         reason = f"received {signal_name}"
         if not self._asked:
             self._asked = True
-            if self.state is State.DRAINING:
+            if self.state in (State.DRAINING, State.STOPPED):
                 logger.info("%s while draining: the drain goes on", reason)
+                return
             self.enter(State.DRAINING, reason)
             self.stop()
             return

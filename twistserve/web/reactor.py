@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+import time
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -21,7 +22,12 @@ from twistserve.web.transport import Port
 
 
 class Reactor(EPollReactor):
-    """EPollReactor minus the logging context; `_doReadOrWrite` handles what an event raises by itself."""
+    """EPollReactor minus the logging context; `_doReadOrWrite` handles what an event raises by itself.
+
+    Its clock is monotonic, where Twisted's is the time of day: setting that moves no deadline.
+    """
+
+    seconds = staticmethod(time.monotonic)
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, at most `timeout` seconds, and handle them."""

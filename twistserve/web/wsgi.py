@@ -158,6 +158,8 @@ class Exchange:
         self._given_up = True
         request = self._request
         request.site.count(metrics.request_timeouts)
+        if not self._thread:
+            request.queue_time = time.perf_counter() - request.received_at
         place = f"its thread stands at\n{stack_of(self._thread)}" if self._thread else "it waited for a thread"
         self._resource.pool.give_up(self)
         logger.error(
