@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from httptools import HttpParserError
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from httptools.parser.errors import HttpParserInvalidMethodError
 
 from twistserve.web.limits import MAX_HEADERS, Limits
@@ -126,3 +126,46 @@ def refusal_of(error: HttpParserError, data: bytes) -> Refusal:
     if ("version" in str(error) and "CRLF" not in str(error)) or "PRI" in str(error):
         return Refusal(505)
     return Refusal(400)
+
+
+class _Parsed:
+    """What llhttp makes of a head."""
+
+    def __init__(self) -> None:
+        self.head = Head()
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.head.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.head.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def judged_as_http1(received: RawHeaders, limits: Limits) -> Head:
+    """The head of a request, by the rules of HTTP/1.1: written as such a head, it must be read as what it is.
+
+    Raises `Refusal`.
+    """
+    pseudo = {name: value for name, value in received if name[:1] == b":"}
+    fields = [(name, value) for name, value in received if name[:1] != b":"]
+    if b":authority" in pseudo:
+        fields = [(b"host", pseudo[b":authority"]), *(field for field in fields if field[0] != b"host")]
+    method, target = pseudo[b":method"], pseudo.get(b":path", pseudo.get(b":authority", b""))
+    head = b"%b %b HTTP/1.1\r\n" % (method, target) + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
+    parsed = _Parsed()
+    try:
+        HttpRequestParser(parsed).feed_data(head)
+    except HttpParserUpgrade:
+        pass
+    except HttpParserError as error:
+        raise refusal_of(error, head) from None
+    parsed.head.method, parsed.head.version = method, "1.1"
+    parsed.head.judge(limits)
+    as_sent = parsed.complete and parsed.head.target == target and parsed.head.fields == fields
+    if not as_sent or pseudo.get(b":scheme") not in (b"https", b"http") or target[:1] not in (b"/", b"*"):
+        raise Refusal(400)
+    return parsed.head
