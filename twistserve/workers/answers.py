@@ -11,12 +11,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from twisted.internet.defer import Deferred, succeed
 
 from twistserve.exposition import Source
-from twistserve.lifecycle import Lifecycle
+from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.status import PATIENCE
 from twistserve.web.threads import PoolSnapshot
 from twistserve.workers.protocol import Describe, RunProbe
-from twistserve.workers.supervisor import Supervisor, Worker, WorkerState
+from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
 
 Results = dict[str, Result]
 
@@ -60,7 +60,7 @@ class WorkersChecks:
         workers = {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
         asked = self._asked()
         if asked is None:
-            if self._lifecycle.started:
+            if self._lifecycle.started and not (probe == "liveness" and self._lives()):
                 workers["workers"] = Result(Status.FAIL, 0, "no worker is ready and answers")
             return succeed(workers)
 
@@ -71,10 +71,20 @@ class WorkersChecks:
         answer.addCallbacks(lambda answer: from_json(answer["results"]), failed)
         return answer.addCallback(lambda found: {**workers, **found})
 
+    def _lives(self) -> bool:
+        """Whether some worker answers, though it is starting or draining; a drain ends with none."""
+        answering = any(map(self._supervisor.heard_lately, self._supervisor.workers))
+        return answering or self._lifecycle.state is not State.READY
+
     def _asked(self) -> Worker | None:
         """The worker to run the checks: one that has just answered, and has the least to do."""
         ready = [worker for worker in self._supervisor.ready if self._supervisor.heard_lately(worker)]
-        return min(ready, key=lambda worker: (worker.asking, worker.load.get("busy", 0)), default=None)
+        missed = self._reactor.seconds() - 1.5 * HEARTBEAT
+
+        def reluctance(worker: Worker) -> tuple[bool, bool, int]:
+            return worker.heard_at < missed, worker.asking, worker.load.get("busy", 0)
+
+        return min(ready, key=reluctance, default=None)
 
     def _of(self, worker: Worker) -> Result:
         if worker.state is not WorkerState.READY or self._supervisor.heard_lately(worker):

@@ -133,8 +133,10 @@ class WorkerProcess(ProcessProtocol):
 
 def how_it_ended(end: Any) -> str:
     """In words: by which signal, or with which status."""
-    if getattr(end, "signal", None) is not None:
-        return f"killed by {signal.Signals(end.signal).name}"
+    if (number := getattr(end, "signal", None)) is not None:
+        # Those for real time have no names.
+        names = {each.value: each.name for each in signal.Signals}
+        return f"killed by {names.get(number, f'signal {number}')}"
     return f"status {getattr(end, 'exitCode', None) or 0}"
 
 

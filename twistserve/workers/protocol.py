@@ -39,9 +39,9 @@ class JSON(amp.Argument):
 
 
 class Begin(amp.Command):
-    """To the worker: the configuration to serve with."""
+    """To the worker: the configuration to serve with, and the directories to import from."""
 
-    arguments: ClassVar = [(b"configuration", JSON())]
+    arguments: ClassVar = [(b"configuration", JSON()), (b"path", JSON())]
     response: ClassVar = []
 
 

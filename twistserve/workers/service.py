@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -206,7 +207,8 @@ class WorkerService(Service):
         directory = self.metrics_directory if sockets else None
         descriptors = [each.fileno() for each in sockets]
         process.start(self._reactor, name, environment_of_a_worker(directory), descriptors)
-        process.ask(Begin, configuration=self._configuration.values()).addErrback(lambda failure: None)
+        configuration = self._configuration.values()
+        process.ask(Begin, configuration=configuration, path=sys.path).addErrback(lambda failure: None)
         return process
 
     def _on_ready(self, worker: Worker) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.posixbase import PosixReactorBase
@@ -91,7 +92,22 @@ class AdoptingReactor:
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Listen on the next socket."""
-        return adopt(self._reactor, next(self._descriptors), factory, backlog)
+        port = _UNIXPort(os.fsencode(address), factory, backlog, mode, self._reactor)
+        port._preexistingSocket = socket.socket(fileno=next(self._descriptors))
+        port.startListening()
+        return port
+
+
+class _UNIXPort(unix.Port):
+    """A Unix socket that other processes listen on too: one that ends leaves it open, and its name where it is."""
+
+    _shouldShutdown = False
+    connectionLost = tcp.Port.connectionLost
+
+    def doRead(self) -> None:
+        """Accept one connection, so that each process gets some."""
+        self.numberAccepts = 1
+        super().doRead()
 
 
 def adopt(reactor: Any, descriptor: int, factory: Any, backlog: int) -> Any:

@@ -239,7 +239,10 @@ class Supervisor:
 
     def resize(self, by: int) -> None:
         """Have one worker more, or one less; never none."""
-        if self._stopping or self.size + by < 1:
+        if self._stopping:
+            return
+        if self.size + by < 1:
+            logger.info("the last worker stays")
             return
         self.size += by
         logger.info("%d workers are wanted now", self.size)
@@ -307,6 +310,8 @@ class Supervisor:
         return float(min(FIRST_PAUSE * 2.0 ** max(self._early_deaths - 2, 0), LONGEST_PAUSE))
 
     def _start_one(self, predecessor: Worker | None = None) -> None:
+        if self._stopping:
+            return
         numbers = {worker.number for worker in self.workers}
         number = next(each for each in range(1, len(numbers) + 2) if each not in numbers)
         worker = Worker(number, self._reactor.seconds(), predecessor=predecessor)

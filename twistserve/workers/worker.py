@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -74,8 +75,9 @@ class Parent(Connection):
     # What the parent asks
 
     @Begin.responder
-    def begin(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        """Compose and start."""
+    def begin(self, configuration: dict[str, Any], path: list[str]) -> dict[str, Any]:
+        """Compose and start, with the parent's path to import from: a manage.py may have extended it."""
+        sys.path[:] = path
         self._side = self._begin(configuration, self)
         return {}
 
@@ -130,12 +132,23 @@ class Parent(Connection):
             self._side.lifecycle.recycle("the parent has died")
 
 
+class _Pipes(StandardIO):
+    """Sends at once: what is said last must be on its way when the reactor turns no more."""
+
+    def write(self, data: bytes) -> None:
+        """Write what the pipe takes, and leave the rest to the reactor."""
+        super().write(data)
+        writer = self._writer  # type: ignore[attr-defined]
+        if writer is not None:
+            writer.doWrite()
+
+
 def connect(parent: Parent) -> None:
     """Speak with the parent over the pipes, and watch the one that only its death closes."""
     for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE):
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_watch, name="lifeline", daemon=True).start()
-    StandardIO(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
+    _Pipes(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
 
 
 def _watch() -> None:
