@@ -1,9 +1,8 @@
 """Letting the threads of the process take turns more often while a probe is answered.
 
-While request threads compute, whoever else wants the GIL waits for the switch interval, 5 ms, times the threads that
-want it too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms
-(p50) and 372 ms (p95) with the usual interval, 38 and 53 ms with the short one (`python -m benchmarks.probes`). A short
-interval costs those who compute a tenth or two, which is why it is short only then.
+While request threads compute, whoever else wants the GIL waits for the switch interval times the threads that want it
+too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms with
+Python's 5 ms, 49 ms (p50) with the short interval. That costs those who compute a tenth, so it is short only then.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ class Attention:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._waiting: set[object] = set()
-        self._usual = sys.getswitchinterval()
+        self._usual = 0.0
         self._timer: Any = None
 
     def pay(self, channel: object) -> None:
         """Somebody is to be answered."""
         if not self._waiting:
+            self._usual = sys.getswitchinterval()
             sys.setswitchinterval(SHORT)
             self._timer = self._reactor.callLater(MOST, self._enough)
         self._waiting.add(channel)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
 from setproctitle import setproctitle
 
 from twistserve.web.reactor import install
+from twistserve.workers.protocol import FOR_THE_PARENT
 
 NUMBER = 1
 """Where the name of a worker, such as worker-2, has its number."""
@@ -16,6 +18,9 @@ NUMBER = 1
 
 def main(name: str, sockets: int) -> None:
     """Run until the parent wants no more."""
+    for each in FOR_THE_PARENT:
+        signal.signal(each, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
     setproctitle(f"twistserve: {name.replace('-', ' ') if name[-1].isdigit() else name}")
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import values

@@ -17,7 +17,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, TO_WORKER, Connection
+from twistserve.workers.protocol import FIRST_SOCKET, FOR_THE_PARENT, FROM_WORKER, LIFELINE, TO_WORKER, Connection
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,12 @@ class WorkerProcess(ProcessProtocol):
         }
         self._reactor = reactor
         arguments = [sys.executable, "-m", "twistserve.workers", name, str(len(sockets))]
-        process = reactor.spawnProcess(self, sys.executable, arguments, dict(environ), childFDs=descriptors)
+        # A Python that is starting would end with a traceback.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
+        try:
+            process = reactor.spawnProcess(self, sys.executable, arguments, dict(environ), childFDs=descriptors)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.pid = process.pid
 
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:

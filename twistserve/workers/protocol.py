@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import zlib
 from typing import Any, ClassVar
 
@@ -11,6 +12,9 @@ from twisted.python.failure import Failure
 
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
 TO_WORKER, FROM_WORKER, LIFELINE, FIRST_SOCKET = 3, 4, 5, 6
+
+FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP)
+"""Signals that a terminal sends to the whole group of processes; a worker is started with them blocked."""
 
 
 class Connection(amp.AMP):

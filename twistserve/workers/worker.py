@@ -79,6 +79,7 @@ class Parent(Connection):
         """Compose and start, with the parent's path to import from: a manage.py may have extended it."""
         sys.path[:] = path
         self._side = self._begin(configuration, self)
+        self._side.lifecycle.observe(self._hand_over)
         return {}
 
     @Heartbeat.responder
@@ -120,6 +121,11 @@ class Parent(Connection):
         if self._side is not None:
             self._side.lifecycle.recycle("the parent has asked for it")
         return {}
+
+    def _hand_over(self, state: State, reason: str) -> None:
+        """Leave to the next one of the same number what was counted since somebody read the metrics."""
+        if state is State.STOPPED:
+            self.flush_metrics()
 
     @property
     def _serving(self) -> Serving | None:

@@ -1,0 +1,259 @@
+"""What /metrics tells of several workers: sums that never go back, whoever is replaced, in files that do not stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.functional.conftest import Serve
+from tests.functional.harness import PATIENCE, Server, wait_for
+from tests.functional.test_drain import Client
+from tests.functional.workers import (
+    VIEWS,
+    Launch,
+    Load,
+    launching,
+    resume,
+    suspend,
+    wait_until_ready,
+    wait_until_replaced,
+    workers,
+)
+
+SHOP = (
+    VIEWS
+    + """
+from prometheus_client import Counter, Gauge, Histogram
+orders = Counter("shop_orders", "Orders.", ["kind"])
+waits = Histogram("shop_waits_seconds", "Seconds that customers waited.", buckets=(1, 2))
+open_tills = Gauge("shop_open_tills", "Tills that are open.", multiprocess_mode="livesum")
+longest = Gauge("shop_longest_queue", "The longest queue so far.", multiprocess_mode="max")
+shelf = Gauge("shop_shelf", "Books on a worker's shelf.")
+open_tills.set(3)
+shelf.set(7)
+
+def order(request):
+    orders.labels(request.GET["kind"]).inc()
+    waits.observe(1.5)
+    longest.set(int(request.GET.get("queue", 1)))
+    return HttpResponse(f"{os.getpid()} ordered")
+
+urlpatterns += [path("order/", order)]
+"""
+)
+SETTINGS = """
+INSTALLED_APPS += ["django_prometheus"]
+MIDDLEWARE = [
+    "twistserve.middleware.RouteMetricsMiddleware",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+"""
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
+    with launching(serve, tmp_path) as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def shop(launch: Launch) -> Callable[..., Server]:
+    """Start servers of a project with metrics of its own and django-prometheus's."""
+
+    def launcher(*args: str, **kwargs: object) -> Server:
+        return launch("--no-access-log", *args, views=SHOP, settings=SETTINGS, **kwargs)
+
+    return launcher
+
+
+def scrape(server: Server, accept: str = "") -> tuple[Samples, Samples]:
+    """Everything that can only grow, and everything else; no sample is there twice."""
+    reply = server.probe("/metrics", headers={"Accept": accept})
+    assert reply.status == 200, reply.text
+    growing: Samples = {}
+    others: Samples = {}
+    for family in parse_openmetrics(reply.text) if accept else parse_text(reply.text):
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in growing, f"{key} is there twice"
+            assert key not in others, f"{key} is there twice"
+            found = growing if family.type in ("counter", "histogram") else others
+            found[key] = sample.value
+    return growing, others
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """A sample, 0 while it is not there."""
+    return samples.get((name, frozenset(labels.items())), 0.0)
+
+
+def order(server: Server, number: int) -> None:
+    """Order so many books, over connections that both workers get some of."""
+
+    def buy(some: range) -> None:
+        for each in some:
+            assert server.get(f"/order/?kind=book&number={each}").status == 200
+
+    threads = [threading.Thread(target=buy, args=(range(offset, number, 8),)) for offset in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_the_sum_of_all_workers(shop: Callable[..., Server], accept: str) -> None:
+    """Counters, histograms and gauges of ours, of the project and of django-prometheus, each added up as it means."""
+    server = shop("--threads", "3")
+    idle = [Client(server) for _ in range(10)]
+    order(server, 199)
+    assert server.get("/order/?kind=book&queue=12").status == 200
+    growing, others = scrape(server, accept)
+    ours = {"method": "GET", "status": "200"}
+    expected = {
+        "twistserve_http_requests_total": value(growing, "twistserve_http_requests_total", **ours, handler="django"),
+        "duration": value(growing, "twistserve_http_request_duration_seconds_count", method="GET", handler="django"),
+        "queue": value(growing, "twistserve_http_request_queue_seconds_count"),
+        "route": value(growing, "twistserve_view_requests_total", **ours, route="order/"),
+        "orders": value(growing, "shop_orders_total", kind="book"),
+        "waits": value(growing, "shop_waits_seconds_count"),
+        "seconds waited": value(growing, "shop_waits_seconds_sum") / 1.5,
+        "django-prometheus": value(growing, "django_http_requests_before_middlewares_total"),
+        "its methods": value(growing, "django_http_requests_total_by_method_total", method="GET"),
+    }
+    assert expected == dict.fromkeys(expected, 200)
+    assert value(growing, "twistserve_reactor_lag_seconds_count") > 0
+    gauges = {
+        "threads": value(others, "twistserve_threads"),
+        "connections": value(others, "twistserve_http_connections"),
+        "tills": value(others, "shop_open_tills"),
+        "queue": value(others, "shop_longest_queue"),
+        "startup": value(others, "twistserve_startup_seconds") > 0,
+    }
+    assert gauges == {"threads": 6, "connections": 10, "tills": 6, "queue": 12, "startup": True}
+    shelves = {labels: number for (name, labels), number in others.items() if name == "shop_shelf"}
+    assert {frozenset({("pid", "1")}): 7, frozenset({("pid", "2")}): 7} == shelves
+    states = {labels: number for (name, labels), number in others.items() if name == "twistserve_lifecycle_state"}
+    assert states.pop(frozenset({("state", "ready")})) == 1
+    assert {*states.values()} == {0}
+    builds = [number for (name, _), number in others.items() if name == "twistserve_build_info"]
+    assert builds == [1]
+    restarted = {labels: number for (name, labels), number in growing.items() if "worker_restarts_total" in name}
+    assert restarted
+    assert {*restarted.values()} == {0}
+    for client in idle:
+        client.closes()
+
+
+def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]) -> None:
+    """Neither under SIGHUP, which loses no count at all, nor under SIGKILL; gauges forget who is gone."""
+    server = shop("--threads", "3")
+    directories = [*Path(server.env["TMPDIR"]).iterdir()]
+    assert len(directories) == 1
+    seen: Samples = {}
+    scrapes = 0
+
+    def look() -> None:
+        nonlocal seen, scrapes
+        growing, _ = scrape(server)
+        back = {key: (before, growing.get(key)) for key, before in seen.items() if growing.get(key, -1.0) < before}
+        assert back == {}, f"after {scrapes} scrapes these went back"
+        seen = growing
+        scrapes += 1
+
+    def replace(end: Callable[[], None], old: set[int]) -> None:
+        end()
+
+        def replaced() -> bool:
+            look()
+            return old.isdisjoint(workers(server))
+
+        wait_for(replaced, f"{old} to be replaced\n{server.output}")
+        wait_until_ready(server)
+        look()
+
+    with Load(server, clients=4, path="/order/?kind=book") as load:
+        load.wait_for(100)
+        replace(lambda: server.signal(signal.SIGHUP), {*workers(server)})
+        replaced_one = min(workers(server))
+        replace(lambda: os.kill(replaced_one, signal.SIGTERM), {replaced_one})
+    look()
+    assert load.losses == []
+    counted = {
+        "ours": value(seen, "twistserve_http_requests_total", method="GET", status="200", handler="django"),
+        "route": value(seen, "twistserve_view_requests_total", method="GET", status="200", route="order/"),
+        "orders": value(seen, "shop_orders_total", kind="book"),
+        "django-prometheus": value(seen, "django_http_requests_before_middlewares_total"),
+    }
+    assert counted == dict.fromkeys(counted, load.sent), "who drains hands over what it has counted"
+
+    files = {path.name for path in directories[0].iterdir()}
+    with Load(server, clients=4, path="/order/?kind=book") as load:
+        for _ in range(2):
+            load.wait_for(50)
+            look()
+            killed = max(workers(server))
+            replace(lambda killed=killed: os.kill(killed, signal.SIGKILL), {killed})
+    sys.stdout.write(f"{scrapes} scrapes, {len(files)} files\n")
+    assert {path.name for path in directories[0].iterdir()} <= files, "files are named by numbers that are used again"
+    wait_for(lambda: value(scrape(server)[1], "twistserve_http_connections") == 0, "closed connections to be noticed")
+    _, others = scrape(server)
+    assert (value(others, "twistserve_threads"), value(others, "shop_open_tills")) == (6, 6)
+    assert value(seen, "twistserve_worker_restarts_total", reason="died") == 2
+    assert value(seen, "twistserve_worker_restarts_total", reason="reload") == 2
+    assert value(seen, "twistserve_worker_restarts_total", reason="signal") == 1
+
+
+def test_a_worker_that_does_not_answer_holds_no_scrape_up(shop: Callable[..., Server]) -> None:
+    """What it had counted the last time is still there."""
+    server = shop()
+    order(server, 50)
+    before, _ = scrape(server)
+    standing = min(workers(server))
+    suspend(standing)
+    began = time.monotonic()
+    after, _ = scrape(server)
+    took = time.monotonic() - began
+    resume(standing)
+    assert took < 8, f"{took:.1f} s"
+    orders = "shop_orders_total"
+    assert value(before, orders, kind="book") == value(after, orders, kind="book") == 50
+
+
+def test_the_directory_is_ours(shop: Callable[..., Server], tmp_path: Path) -> None:
+    """One that the environment names has nothing of the workers; ours is gone after the end."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "counter_99.db").write_bytes(b"")
+    server = shop(env={"PROMETHEUS_MULTIPROC_DIR": str(elsewhere)})
+    order(server, 20)
+    assert value(scrape(server)[0], "shop_orders_total", kind="book") == 20
+    of_the_parent = f"_{server.process.pid}.db"
+    assert [path.name for path in elsewhere.iterdir() if not path.name.endswith(of_the_parent)] == ["counter_99.db"]
+    old = {*workers(server)}
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until_replaced(server, old)
+    assert len([*Path(server.env["TMPDIR"]).iterdir()]) == 1
+
+
+def test_without_metrics(launch: Launch) -> None:
+    """Workers serve as ever, and are replaced."""
+    server = launch("--no-metrics")
+    assert server.probe("/metrics").status == 404
+    old = {*workers(server)}
+    server.signal(signal.SIGHUP)
+    wait_until_replaced(server, old)
+    assert server.get("/who/").status == 200

@@ -1,0 +1,193 @@
+"""What the probes tell of all workers together, asked of fakes on a clock that the test moves."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from tests.workers.test_supervisor import READY, STARTING, Crew, FakeProcess
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.probes.checks import Result, Status, worst
+from twistserve.workers.answers import WorkersChecks, WorkersPool, to_json
+from twistserve.workers.protocol import RunProbe
+from twistserve.workers.supervisor import Worker
+
+SECONDS = 5.0
+"""The deadline of a probe's checks."""
+
+Results = dict[str, Result]
+
+
+class CheckedProcess(FakeProcess):
+    """A process that runs checks, unless it is silent; it counts how often."""
+
+    runs = 0
+    found = Result(Status.PASS)
+
+    def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
+        if command is RunProbe:
+            self.runs += 1
+            if not self.silent:
+                return succeed({"results": to_json({"shop.open": self.found})})
+        return super().ask(command, **arguments)
+
+
+class Parent(Crew):
+    """A parent with its lifecycle, and what its probes answer."""
+
+    def __init__(self, size: int = 2) -> None:
+        super().__init__(size)
+        self.lifecycle = Lifecycle(self.clock)
+        self.checks = WorkersChecks(self.supervisor, self.lifecycle, SECONDS, self.clock)
+
+    def _spawn(self, worker: Worker) -> CheckedProcess:
+        super()._spawn(worker)
+        return CheckedProcess(1000 + len(self.spawned))
+
+    def start(self) -> Parent:
+        super().start()
+        self.lifecycle.enter(State.READY, "a test")
+        self.run_for(5)
+        return self
+
+    def ask(self, probe: str) -> Results | None:
+        """The answer that there is by now."""
+        answers: list[Results] = []
+        self.checks.ask(probe).addCallback(answers.append)
+        return answers[0] if answers else None
+
+    def passes(self, probe: str) -> bool:
+        results = self.ask(probe)
+        assert results is not None
+        return worst(result.status for result in results.values()) is not Status.FAIL
+
+
+@pytest.mark.parametrize("probe", ["readiness", "liveness"])
+def test_one_worker_runs_the_checks_for_all(probe: str) -> None:
+    """Its results come with a line for each worker, and a check that fails makes the probe fail."""
+    parent = Parent().start()
+    assert parent.ask(probe) == {
+        "worker:1": Result(Status.PASS, "ready"),
+        "worker:2": Result(Status.PASS, "ready"),
+        "shop.open": Result(Status.PASS),
+    }
+    assert sorted(worker.process.runs for worker in parent.workers) == [0, 1]
+    for worker in parent.workers:
+        worker.process.found = Result(Status.FAIL, output="stocktaking")
+    results = parent.ask(probe)
+    assert results is not None
+    assert results["shop.open"].output == "stocktaking"
+    assert not parent.passes(probe)
+
+
+def test_the_least_busy_worker_is_asked() -> None:
+    """As its last heartbeat told."""
+    parent = Parent().start()
+    busy, idle = parent.workers
+    busy.process.load = {"threads": 2, "busy": 2, "stuck": 0}
+    parent.run_for(2)
+    parent.ask("readiness")
+    assert (busy.process.runs, idle.process.runs) == (0, 1)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_who_misses_a_heartbeat_is_not_asked(position: int) -> None:
+    """Also just when the others are asked for theirs."""
+    parent = Parent().start()
+    silent, other = parent.workers[position], parent.workers[1 - position]
+    silent.process.silent = True
+    parent.run_for(2)
+    for _ in range(6):
+        parent.run_for(0.5)
+        other.asking = not other.asking
+        assert parent.passes("readiness")
+        assert parent.passes("liveness")
+    assert silent.process.runs == 0
+
+
+def test_checks_that_do_not_come_back() -> None:
+    """The probe fails in time and names the worker."""
+    parent = Parent(1).start()
+    [worker] = parent.workers
+    worker.process.silent = True
+    answers: list[Results] = []
+    parent.checks.ask("readiness").addCallback(answers.append)
+    parent.run_for(SECONDS - 1)
+    assert answers == []
+    parent.run_for(2)
+    [results] = answers
+    assert results["checks"].status is Status.FAIL
+    assert "worker 1" in str(results["checks"].output)
+
+
+def test_a_worker_that_is_silent_is_a_warning() -> None:
+    """As long as another one answers."""
+    parent = Parent().start()
+    silent = parent.workers[0]
+    silent.process.silent = True
+    parent.run_for(12)
+    results = parent.ask("readiness")
+    assert results is not None
+    assert (results["worker:1"].status, results["worker:2"].status) == (Status.WARN, Status.PASS)
+    assert parent.passes("readiness")
+
+
+@pytest.mark.parametrize("probe", ["readiness", "liveness"])
+def test_no_worker_that_answers(probe: str) -> None:
+    """When all have been silent for too long, until others are there that are heard."""
+    parent = Parent().start()
+    for worker in parent.workers:
+        worker.process.silent = True
+    parent.run_for(12)
+    assert not parent.passes(probe)
+    for worker in list(parent.workers):
+        assert signal.SIGKILL in worker.process.signals
+        parent.end(worker, "killed by SIGKILL")
+    parent.get_ready()
+    parent.run_for(2)
+    assert parent.passes(probe)
+
+
+def test_who_is_starting_lives_and_is_not_ready() -> None:
+    """When all have died, the pod is not to be restarted while others start."""
+    parent = Parent().start()
+    parent.run_for(60)
+    for worker in list(parent.workers):
+        parent.end(worker, "killed by SIGKILL")
+    parent.run_for(2)
+    assert parent.numbers(STARTING) == [1, 2]
+    assert parent.passes("liveness")
+    assert not parent.passes("readiness")
+    parent.supervisor.became_ready(parent.workers[0])
+    assert parent.passes("readiness")
+
+
+def test_a_drain_is_no_death() -> None:
+    """Liveness passes from its beginning to its end, when no worker is left."""
+    parent = Parent().start()
+    parent.lifecycle.enter(State.DRAINING, "a test")
+    parent.supervisor.stop()
+    for worker in list(parent.workers):
+        parent.run_for(2)
+        assert parent.passes("liveness")
+        parent.end(worker)
+    assert parent.passes("liveness")
+
+
+def test_the_threads_of_all_that_serve() -> None:
+    """Their sum; who is starting or draining does not count."""
+    parent = Parent(3).start()
+    for worker in parent.workers:
+        worker.process.load = {"threads": 4, "busy": 3, "queued": 2, "stuck": 1}
+    parent.run_for(2)
+    pool = WorkersPool(parent.supervisor)
+    snapshot = pool.snapshot()
+    assert (snapshot.threads, snapshot.busy, snapshot.queued, snapshot.stuck) == (12, 9, 6, 3)
+    parent.wants(parent.workers[0])
+    parent.get_ready()
+    parent.end(parent.workers[1], "killed by SIGKILL")
+    assert len(parent.of(READY)) == 2
+    assert pool.snapshot().threads == 4, "the new one has not told yet"
