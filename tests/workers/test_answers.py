@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from twisted.internet.defer import Deferred, succeed
 
 from tests.workers.test_supervisor import READY, STARTING, Crew, FakeProcess
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.checks import Result, Status, worst
-from twistserve.workers.answers import WorkersChecks, WorkersPool, to_json
+from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, to_json
 from twistserve.workers.protocol import RunProbe
 from twistserve.workers.supervisor import Worker
 
@@ -191,3 +194,28 @@ def test_the_threads_of_all_that_serve() -> None:
     parent.end(parent.workers[1], "killed by SIGKILL")
     assert len(parent.of(READY)) == 2
     assert pool.snapshot().threads == 4, "the new one has not told yet"
+
+
+def test_a_scrape_while_a_worker_starts(tmp_path: Path) -> None:
+    """A file that it has only just made holds nothing up; what others have counted is there, and the parent's own."""
+    own = CollectorRegistry()
+    Counter("shop_starts", "Starts.", registry=own)
+    counted = MmapedDict(str(tmp_path / "counter_1.db"))
+    counted.write_value(mmap_key("shop_orders", "shop_orders_total", (), (), "Orders."), 3.0, 0.0)
+    counted.close()
+    for name in ("counter_2.db", "gauge_livesum_2.db"):
+        (tmp_path / name).touch()
+    found = {metric.name: metric for metric in AllMetrics(lambda: str(tmp_path), own).collect()}
+    assert found.keys() == {"shop_starts", "shop_orders"}
+    assert [sample.value for sample in found["shop_orders"].samples] == [3.0]
+
+
+@pytest.mark.parametrize("directory", ["", "gone"])
+def test_a_scrape_while_there_is_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
+    """Before it is made and after it is removed there is what the parent counts itself."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "counter_1.db").write_bytes(b"not ours")
+    own = CollectorRegistry()
+    Counter("shop_starts", "Starts.", registry=own)
+    found = AllMetrics(lambda: directory and str(tmp_path / directory), own).collect()
+    assert [metric.name for metric in found] == ["shop_starts"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import Metric
@@ -110,9 +112,19 @@ class AllMetrics:
         for metric in self._own.collect():
             if metric.name in PARENTS or not metric.name.startswith("twistserve_"):
                 yield metric
-        for metric in MultiProcessCollector(None, self._directory()).collect():
+        for metric in MultiProcessCollector.merge(self._files()):
             if metric.name not in PARENTS:
                 yield metric
+
+    def _files(self) -> list[str]:
+        """The workers' files but those that one has only just made: prometheus-client cannot read an empty one."""
+        found: list[str] = []
+        directory = self._directory()
+        for path in Path(directory).glob("*.db") if directory else ():
+            with suppress(FileNotFoundError):
+                if path.stat().st_size:
+                    found.append(str(path))
+        return found
 
 
 PARENTS = frozenset(
