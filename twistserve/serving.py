@@ -19,10 +19,12 @@ from twistserve.stacks import log_all_stacks
 from twistserve.startup import Step
 from twistserve.web.accesslog import AccessLog
 from twistserve.web.deadlines import Deadlines
+from twistserve.web.dispatch import Dispatcher
 from twistserve.web.environ import EnvironMaker
 from twistserve.web.forwarded import TrustedPeers
 from twistserve.web.history import History
 from twistserve.web.limits import Limits
+from twistserve.web.reactor import Reactor
 from twistserve.web.service import Drain, WebService
 from twistserve.web.site import Site
 from twistserve.web.static import FileResource, MemoryCache, PrefixResource
@@ -48,7 +50,10 @@ class Serving:
         self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
         environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
         deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None
-        self.django = DjangoResource(self._application, self.pool, Returns(reactor.callFromThread), environs, deadlines)
+        returns = Returns(reactor.callFromThread)
+        if isinstance(reactor, Reactor):
+            reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
+        self.django = DjangoResource(self._application, self.pool, returns, environs, deadlines)
         access_log = AccessLog(log.access, configuration.log_format == "json") if configuration.access_log else None
         counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted

@@ -313,6 +313,9 @@ def test_a_replacement_does_not_run_what_is_past_its_deadline(application: Appli
 
 def test_the_body_of_what_is_never_run_is_let_go(application: Application) -> None:
     """A large one is in a temporary file, which is closed at the deadline."""
+    wait_for(
+        lambda: not [each for each in threading.enumerate() if each.name.startswith("request-")], "other tests' end"
+    )
     bench = Bench(application)
     before = len(os.listdir("/proc/self/fd"))
     connection = bench.connect()

@@ -8,9 +8,11 @@ Registered with Twisted as the reactor "twistserve".
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -29,9 +31,27 @@ class Reactor(EPollReactor):
 
     seconds = staticmethod(time.monotonic)
 
+    before_waiting: Callable[[], float] = staticmethod(lambda: 0.0)
+    """Called before each wait; returns seconds for which nothing need be looked at but what other threads ask."""
+    _nap = 0.0
+
+    def installWaker(self) -> None:
+        """Make what other threads wake the reactor by."""
+        super().installWaker()
+        self._called = select.epoll(1)
+        self._called.register(self.waker.i, select.EPOLLIN)
+
+    def runUntilCurrent(self) -> None:
+        """Call what is due, before it is known how long nothing will be."""
+        super().runUntilCurrent()
+        self._nap = self.before_waiting()
+
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, at most `timeout` seconds, and handle them."""
         selectables = self._selectables
+        if self._nap:
+            self._called.poll(self._nap if timeout is None else min(timeout, self._nap))
+            timeout = 0
         try:
             events = self._poller.poll(-1 if timeout is None else timeout, len(selectables))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""recv(2), send(2) and write(2) that keep the GIL.
+"""recv(2), send(2), write(2) and pread(2) that keep the GIL.
 
 Python gives the GIL up around every system call. A call on a non-blocking socket takes a few microseconds, but
 while request threads compute, getting the GIL back takes up to the switch interval, 5 ms, and two context
@@ -22,12 +22,17 @@ _send.restype = ctypes.c_ssize_t
 _write = _libc.write
 _write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
 _write.restype = ctypes.c_ssize_t
+_pread = _libc.pread
+_pread.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
+_pread.restype = ctypes.c_ssize_t
 
 _SIZE = 65536
 # One for all: it is emptied before anything else can run.
 _buffer = ctypes.create_string_buffer(_SIZE)
 _address = ctypes.addressof(_buffer)
 _view = memoryview(_buffer).cast("B")
+
+_Line = ctypes.c_char * 192
 
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
@@ -57,3 +62,13 @@ def send(descriptor: int, data: bytes, more: bool = False) -> int:
 def write(descriptor: int, data: bytes) -> None:
     """Write to a non-blocking pipe; that it is full is no error, for then its reader wakes up anyway."""
     _write(descriptor, data, len(data))
+
+
+def pread(descriptor: int) -> bytes:
+    """The beginning of a file of /proc, at most 192 bytes; callable from any thread. Raises OSError."""
+    line = _Line()
+    size = _pread(descriptor, ctypes.addressof(line), len(line), 0)
+    if size < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return line.raw[:size]

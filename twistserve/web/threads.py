@@ -1,4 +1,4 @@
-"""The threads that run requests: a SimpleQueue and plain threads, a fraction of the cost of Twisted's ThreadPool."""
+"""The threads that run requests: a deque and plain threads, a fraction of the cost of Twisted's ThreadPool."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from twistserve.stacks import where
+from twistserve.web.doing import Doing, Watch
+
+if TYPE_CHECKING:
+    from twistserve.web.dispatch import Dispatcher
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +48,9 @@ class PoolSnapshot:
 class Returns:
     """The way back to the reactor thread: one wake-up for all that was put while it was on its way."""
 
+    held = False
+    """Whether the reactor comes for what was put, in milliseconds at most, without being woken."""
+
     def __init__(self, call_from_thread: Callable[..., Any]) -> None:
         self._call_from_thread = call_from_thread
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -51,11 +59,17 @@ class Returns:
     def put(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have `function(*arguments)` called on the reactor thread, after what was put before."""
         self._waiting.append((function, arguments))
+        if not self.held:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the reactor thread come now, whether anything was put or not."""
         if not self._called:
             self._called = True
-            self._call_from_thread(self._deliver)
+            self._call_from_thread(self.deliver)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Call what was put. Reactor thread."""
         # First: what is put from here on either finds the loop still running or calls again.
         self._called = False
         waiting = self._waiting
@@ -76,7 +90,31 @@ class Worker:
         self.wakes.acquire()
         self.thread = 0
         self.job: Job | None = None
+        self.since = 0.0
+        """When it began the job, by perf_counter."""
         self.stuck = False
+        self._watch: Watch | None = None
+        self._ran: Job | None = None
+
+    def begin(self) -> None:
+        """To be called on its thread."""
+        self.thread = threading.get_ident()
+        self._watch = Watch()
+
+    def end(self) -> None:
+        """Its thread ends."""
+        if self._watch is not None:
+            self._watch.close()
+
+    def look(self) -> Doing:
+        """What its thread is doing; see `Watch.look`."""
+        return self._watch.look() if self._watch is not None else Doing.UNKNOWN
+
+    def ran_before(self) -> bool:
+        """Whether it was seen running in this job before: then it runs without the GIL. Reactor thread."""
+        job = self.job
+        before, self._ran = self._ran, job
+        return job is not None and before is job
 
 
 class RequestThreadPool(Service):
@@ -93,6 +131,9 @@ class RequestThreadPool(Service):
     """
 
     name = "request threads"
+
+    dispatcher: Dispatcher | None = None
+    """Who wakes threads when the reactor has read all that there is; without one, each job wakes one itself."""
 
     def __init__(self, size: int, max_queue: int = 1000) -> None:
         self._size = size
@@ -124,14 +165,43 @@ class RequestThreadPool(Service):
         self._workers = []
 
     def submit(self, job: Job) -> bool:
-        """Queue a job, unless as many wait as may; callable from any thread."""
+        """Queue a job, unless as many wait as may; callable from any thread, with a dispatcher from the reactor's."""
         jobs = self._jobs
         if len(jobs) >= self._max_queue and len(jobs) - self._free() >= self._max_queue:
             return False
         jobs.append(job)
-        if self._idle:
-            self._wake()
+        if self.dispatcher is None:
+            self.wake(1)
         return True
+
+    @property
+    def queued(self) -> int:
+        """Jobs that no thread has taken."""
+        return len(self._jobs)
+
+    @property
+    def idle(self) -> int:
+        """Threads that sleep."""
+        return len(self._idle)
+
+    @property
+    def awake(self) -> int:
+        """Threads that don't."""
+        return len(self._workers) - len(self._idle)
+
+    @property
+    def about_to_take(self) -> int:
+        """Threads that were woken, or have done a job, and have not taken the next yet."""
+        return self._free() - len(self._idle)
+
+    def at_jobs(self) -> list[Worker]:
+        """The threads that are at a job; callable from any thread."""
+        return [worker for worker in self._workers if worker.job is not None]
+
+    def wake(self, number: int) -> None:
+        """Wake so many threads, as far as that many sleep; callable from any thread."""
+        for _ in range(min(number, len(self._idle))):
+            self._wake()
 
     def withdraw(self, job: Job) -> bool:
         """Take a job back that no thread has begun; False if one has. Callable from any thread."""
@@ -203,8 +273,14 @@ class RequestThreadPool(Service):
             self._idle.pop().wakes.release()
 
     def _work(self, me: Worker) -> None:
+        me.begin()
+        try:
+            self._take_jobs(me)
+        finally:
+            me.end()
+
+    def _take_jobs(self, me: Worker) -> None:
         jobs = self._jobs
-        me.thread = threading.get_ident()
         while True:
             try:
                 me.job = job = jobs.popleft()
@@ -213,6 +289,7 @@ class RequestThreadPool(Service):
                     return
                 self._sleep(me)
                 continue
+            me.since = perf_counter()
             try:
                 job()
             except BaseException:
@@ -222,6 +299,9 @@ class RequestThreadPool(Service):
             del job
             if me.stuck and self._replaced(me):
                 return
+            dispatcher = self.dispatcher
+            if dispatcher is not None and dispatcher.gives_way(me):
+                self._give_way(me, dispatcher)
 
     def _replaced(self, me: Worker) -> bool:
         """A thread that was given up has returned: whether another does its work now."""
@@ -233,12 +313,22 @@ class RequestThreadPool(Service):
             return True
 
     def _sleep(self, me: Worker) -> None:
-        """Sleep until there may be a job: what is submitted after the first line wakes us, or is seen by the second."""
+        """Sleep until there may be a job: what is submitted after the first line wakes us, or is seen by the fourth."""
         self._idle.append(me)
+        if self.dispatcher is not None:
+            self.dispatcher.ran_dry()
         if self._jobs or self._stopping:
             try:
                 self._idle.remove(me)
             except ValueError:
                 me.wakes.acquire()  # somebody is waking us
             return
+        me.wakes.acquire()
+
+    def _give_way(self, me: Worker, dispatcher: Dispatcher) -> None:
+        """Sleep though there may be jobs."""
+        self._idle.append(me)
+        dispatcher.gave_way()
+        if self._stopping:
+            self.wake(1)
         me.wakes.acquire()
