@@ -112,7 +112,7 @@ threads = Gauge(
 )
 threads_busy = Gauge(
     "twistserve_threads_busy",
-    "Threads running a request now. Always near twistserve_threads is saturation: add threads or replicas.",
+    "Threads running a request now. All of them: add threads. Few, while requests wait: Python is busy, add replicas.",
     multiprocess_mode="livesum",
 )
 threads_stuck = Gauge(

@@ -29,8 +29,8 @@ Job = Callable[[], None]
 
 SWITCH_INTERVAL = 0.001
 """Seconds after which a thread that computes lets another have the GIL, where Python's 5 ms would be the reactor's to
-wait, for each of them and each time. With eight computing threads on one core the liveness probe took 550 ms (p95) with
-Python's and 44 ms with this (`python -m benchmarks.probes`); a hello loses 2 % or so of its rate."""
+wait, for each of them and each time. With eight threads computing at once on one core the liveness probe took 550 ms
+(p95) with Python's and 44 ms with this; a hello loses 2 % or so of its rate."""
 LOOK_EVERY = 0.05
 """Seconds between two looks for threads at work, when there should be none any more."""
 
