@@ -20,9 +20,17 @@ class Tree:
     """A process that we started, with all its descendants."""
 
     def __init__(
-        self, command: Sequence[str], *, core: int, cwd: Path, env: Mapping[str, str], output: Path = Path(os.devnull)
+        self,
+        command: Sequence[str],
+        *,
+        core: int | str,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: Path = Path(os.devnull),
     ) -> None:
         """Start it in a process group of its own; `output` takes all it prints, access log lines among it.
+
+        `core` is one, or several as taskset takes them.
 
         Should this program be killed, the kernel sends the process a SIGTERM.
         """
@@ -49,6 +57,14 @@ class Tree:
     def resident_bytes(self) -> int:
         """Memory resident in the tree now; what its processes share is counted in each."""
         return sum(_resident_pages(pid) for pid, _ in self._stats()) * PAGE
+
+    def memory(self) -> list[tuple[int, int]]:
+        """Bytes resident in each process, the first one first: those it has alone (USS), and those it shares."""
+        found = []
+        for pid, _ in self._stats():
+            with contextlib.suppress(OSError):
+                found.append((pid, *private_and_shared(Path(f"/proc/{pid}/smaps_rollup").read_text())))
+        return [(private, shared) for _, private, shared in sorted(found)]
 
     def end(self) -> None:
         """End the tree, politely first, and wait for it."""
@@ -77,6 +93,14 @@ def cpu_ticks(stat: str) -> int:
     """utime + stime + cutime + cstime of a /proc/PID/stat, whose second field may hold blanks and parentheses."""
     fields = stat.rpartition(")")[2].split()
     return sum(map(int, fields[11:15]))
+
+
+def private_and_shared(smaps: str) -> tuple[int, int]:
+    """The two parts of a /proc/PID/smaps_rollup's resident memory, in bytes."""
+    fields = (line.split() for line in smaps.splitlines() if line.endswith(" kB"))
+    kilobytes = {name: int(number) for name, number, _ in fields}
+    private = kilobytes["Private_Clean:"] + kilobytes["Private_Dirty:"]
+    return private * 1024, (kilobytes["Rss:"] - private) * 1024
 
 
 def busy_seconds(stat: str, cores: Collection[int]) -> float:

@@ -30,8 +30,8 @@ class Stage:
     """The directory of the database and the static files."""
     scratch: Path
     """A directory for configuration files and the like."""
-    server_core: int
-    load_core: int
+    server_core: int | str
+    load_core: int | str
     connections: int
     seconds: int
     rounds: int

@@ -42,8 +42,8 @@ class Result:
         return self.socket_errors + self.bad_statuses
 
 
-def run(url: str, *, core: int, connections: int, seconds: int, script: Path | None = None) -> Result:
-    """Drive `url` from one thread on one core. Raises `WrkError`."""
+def run(url: str, *, core: int | str, connections: int, seconds: int, script: Path | None = None) -> Result:
+    """Drive `url` from one thread on one core, or on several as taskset takes them. Raises `WrkError`."""
     command = [
         *("taskset", "--cpu-list", str(core), "wrk", "--latency", "--threads=1", f"--connections={connections}"),
         *(f"--duration={seconds}s", f"--timeout={TIMEOUT}s"),
