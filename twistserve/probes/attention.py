@@ -1,8 +1,8 @@
 """Letting the threads of the process take turns more often while a probe is answered.
 
 While request threads compute, whoever else wants the GIL waits for the switch interval times the threads that want it
-too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms (p50) with
-Python's 5 ms, 49 ms with the short interval. That costs those who compute a tenth, so it is short only then.
+too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms (p50)
+with Python's 5 ms, 49 ms with the short interval. That costs those who compute a tenth, so it is short only then.
 """
 
 from __future__ import annotations
