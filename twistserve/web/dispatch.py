@@ -72,8 +72,7 @@ class Dispatcher:
 
     def ran_dry(self) -> None:
         """A thread has nothing left to do: read what has come meanwhile. On that thread."""
-        if self._returns.held:
-            self._returns.wake()
+        self._returns.hurry()
 
     def gave_way(self) -> None:
         """A thread sleeps though there may be jobs: look at the others from now on. On that thread."""

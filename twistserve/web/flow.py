@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -19,10 +20,11 @@ class ClientGone(Exception):
 class FlowControl:
     """Blocks on their way to the reactor; the request thread waits while too many are, or the transport is full.
 
-    The thread calls `put`, the reactor `take` and the producer methods.
+    The thread calls `put`, the reactor `take` and the producer methods. `hurry` is called before the thread waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hurry: Callable[[], None] = lambda: None) -> None:
+        self._hurry = hurry
         self._changed = threading.Condition()
         self._paused = False
         self._blocks: list[bytes] = []
@@ -33,6 +35,7 @@ class FlowControl:
         """Add a block as soon as there is room, and say whether the reactor must be told. Raises `ClientGone`."""
         with self._changed:
             while (self._paused or self._size > HIGH_WATER) and not self.gone:
+                self._hurry()
                 self._changed.wait()
             if self.gone:
                 raise ClientGone

@@ -68,6 +68,11 @@ class Returns:
             self._called = True
             self._call_from_thread(self.deliver)
 
+    def hurry(self) -> None:
+        """Have the reactor thread come now if it would come later: somebody waits for it."""
+        if self.held:
+            self.wake()
+
     def deliver(self) -> None:
         """Call what was put. Reactor thread."""
         # First: what is put from here on either finds the loop still running or calls again.

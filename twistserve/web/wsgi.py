@@ -68,7 +68,7 @@ class DjangoResource(Resource):
         super().__init__()
         self.application = application
         self.pool = pool
-        self.reply = returns.put
+        self.reply, self.hurry = returns.put, returns.hurry
         self.environs = environs
         self.deadlines = deadlines
 
@@ -303,7 +303,7 @@ class Exchange:
                     return
         self._sent += size
         if self._flow is None:
-            self._flow = FlowControl()
+            self._flow = FlowControl(self._resource.hurry)
             self._flow.gone = self._gone
         tell = self._flow.put(block)
         if not self._begun:
@@ -311,6 +311,7 @@ class Exchange:
             self._reply(self._on_begin, b"".join(self._lines))
         elif tell:
             self._reply(self._on_blocks)
+            self._resource.hurry()
 
     def _end(self) -> None:
         if self._finished:
