@@ -44,12 +44,11 @@ class FakePool:
     def __init__(self, jobs: int = 0) -> None:
         self.at_work = [FakeWorker() for _ in range(jobs)]
         self.queued = 0
-        self.about_to_take = 0
         self.woken = 0
 
     @property
     def awake(self) -> int:
-        return len(self.at_work) + self.about_to_take
+        return len(self.at_work)
 
     @property
     def idle(self) -> int:
@@ -95,11 +94,10 @@ class Scene:
 
 
 def test_each_job_gets_a_thread_while_the_process_is_not_busy() -> None:
-    """But for those that a thread is about to take; the reactor waits as always, and is woken by answers."""
+    """The reactor waits as always, and is woken by answers."""
     scene = Scene(2)
     scene.pool.queued = 4
-    scene.pool.about_to_take = 1
-    assert scene.go_on(1, share=0.4).woken() == 3
+    assert scene.go_on(1, share=0.4).woken() == 4
     assert scene.dispatcher.dispatch() == 0
     assert not scene.returns.held
     assert not scene.dispatcher.gives_way(scene.pool.at_work[0])  # type: ignore[arg-type]

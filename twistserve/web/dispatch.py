@@ -59,7 +59,8 @@ class Dispatcher:
             now = self._clock()
             self._measure(now)
             if not self._crowded:
-                pool.wake(pool.queued - pool.about_to_take)
+                # Those awake may be about to take them, or about to run something else for long: nobody can tell.
+                pool.wake(pool.queued)
             elif pool.idle:
                 nap = self._relieve(now)
         # Those who answer need not wake the reactor, which comes by itself.

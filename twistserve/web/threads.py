@@ -194,11 +194,6 @@ class RequestThreadPool(Service):
         """Threads that don't."""
         return len(self._workers) - len(self._idle)
 
-    @property
-    def about_to_take(self) -> int:
-        """Threads that were woken, or have done a job, and have not taken the next yet."""
-        return self._free() - len(self._idle)
-
     def at_jobs(self) -> list[Worker]:
         """The threads that are at a job; callable from any thread."""
         return [worker for worker in self._workers if worker.job is not None]
