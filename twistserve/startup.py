@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.metrics import startup_seconds
+from twistserve.values import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def command_steps(commands: Sequence[str]) -> list[Step]:
     """The steps that run management commands."""
 
     def step(text: str) -> Step:
-        return f"running the command {text!r}", lambda: run_command(text)
+        return f"running the command {redacted(text)!r}", lambda: run_command(text)
 
     return [step(text) for text in commands]
 
@@ -161,7 +162,7 @@ def run_command(text: str) -> None:
     finally:
         connections.close_all()
     if problem is not None:
-        raise StartError(f"--command {text!r} failed: {problem}")
+        raise StartError(f"--command {redacted(text)!r} failed: {problem}")
 
 
 def call(words: Sequence[str]) -> str | None:

@@ -440,7 +440,7 @@ DATABASES = {
 
 
 def test_no_secrets_of_commands(serve: Serve, project: Callable[..., Path]) -> None:
-    """While a command runs the startup probe names it, without what it was given as a password."""
+    """While a command runs probes, status page and log name it, without what it was given as a password."""
     directory = project(VIEWS, 'INSTALLED_APPS += ["shop", "helpers"]\n', shop=APP)
     commands = directory / "helpers" / "management" / "commands"
     commands.mkdir(parents=True)
@@ -456,12 +456,15 @@ def test_no_secrets_of_commands(serve: Serve, project: Callable[..., Path]) -> N
         "        while not there('gate'):\n"
         "            time.sleep(0.01)\n"
     )
-    command = "hold amqp://shop:t0p@broker/ --password=t0p"
+    command = "hold amqp://shop:t0p@broker/ --password 't0p t0p'"
     server = serve("--command", command, cwd=directory, settings="site_settings", until=None)
     server.wait_until("/startup", 503)
     wait_for(lambda: "hold" in server.probe("/startup").text, "the command")
-    for path in ("/startup", "/ready"):
-        assert "t0p" not in server.probe(path).text
+    for path in ("/startup", "/ready", "/", "/status.json"):
+        text = server.probe(path).text
+        assert "running the command" in text
+        assert "t0p" not in text
+    assert "t0p" not in server.output
     (directory / "gate").touch()
     server.wait_until("/ready")
 

@@ -313,10 +313,25 @@ def test_unknown_paths(example_server: Server, path: str) -> None:
     assert reply.headers["Content-Type"] != "application/health+json"
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/", "/status.json"])
+def test_documents_are_read_by_post_too(example_server: Server, path: str) -> None:
+    """All of the probe port answers GET, HEAD and POST alike."""
+    replies = [example_server.probe(path, method=method) for method in ("GET", "HEAD", "POST")]
+    assert [reply.status for reply in replies] == [200] * 3
+    assert len({reply.headers["Content-Type"] for reply in replies}) == 1
+    assert [bool(reply.body) for reply in replies] == [True, False, True]
+
+
+@pytest.mark.parametrize("path", ["/ready", "/metrics", "/", "/nothing"])
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
-def test_other_methods_are_refused(example_server: Server, method: str) -> None:
-    """A probe takes no other methods."""
-    assert example_server.probe("/ready", method=method).status in (405, 501)
+def test_other_methods_are_refused(example_server: Server, method: str, path: str) -> None:
+    """The probe port takes no other methods, and says which it takes."""
+    reply = example_server.probe(path, method=method)
+    assert (reply.status, reply.headers["Allow"], reply.headers["Cache-Control"]) == (
+        405,
+        "GET, HEAD, POST",
+        "no-store",
+    )
 
 
 def test_probes_do_not_go_through_django(shop: Server) -> None:

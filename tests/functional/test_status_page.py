@@ -167,14 +167,14 @@ def assert_guarded(reply: Reply) -> None:
 
 @pytest.mark.parametrize(("path", "kind"), [("/", "text/html; charset=utf-8"), ("/status.json", "application/json")])
 def test_how_it_is_served(shop: Server, path: str, kind: str) -> None:
-    """GET and HEAD answer 200 with every header that guards a page; other methods are refused."""
-    for method in ("GET", "HEAD"):
+    """GET, HEAD and POST answer 200 with every header that guards a page; other methods are refused."""
+    for method in ("GET", "HEAD", "POST"):
         reply = shop.probe(path, method=method)
         assert reply.status == 200
         assert reply.headers.get_all("Content-Type") == [kind]
-        assert bool(reply.body) is (method == "GET")
+        assert bool(reply.body) is (method != "HEAD")
         assert_guarded(reply)
-    assert shop.probe(path, method="POST").status == 405
+    assert shop.probe(path, method="PUT").status == 405
 
 
 def test_the_json_document(shop: Server) -> None:

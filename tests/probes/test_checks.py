@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from twistserve.probes.checks import PASSED, Check, CheckThread, Result, Status, worst
+from twistserve.probes.checks import LONGEST, PASSED, Check, CheckThread, Result, Status, worst
 
 PATIENCE = 30.0
 """Seconds that a real thread has for a function that does nothing."""
@@ -182,6 +182,34 @@ def test_credentials_are_for_nobody(debug: bool, caplog: pytest.LogCaptureFixtur
     assert "t0p" not in str(Bench(lambda: found, debug=debug).asked().output)
     assert "t0p" not in caplog.text
     assert "is slow" in caplog.text
+
+
+def test_exceptions_are_logged_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
+    """The traceback in the log ends with what was raised, but for the password."""
+
+    def function() -> Result:
+        raise ValueError("cannot connect to postgres://shop:t0p@db/shop, password='t0p t0p'")
+
+    Bench(function).asked()
+    assert "Traceback" in caplog.text
+    assert "ValueError: cannot connect to postgres://" in caplog.text
+    assert "t0p" not in caplog.text
+
+
+def test_what_is_cut_has_no_half_of_a_password() -> None:
+    """A reason is shortened when its credentials are gone."""
+    reason = "x" * (LONGEST - 20) + " https://shop:t0p-and-much-longer@host/"
+    shown = Bench(lambda: Result(Status.FAIL, output=reason), debug=True).asked().output
+    assert shown is not None
+    assert "t0p" not in shown
+    assert len(Bench(lambda: Result(Status.FAIL, output="x" * 9999)).asked().output or "") == LONGEST + 1
+
+
+def test_what_steers_a_terminal_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    """A check's message goes to the terminal of whoever asks or reads the log."""
+    found = Bench(lambda: Result(Status.FAIL, output="\x1b[2J\0 red\x9b31m\n\tshelves")).asked()
+    assert found.output == "\\x1b[2J\\x00 red\\x9b31m\n\tshelves"
+    assert "\x1b" not in caplog.text
 
 
 def test_the_log_tells_changes_only(caplog: pytest.LogCaptureFixture) -> None:

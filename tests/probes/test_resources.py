@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +17,7 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.answers import Results
 from twistserve.probes.checks import PASSED, Check, Result, Status, worst
 from twistserve.probes.project import DjangoChecks
-from twistserve.probes.resources import Probe, ProbeResults, ProbeRoot
+from twistserve.probes.resources import Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.service import ProbeSite
 from twistserve.web.threads import PoolSnapshot
 
@@ -252,3 +254,54 @@ def test_steps_show_no_secrets() -> None:
         (result,) = found[0].values()
         assert "running the command 'load redis://" in str(result.output)
         assert "t0p" not in str(result.output)
+
+
+# The metrics
+
+
+class Reactor(Clock):
+    """A Clock whose other threads are this one."""
+
+    def callFromThread(self, function: Any, *args: Any) -> None:
+        function(*args)
+
+
+class Broken:
+    """A collector that ends the thread that asks it."""
+
+    def collect(self) -> Iterable[Any]:
+        raise SystemExit
+
+
+def scraped(metrics: Metrics) -> bytes:
+    transport = StringTransport()
+    exchange(metrics, b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n", transport)
+    assert metrics._collecting == 0
+    return transport.value()
+
+
+def test_a_scrape_that_fails_takes_nothing_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a collector raises, and where no thread can be had: each scrape is told, and the next one is tried."""
+    monkeypatch.setattr(threading, "Thread", OnThisThread)
+    metrics = Metrics(lambda: None, Reactor(), Broken())
+    assert all(b"raised SystemExit" in scraped(metrics) for _ in range(9))
+    monkeypatch.setattr(threading, "Thread", Unstartable)
+    assert all(b" 500 " in scraped(metrics) for _ in range(9))
+    assert b"raised RuntimeError" in scraped(metrics)
+
+
+class OnThisThread:
+    """A thread that runs where it is started."""
+
+    def __init__(self, target: Callable[[], None], **keywords: Any) -> None:
+        self.start = target
+
+
+class Unstartable(OnThisThread):
+    """A thread where the system has none to give."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(self.fail)
+
+    def fail(self) -> None:
+        raise RuntimeError("can't start new thread")

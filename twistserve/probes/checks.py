@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -21,6 +23,9 @@ FRESH = 1.0
 """Seconds for which a result is good enough for whoever asks next."""
 LONGEST = 2000
 """Characters of a reason that are shown: a check may say anything, and Kubernetes reads 10 KB of an answer."""
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Status(enum.Enum):
@@ -155,7 +160,7 @@ class Check:
         except Exception:
             raised = f"raised {kind}, which cannot be shown"
         if raised != self._raised:
-            logger.exception("check %s raised", self.name)
+            logger.error("check %s raised\n%s", self.name, redacted(traceback.format_exc().rstrip()))
             self._raised = raised
         return Result(Status.FAIL, output=f"raised {kind}", detail=raised)
 
@@ -203,5 +208,6 @@ class Check:
 
 
 def _fit(reason: str) -> str:
-    """A reason for an answer or the log."""
-    return redacted(reason[:LONGEST]) + "…" * (len(reason) > LONGEST)
+    """A reason for an answer or the log: without credentials, not too long, and nothing that steers a terminal."""
+    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", redacted(reason[: 4 * LONGEST]))
+    return shown[:LONGEST] + "…" * (len(shown) > LONGEST)

@@ -56,6 +56,8 @@ def ask(arguments: Mapping[str, Any], environ: Mapping[str, str], load_settings:
         ) from None
     except TimeoutError:
         raise StartError(f"no answer from {where}{path} within {seconds:g} s") from None
+    except UnicodeError:
+        raise StartError(f"{where} cannot be asked: {str(host)!r} is no host name") from None
     except OSError as error:
         raise StartError(f"{where} cannot be asked: {error.strerror or error}") from None
     status = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)

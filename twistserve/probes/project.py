@@ -22,6 +22,8 @@ class DjangoChecks:
         self._seconds = seconds
         self._reactor = reactor
         self._checks: dict[str, Check] = {}
+        self._names: dict[Any, str] = {}
+        """Of the functions that are registered with Django."""
         self._ready_made: dict[str, Callable[[], Result]] = {}
 
     def steps(self) -> list[Step]:
@@ -47,11 +49,18 @@ class DjangoChecks:
         found: dict[str, Callable[[], Result]] = {}
         for function in registry.get_checks(include_deployment_checks=True):
             if not set(tags).isdisjoint(getattr(function, "tags", ())):
-                name = _name_of(function)
-                while name in found:
-                    name += "'"
-                found[name] = partial(_run_django_check, function)
+                found[self._named(function)] = partial(_run_django_check, function)
         return self._kept(dict(sorted(found.items())))
+
+    def _named(self, function: Any) -> str:
+        """A name of its own for each function, whatever its tags: some are made by the same code, and called alike."""
+        name = self._names.get(function)
+        if name is None:
+            name = _name_of(function)
+            while name in self._names.values():
+                name += "'"
+            self._names[function] = name
+        return name
 
     def _kept(self, functions: Mapping[str, Callable[[], Result]]) -> dict[str, Check]:
         """The checks of these names, which know whether they still run; made when they are asked first."""

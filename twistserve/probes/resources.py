@@ -47,7 +47,6 @@ class Probe(Resource):
     """
 
     isLeaf = True
-    allowedMethods = (b"GET", b"HEAD", b"POST")
 
     def __init__(
         self,
@@ -109,6 +108,11 @@ def reply(request: Request, status: int, content_type: bytes, body: bytes) -> No
     request.finish()
 
 
+def step_of(lifecycle: Lifecycle) -> str:
+    """The step of the start-up, for anybody; it may be a command with anything in its arguments."""
+    return without_directories(redacted(lifecycle.progress))
+
+
 class Checks(Protocol):
     """What runs the checks of a probe."""
 
@@ -132,7 +136,7 @@ class ProbeResults:
         lifecycle = self._lifecycle
         if lifecycle.started:
             return succeed({"startup": PASSED})
-        return succeed({"startup": Result(Status.FAIL, round(lifecycle.step_age, 1), self._step())})
+        return succeed({"startup": Result(Status.FAIL, round(lifecycle.step_age, 1), step_of(lifecycle))})
 
     def readiness(self) -> Deferred[Results]:
         """Passes when READY, the queue is short, and databases and the checks of readiness pass."""
@@ -153,12 +157,8 @@ class ProbeResults:
             return {"lifecycle": Result(Status.PASS, lifecycle.state.value), "queue": self._queue(queued)}
         output = f"the service is {lifecycle.state.value}, for {lifecycle.age:.1f} s"
         if lifecycle.state is State.STARTING:
-            output += f": {self._step()}"
+            output += f": {step_of(lifecycle)}"
         return {"lifecycle": Result(Status.FAIL, lifecycle.state.value, output)}
-
-    def _step(self) -> str:
-        """The step of the start-up; it may be a command with anything in its arguments."""
-        return without_directories(redacted(self._lifecycle.progress))
 
     def _process(self) -> Results:
         """Whether requests can be served at all."""
@@ -205,13 +205,21 @@ class Metrics(Resource):
                 body = expose(self._source, content_type)
                 if compressed:
                     body = gzip.compress(body, COMPRESSION)
-                self._reactor.callFromThread(answer, 200, body)
-            except Exception as error:
-                logger.exception("the metrics could not be collected")
-                body = f"collecting the metrics raised {type(error).__name__}\n".encode()
-                self._reactor.callFromThread(answer, 500, body)
+                self._reactor.callFromThread(give, 200, body)
+            except BaseException as error:
+                self._reactor.callFromThread(failed, error)
 
-        def answer(status: int, body: bytes) -> None:
+        def begin(result: object) -> None:
+            threading.Thread(target=collect, name="metrics", daemon=True).start()
+
+        def not_begun(failure: Failure) -> None:
+            failed(failure.value)
+
+        def failed(error: BaseException | None) -> None:
+            logger.error("the metrics could not be collected", exc_info=error)
+            give(500, f"collecting the metrics raised {type(error).__name__}\n".encode())
+
+        def give(status: int, body: bytes) -> None:
             self._collecting -= 1
             if gone:
                 return
@@ -223,13 +231,17 @@ class Metrics(Resource):
             reply(request, 503, PLAIN, b"Earlier scrapes are still being collected: a collector hangs.\n")
             return NOT_DONE_YET
         self._collecting += 1
-        begin = threading.Thread(target=collect, name="metrics", daemon=True).start
-        maybeDeferred(self._before).addCallback(lambda result: begin())
+        maybeDeferred(self._before).addCallback(begin).addErrback(not_begun)
         return NOT_DONE_YET
+
+    render_POST = render_GET
 
 
 class ProbeRoot(Resource):
-    """Finds a probe by its path; a trailing slash is tolerated, and nothing redirects."""
+    """Finds a probe by its path; a trailing slash is tolerated, nothing redirects, and all only reads.
+
+    POST reads too: Hurricane allowed it.
+    """
 
     def __init__(self, probes: dict[str, Resource]) -> None:
         super().__init__()
@@ -237,7 +249,21 @@ class ProbeRoot(Resource):
 
     def getChildWithDefault(self, path: bytes, request: Request) -> Resource:
         """The probe at the request's path."""
+        if request.method not in (b"GET", b"HEAD", b"POST"):
+            return NotAllowed()
         return self._probes.get(request.path.rstrip(b"/") or b"/") or NotFound(sorted(self._probes))
+
+
+class NotAllowed(Resource):
+    """405."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> int:
+        """Answer any method."""
+        request.setHeader(b"Allow", b"GET, HEAD, POST")
+        reply(request, 405, PLAIN, b"Method not allowed.\n")
+        return NOT_DONE_YET
 
 
 class NotFound(Resource):

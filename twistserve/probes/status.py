@@ -22,7 +22,7 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import TABLE, Configuration
 from twistserve.probes.answers import Results
 from twistserve.probes.checks import Result, Status, worst
-from twistserve.probes.resources import PLAIN, ProbeResults, reply
+from twistserve.probes.resources import PLAIN, ProbeResults, reply, step_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class StatusReport:
                 "state": lifecycle.state.value,
                 "since": _rfc3339(now - timedelta(seconds=lifecycle.age)),
                 "seconds": round(lifecycle.age, 1),
-                "reason": lifecycle.progress if lifecycle.state is State.STARTING else lifecycle.reason,
+                "reason": step_of(lifecycle) if lifecycle.state is State.STARTING else lifecycle.reason,
             },
             "probes": probes,
             "workers": workers,
@@ -188,17 +188,19 @@ class StatusDocument(Resource):
         request.setHeader("X-Frame-Options", "DENY")
         request.setHeader("Referrer-Policy", "no-referrer")
 
-        def answer(status: int, content_type: bytes, body: bytes) -> None:
+        def give(status: int, content_type: bytes, body: bytes) -> None:
             if not gone:
                 reply(request, status, content_type, body)
 
         def failed(failure: Failure) -> None:
             logger.error("the status page could not be made", exc_info=failure.value)
-            answer(500, PLAIN, b"The status page could not be made; the log says why.\n")
+            give(500, PLAIN, b"The status page could not be made; the log says why.\n")
 
         made = maybeDeferred(self._gather).addCallback(self._render)
-        made.addCallbacks(lambda body: answer(200, self._content_type, body), failed)
+        made.addCallbacks(lambda body: give(200, self._content_type, body), failed)
         return NOT_DONE_YET
+
+    render_POST = render_GET
 
 
 def as_json(status: Described) -> bytes:
