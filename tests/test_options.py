@@ -70,6 +70,8 @@ def test_every_option_has_every_source() -> None:
         ("threads", "-2", "1 or more"),
         ("check-timeout", "0", "above 0"),
         ("check-timeout", "nan", "above 0"),
+        ("check-timeout", "99999999999999999999", "1,000,000,000"),
+        ("drain-delay", "1000000001", "31 years"),
         ("log-level", "LOUD", "DEBUG, INFO"),
         ("wsgi", "application", "mysite.wsgi.application"),
         ("settings", "my site", "mysite.settings"),
@@ -177,6 +179,22 @@ def test_bad_usage_ends_with_one_line(words: list[str], said: str) -> None:
     assert isinstance(raised.value.code, str)
     assert said in raised.value.code
     assert "\n" not in raised.value.code
+
+
+@pytest.mark.parametrize("words", [["--check-timeout"], ["--no-metrics=1"]])
+def test_what_is_typed_right_is_not_suggested(words: list[str]) -> None:
+    """An option that lacks a value, or has one too many, is known."""
+    with pytest.raises(SystemExit) as raised:
+        CommandLine().parseOptions(words)
+    assert "did you mean" not in str(raised.value.code)
+
+
+def test_help_can_be_copied_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns no line is longer, and no word with a hyphen is broken in two."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = CommandLine().getUsage().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("-")]
 
 
 def test_unknown_variables_are_found() -> None:

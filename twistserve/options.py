@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import difflib
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -517,6 +518,13 @@ def given(arguments: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in arguments.items() if name in names and value is not None}
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """argparse's, which leaves words such as health-check and X-Forwarded-For in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 class CommandLine(usage.Options):
     """The options of ``twistd djangoserve`` and ``twist djangoserve``; `given` holds what was typed."""
 
@@ -547,7 +555,9 @@ class CommandLine(usage.Options):
 
     def getUsage(self, width: int | None = None) -> str:
         """Show the options in the same groups as ``manage.py serve --help`` does."""
-        parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=self.longdesc)
+        parser = argparse.ArgumentParser(
+            usage=argparse.SUPPRESS, description=self.longdesc, formatter_class=HelpFormatter
+        )
         parser.add_argument("--version", action="store_true", help="show twistserve's version and exit")
         add_arguments(parser)
         return parser.format_help().lstrip("\n")
@@ -555,7 +565,7 @@ class CommandLine(usage.Options):
 
 def suggestion(message: str) -> str:
     """What may have been meant, for getopt's and argparse's words about an unknown option."""
-    unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?! requires| must)", message)
+    unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?![\w-]| requires| must)", message)
     words = [word for option in TABLE for word, _, _ in _words(option)]
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
     return f" (did you mean --{close[0]}?)" if close else ""

@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 
 from twistserve.web.forwarded import TrustedPeers
 
+LONGEST = 1_000_000_000
+"""Seconds; timers of the system and of Python end not far beyond."""
+_SECONDS = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
+
 
 def port(text: str) -> int:
     """A TCP port."""
@@ -35,16 +39,21 @@ def whole_number(text: str) -> int:
 
 def positive_seconds(text: str) -> float:
     """A duration above 0."""
-    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII) or not float(text) > 0:
-        raise ValueError("give seconds, a number above 0")
+    if not _SECONDS.fullmatch(text) or not 0 < float(text) <= LONGEST:
+        raise ValueError("give seconds, a number above 0" + _at_most(text))
     return float(text)
 
 
 def seconds(text: str) -> float:
     """A duration; 0 is one."""
-    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII):
-        raise ValueError("give seconds, a number from 0")
+    if not _SECONDS.fullmatch(text) or float(text) > LONGEST:
+        raise ValueError("give seconds, a number from 0" + _at_most(text))
     return float(text)
+
+
+def _at_most(text: str) -> str:
+    """The bound, for who is above it."""
+    return f" to {LONGEST:,}, which is 31 years" if _SECONDS.fullmatch(text) and float(text) > LONGEST else ""
 
 
 def size(text: str) -> int:
@@ -249,13 +258,25 @@ def redacted(text: str) -> str:
     """A text without the credentials of URLs and of keywords such as password=."""
     text = re.sub(r"//.*@", "//…@", text)
     # A password that the URL ends with, for want of a host; http's have a host, and a port that is wrong.
-    text = re.sub(r"(?<!http:)(?<!https:)(//[^/\s:@\[]*):(?!\d+(?!\w))[^\s'\"]+", r"\1:…", text)
-    return re.sub(r"(?i)((?:password|passwd|pwd|secret|token)\s*=\s*)[^\s'\"]+", r"\1…", text)
+    text = re.sub(r"(?<!http:)(?<!https:)(//[^/\s:@\[]*):(?!\d{1,5}(?!\w))[^\s'\"]+", r"\1:…", text)
+    return _SECRET.sub(r"\1…", text)
+
+
+# password=x, DB_PASSWORD = 'x y', "password": "x", --password x; what is said of a password after a space stays.
+_SECRET = re.compile(
+    r"""((?:--[\w-]*(?:{words})\s+|[\w-]*(?:{words})["']?\s*[=:]\s*)(?!…))(?:"[^"]*"|'[^']*'|[^\s'"]+)""".format(
+        words="password|passphrase|passwd|pwd|secret|token|api[_-]?key"
+    ),
+    re.IGNORECASE,
+)
 
 
 def without_directories(text: str) -> str:
     """A text in which absolute paths have lost their directories: "no such file: …/shop.conf"."""
-    return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"]+/)+", "…/", text)
+    return _URL_OR_DIRECTORIES.sub(lambda match: match[1] or "…/", text)
+
+
+_URL_OR_DIRECTORIES = re.compile(r"""(\w+://[^\s/'"][^\s'"]*)|(?<![\w./-])/+(?:[^\s/'"]+/+)+""")
 
 
 def check_name(value: object) -> str:

@@ -117,6 +117,15 @@ def test_check_shows_no_argument() -> None:
         ("host=db password=t0p user=x", "host=db password=… user=x"),
         ("PASSWORD = t0p", "PASSWORD = …"),
         ("--token=t0p", "--token=…"),
+        ("password='t0p t0p' user=x", "password=… user=x"),
+        ("""connect(host='db', password="t0p")""", "connect(host='db', password=…)"),
+        ("""{"password": "t0p", "user": "x"}""", """{"password": …, "user": "x"}"""),
+        ("DB_PASSWORD=t0p API_KEY: t0p", "DB_PASSWORD=… API_KEY: …"),
+        ("load --db-password t0p --all", "load --db-password … --all"),
+        ("the password is wrong", "the password is wrong"),
+        ("no password supplied", "no password supplied"),
+        ("postgres://u:1234567", "postgres://u:…"),
+        ("amqp://host:5672 is slow", "amqp://host:5672 is slow"),
     ],
 )
 def test_redacted(text: str, shown: str) -> None:
@@ -131,6 +140,9 @@ def test_redacted(text: str, shown: str) -> None:
         ("/srv/shop/a /srv/shop/b/", "…/a …/"),
         ("loaddata /fixtures.json --x=/srv/y", "loaddata /fixtures.json --x=…/y"),
         ("https://example.com/a/b and shelves/books/1 and 3/4", "https://example.com/a/b and shelves/books/1 and 3/4"),
+        ("file:///srv/shop/a sqlite:////srv/shop/b.sqlite3", "file:…/a sqlite:…/b.sqlite3"),
+        ("x:/srv/shop/a, //srv/shop/b", "x:…/a, …/b"),
+        ("amqp://…@host/srv/a", "amqp://…@host/srv/a"),
     ],
 )
 def test_without_directories(text: str, shown: str) -> None:

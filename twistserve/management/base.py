@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
 from twistserve import __version__
-from twistserve.options import fail_in_one_line
+from twistserve.options import HelpFormatter, fail_in_one_line
+
+
+class CommandHelpFormatter(HelpFormatter, DjangoHelpFormatter):
+    """Django's order of the options, and our lines."""
 
 
 class TwistserveCommand(BaseCommand):
@@ -22,6 +26,6 @@ class TwistserveCommand(BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Django's parser, with our way to end."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser = super().create_parser(prog_name, subcommand, formatter_class=CommandHelpFormatter, **kwargs)
         fail_in_one_line(parser)
         return parser
