@@ -125,6 +125,9 @@ def test_two_hundred_routes_are_cheap() -> None:
         ("application/openmetrics-text;q=0.0,*/*", TEXT),
         ("application/openmetrics-text;version=abc", OPENMETRICS),
         ("application/openmetrics-textual", TEXT),
+        ("application/openmetrics-text;q=0.1,*/*;q=0.9", TEXT),
+        ("application/openmetrics-text;q=0.1,text/*;q=0.9", TEXT),
+        ("application/openmetrics-text;q=0.4,*/*;q=0.3", OPENMETRICS),
         (",;q=,;;==,\xff", TEXT),
     ],
 )

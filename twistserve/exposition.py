@@ -7,7 +7,6 @@ with that many series: they remember what the lines of a series look like and on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
@@ -19,12 +18,13 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE_OPENMETRICS
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from twistserve.negotiation import weight, weights
+
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = CONTENT_TYPE_OPENMETRICS
 
 _END = b"# EOF\n"
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\"", "%": "%%"})
-_QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
 
 class Family(Metric):
@@ -125,20 +125,11 @@ def expose(source: Source, content_type: str) -> bytes:
 
 def choose_format(accept: str) -> str:
     """`OPENMETRICS` for a scraper that accepts it and likes text no better, else `TEXT` (RFC 9110 section 12.5.1)."""
-    liked = _quality(accept, "application/openmetrics-text")
-    return OPENMETRICS if liked and liked >= _quality(accept, "text/plain") else TEXT
+    wanted = weights(accept)
+    liked = weight(wanted, "application/openmetrics-text")
+    return OPENMETRICS if liked and liked >= weight(wanted, "text/plain", "text/*", "*/*") else TEXT
 
 
 def takes_gzip(accept_encoding: str) -> bool:
     """Whether gzip is accepted (RFC 9110 section 12.5.3)."""
-    return _quality(accept_encoding, "gzip") > 0
-
-
-def _quality(header: str, name: str) -> float:
-    """The weight that the header gives to what is named in it, 0 for what is not."""
-    found = 0.0
-    for part in header.split(","):
-        if part.partition(";")[0].strip().lower() == name:
-            weight = _QUALITY.search(part)
-            found = max(found, float(weight[1]) if weight else 1.0)
-    return found
+    return weight(weights(accept_encoding), "gzip") > 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 
+from twistserve.negotiation import weight, weights
 from twistserve.probes.checks import Result, worst
 
 Results = dict[str, Result]
@@ -24,18 +24,11 @@ def answer(results: Results, accept: str, verbose: bool) -> tuple[bytes, bytes]:
 
 def prefers_text(accept: str) -> bool:
     """Whether text is wanted more than JSON (RFC 9110, section 12.5.1); JSON where neither is."""
-    weights: dict[str, float] = {}
-    for part in accept.lower().split(","):
-        name, *parameters = (each.strip() for each in part.split(";"))
-        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-        weights[name] = float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
-    text = next((name for name in _TEXT_RANGES if name in weights), None)
-    if text is None:
-        return False
-    other = next((name for name in _JSON_RANGES if name in weights), None)
-    wanted = 0.0 if other is None else weights[other]
+    wanted = weights(accept)
+    text, other = weight(wanted, *_TEXT_RANGES), weight(wanted, *_JSON_RANGES)
     # At the same weight, a type that is named is meant more than one that a wildcard lets in.
-    return weights[text] > wanted or (weights[text] == wanted > 0 and "*" not in text and "*" in (other or ""))
+    by_name = "text/plain" in wanted and wanted.keys().isdisjoint(_JSON_RANGES[:2])
+    return text > other or (text == other > 0 and by_name)
 
 
 def as_json(results: Results, verbose: bool) -> bytes:
