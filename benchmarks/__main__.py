@@ -18,15 +18,15 @@ from benchmarks.idle import measure_idle, raise_file_limit
 from benchmarks.machine import describe
 from benchmarks.report import Report, Table, idle_table, targets_table, workload_table
 from benchmarks.rounds import WARM_UP, Measured, measure
-from benchmarks.servers import PEERS, Server, checkout, quiet_variant, twistserve
+from benchmarks.servers import PEERS, VARIANTS, Server, checkout, twistserve, variant
 from benchmarks.serving import RefusedError, Stage
-from benchmarks.targets import QUIET, compare
+from benchmarks.targets import compare
 from benchmarks.workloads import WORKLOADS, Workload
 
 logger = logging.getLogger("benchmarks")
 
 WORKLOAD_NAMES = tuple(workload.name for workload in WORKLOADS)
-PEER_NAMES = (QUIET, *(peer.name for peer in PEERS))
+PEER_NAMES = (*VARIANTS, *(peer.name for peer in PEERS))
 PROGRAMS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setpriv": "util-linux"}
 
 
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         default=PEER_NAMES,
         metavar="X,Y",
         help=f"what to compare with: some of {', '.join(PEER_NAMES)} (default: all); 'granian' stands for all that"
-        f" begin with it, '' for none; {QUIET} is twistserve without access log and metrics",
+        f" begin with it, '' for none; quiet is twistserve without access log and metrics, uncounted without metrics",
     )
     made.add_argument("--connections", type=positive, default=32, metavar="N", help="of wrk (default: 32)")
     made.add_argument("--output", type=Path, metavar="FILE.md", help="write the report there too, as Markdown")
@@ -113,8 +113,8 @@ def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:
     servers = [subject, *ours[:-1]]
     if arguments.idle:
         return servers
-    quiet = quiet_variant(subject) if QUIET in arguments.servers else None
-    servers += [quiet] if quiet else []
+    variants = (variant(subject, name) for name in VARIANTS if name in arguments.servers)
+    servers += [made for made in variants if made is not None]
     for peer in PEERS:
         if peer.name in arguments.servers:
             try:

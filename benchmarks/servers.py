@@ -193,17 +193,17 @@ PEERS = (
     Peer("nginx-cache", nginx("open_file_cache max=1000;"), django=False, note="the same with open_file_cache"),
 )
 
-QUIET = ("--no-access-log", "--no-metrics")
-"""The options of the variant without access log and metrics."""
+VARIANTS = {"quiet": ("--no-access-log", "--no-metrics"), "uncounted": ("--no-metrics",)}
+"""The options of twistserve's variants, by the names that follow its own."""
 
 
-def quiet_variant(server: Server) -> Server | None:
-    """The same twistserve without access log and metrics, as far as it has these options."""
+def variant(server: Server, name: str) -> Server | None:
+    """The same twistserve with a variant's options, as far as it has them."""
     known = subprocess.run(
         [str(server.bin / "twistd"), "djangoserve", "--help"], capture_output=True, text=True, timeout=60, check=False
     ).stdout
-    options = [option for option in QUIET if option in known]
-    return Server(f"{server.name}-quiet", twistserve(*options), server.bin) if options else None
+    options = [option for option in VARIANTS[name] if option in known]
+    return Server(f"{server.name}-{name}", twistserve(*options), server.bin) if options else None
 
 
 def checkout(environments: Path) -> Server:
