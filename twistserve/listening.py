@@ -28,6 +28,9 @@ class Listener(Protocol):
     def open(self, factory: IProtocolFactory) -> Deferred[None]:
         """Accept connections for `factory`; fails with `StartError`."""
 
+    def pause(self, paused: bool) -> None:
+        """Accept none for now, or go on; while it is open."""
+
     def close(self, last: bool = True) -> Deferred[Any]:
         """Accept no more; fires when that is so.
 
@@ -70,6 +73,11 @@ class Endpoint:
             raise StartError(f"--endpoint: {self._description!r} cannot be opened: {reason}") from failure.value
 
         return maybeDeferred(self._endpoint.listen, factory).addCallbacks(listening, failed)
+
+    def pause(self, paused: bool) -> None:
+        """Accept none for now, or go on."""
+        if self._listening is not None:
+            _pause(self._listening, paused)
 
     def close(self, last: bool = True) -> Deferred[Any]:
         """Accept no more; fires when that is so."""
@@ -144,6 +152,11 @@ class Port:
         self._bound = []
         return succeed(None)
 
+    def pause(self, paused: bool) -> None:
+        """Accept none for now, or go on."""
+        for port in self._listening:
+            _pause(port, paused)
+
     def close(self, last: bool = True) -> Deferred[Any]:
         """Accept no more; fires when the port is closed."""
         for bound in self._bound:
@@ -172,6 +185,15 @@ class Port:
         code = error.errno or 0
         option = self._host_option if code == errno.EADDRNOTAVAIL else self._option
         return StartError(f"{option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
+
+
+def _pause(listening: Any, paused: bool) -> None:
+    """Leave connections in the backlog, or accept them again; ports that cannot are left as they are."""
+    if isinstance(listening, tcp.Port):
+        if paused:
+            listening.stopReading()
+        else:
+            listening.startReading()
 
 
 def _close(listening: Any, last: bool) -> Deferred[Any]:

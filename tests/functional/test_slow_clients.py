@@ -7,15 +7,18 @@ import os
 import resource
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, fetch, wait_for
+from tests.functional.harness import PATIENCE, Server, fetch, free_port, wait_for
 
 VIEWS = """
 import hashlib
-from django.http import FileResponse, HttpResponse
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -35,7 +38,10 @@ def digest(request):
         found.update(block)
     return HttpResponse(found.hexdigest())
 
-urlpatterns = [path("hello/", hello), path("page/", page), path("file/", file), path("digest/", digest)]
+def stream(request):
+    return StreamingHttpResponse(b"x" * 65536 for _ in range(1000))
+
+urlpatterns = [path(f"{view.__name__}/", view) for view in (hello, page, file, stream, digest)]
 """
 
 
@@ -138,3 +144,73 @@ def test_a_file_needs_no_thread_and_leaves_no_descriptor(
         assert server.get("/hello/").text == "hello", "the thread is free while the file is sent"
         assert hashlib.sha256(fetch(server.port, url).body).digest() == hashlib.sha256(content).digest()
     wait_for(lambda: descriptors(server) <= before, "the file and the connections to be closed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("tcp", "/page/?"),
+        ("unix", "/page/?"),
+        ("haproxy", "/page/?"),
+        ("tcp", "/stream/?"),
+        ("tcp", "/file/?name={file}"),
+        ("unix", "/file/?name={file}"),
+    ],
+)
+def test_who_reads_slowly_gets_all(
+    serve: Serve, project: Callable[..., Path], tmp_path: Path, kind: str, path: str
+) -> None:
+    """An answer may take many times --keep-alive-timeout, as long as its client reads, whatever lies between."""
+    port, unix, file = free_port(), tmp_path / "socket", tmp_path / "file"
+    file.write_bytes(bytes(1_000_000))
+    endpoint = {
+        "tcp": f"tcp:{port}:interface=127.0.0.1",
+        "unix": f"unix:{unix}",
+        "haproxy": f"haproxy:tcp:{port}:interface=127.0.0.1",
+    }[kind]
+    options = ("--keep-alive-timeout", "1", "--endpoint", endpoint, "--probe-port", str(free_port()))
+    serve(*options, cwd=project(VIEWS), settings="site_settings")
+    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(PATIENCE)
+        client.connect(str(unix) if kind == "unix" else ("127.0.0.1", port))
+        if kind == "haproxy":
+            client.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n")
+        client.sendall(f"GET {path.format(file=file)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        received = 0
+        end = time.monotonic() + 4
+        while data := client.recv(4096 if time.monotonic() < end else 1 << 20):
+            received += len(data)
+            time.sleep(0.05 if time.monotonic() < end else 0)
+    assert received > (60_000_000 if "stream" in path else 1_000_000)
+
+
+def test_who_stops_reading_a_stream_holds_no_thread_for_long(serve: Serve, project: Callable[..., Path]) -> None:
+    """After --keep-alive-timeout without a byte taken the client has left, and others are answered."""
+    server = serve("--threads", "2", "--keep-alive-timeout", "1", cwd=project(VIEWS), settings="site_settings")
+    clients = [connect(server) for _ in range(2)]
+    for client in clients:
+        client.sendall(b"GET /stream/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_for(lambda: "twistserve_threads_busy 2.0" in server.probe("/metrics").text, "both threads to be busy")
+    assert server.get("/hello/").text == "hello"
+    wait_for(
+        lambda: "twistserve_http_client_disconnects_total 2.0" in server.probe("/metrics").text, "the clients' end"
+    )
+    for client in clients:
+        client.close()
+
+
+def test_a_download_that_is_cancelled_is_no_error(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> None:
+    """It is counted as a client that left, not as a request that failed."""
+    server = serve(cwd=project(VIEWS), settings="site_settings")
+    file = tmp_path / "file"
+    file.write_bytes(bytes(30 << 20))
+    for _ in range(3):
+        with connect(server) as client:
+            client.sendall(f"GET /file/?name={file} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert client.recv(1000)
+    wait_for(
+        lambda: "twistserve_http_client_disconnects_total 3.0" in server.probe("/metrics").text, "the clients' end"
+    )
+    assert 'status="500"' not in server.probe("/metrics").text
+    assert server.stdout.count(" 499 ") == 3

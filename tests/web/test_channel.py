@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -628,6 +630,135 @@ def test_a_drain_half_closes_after_an_answer() -> None:
     assert connection.closed
 
 
+def test_a_drain_answers_what_waits_behind_an_answer_that_is_read_slowly() -> None:
+    """Nothing runs and nothing arrives, and there is a request all the same."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2"))
+    connection.channel.pauseProducing()
+    lab.recorder.answer()
+    lab.site.drain()
+    assert not connection.closed
+    connection.channel.resumeProducing()
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200]
+    assert connection.closed
+
+
+# Clients that read slowly, or not at all
+
+
+class Slow(Transport):
+    """A transport that tells what the client has not taken yet, which the test says."""
+
+    untaken = 0
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets `Slow` tell."""
+    monkeypatch.setattr("twistserve.web.channel.untaken_by_peer", lambda transport: getattr(transport, "untaken", 0))
+
+
+class Stream:
+    """A producer that pushes, and what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.told.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.told.append("resume")
+
+    def stopProducing(self) -> None:
+        self.told.append("stop")
+
+
+def streaming(lab: Lab) -> tuple[Connection, Stream]:
+    """A connection on which an answer is streamed, and the transport is full."""
+    connection, stream = lab.connect(Slow), Stream()
+    connection.feed(get(b"/stream"))
+    lab.recorder.pending[-1].registerProducer(stream, True)
+    lab.recorder.pending[-1].write(b"block")
+    connection.channel.pauseProducing()
+    return connection, stream
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_client_that_stops_reading_a_stream_is_given_up() -> None:
+    """Not while it reads, however slowly, and not while the application has nothing to say."""
+    lab = Lab()
+    connection, stream = streaming(lab)
+    assert stream.told == ["pause"]
+    assert isinstance(connection.transport, Slow)
+    for untaken in (900, 800, 700):
+        connection.transport.untaken = untaken
+        lab.wait(76)
+        assert not connection.transport.disconnecting
+    lab.wait(76)
+    assert connection.transport.disconnecting
+    connection, stream = streaming(lab)
+    connection.channel.resumeProducing()
+    assert stream.told == ["pause", "resume"]
+    lab.wait(1000)
+    assert not connection.closed
+    connection.channel.stopProducing()
+    assert stream.told[-1] == "stop"
+
+
+def test_a_stream_that_begins_while_the_transport_is_full_waits() -> None:
+    """What was answered before is still on its way."""
+    lab = Lab()
+    connection, stream = lab.connect(), Stream()
+    connection.feed(get(b"/stream"))
+    connection.channel.pauseProducing()
+    lab.recorder.pending[0].registerProducer(stream, True)
+    assert stream.told == ["pause"]
+    connection.channel.resumeProducing()
+    assert stream.told == ["pause", "resume"]
+    lab.recorder.pending[0].unregisterProducer()
+    connection.channel.resumeProducing()
+    assert stream.told == ["pause", "resume"]
+
+
+@pytest.mark.usefixtures("slow")
+def test_the_time_to_read_an_answer_is_not_the_next_ones() -> None:
+    """A request that is begun once the client has read runs as long as it likes."""
+    lab = Lab()
+    connection = lab.connect(Slow)
+    connection.feed(get(b"/1") + get(b"/2"))
+    connection.channel.pauseProducing()
+    lab.recorder.answer()
+    connection.channel.resumeProducing()
+    assert lab.recorder.uris == [b"/1", b"/2"]
+    lab.wait(1000)
+    assert not connection.closed
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200]
+
+
+class FullDisk(BytesIO):
+    """A body's file whose last bytes do not fit on the disk."""
+
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_body_that_cannot_be_closed() -> None:
+    """What a file holds back is written when it is closed: the connection ends as any other, refused ones too."""
+    lab = Lab()
+    for end in (Connection.lose, lambda connection: lab.wait(31)):
+        connection = lab.connect()
+        connection.feed(posted(b"/1", 10) + b"abc")
+        connection.channel._body = FullDisk()
+        end(connection)
+        assert connection.statuses == ([] if end is Connection.lose else [408])
+        connection.lose()
+        assert not lab.site.channels
+
+
 # The limit on connections
 
 
@@ -649,6 +780,21 @@ def test_connections_beyond_the_limit_wait() -> None:
     assert not third.paused
     lab.wait(15)
     assert third.closed
+
+
+def test_accepting_stops_at_the_limit_and_goes_on_below() -> None:
+    """So that what is beyond waits in the kernel, and costs neither a file nor memory here."""
+    lab = Lab(limits=Limits(max_connections=2))
+    told: list[bool] = []
+    lab.site.on_full = told.append
+    first, second = lab.connect(), lab.connect()
+    third = lab.connect()  # accepted together with the second
+    assert told == [True]
+    first.lose()
+    assert told == [True]
+    second.lose()
+    third.lose()
+    assert told == [True, False]
 
 
 def test_a_connection_that_leaves_while_it_waits_lets_nobody_in() -> None:
@@ -765,6 +911,60 @@ def survive(data: bytes, places: list[int], late: bool) -> None:
 def test_arbitrary_bytes(data: bytes, places: list[int], late: bool) -> None:
     """Whatever comes, nothing is raised, and the connection ends."""
     survive(data, places, late)
+
+
+@pytest.mark.parametrize("text", [b"Fahrt mit ICE/IC", b"GET /x RTSP/1.0", b"a b ICE/\r\nGET /y RTSP/1.0\r\n"])
+def test_bodies_and_fields_may_say_anything(text: bytes) -> None:
+    """What looks like another protocol's request line is none in a body or a field, wherever that is cut."""
+    body = b"a=1\r\n" + text
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    data = posted(b"/1", len(body)) + body
+    data += get(b"/2", b"Transfer-Encoding: chunked", method=b"POST") + chunked + get(b"/3", b"X-A: b RTSP/1.0")
+    for place in range(len(data)):
+        lab = Lab(at_once=True)
+        lab.connect().feed(*filter(None, (data[:place], data[place:])))
+        assert [(uri, found) for _, uri, _, found in lab.recorder.seen] == [(b"/1", body), (b"/2", body), (b"/3", b"")]
+
+
+@pytest.mark.parametrize(
+    ("before", "seen"),
+    [
+        (b"", []),
+        (posted(b"/1", 5) + b"abcde", [b"/1"]),
+        (get(b"/1", b"Transfer-Encoding: chunked", method=b"POST") + b"1\r\na\r\n0\r\nX-A: b\r\n\r\n", [b"/1"]),
+        (get(b"/1") + b"\r\n\r\n", [b"/1"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (b"GET /bad RTSP/1.0\r\nHost: x\r\n\r\n", 505),
+        (b"SOURCE /bad ICE/1.0\r\nHost: x\r\n\r\n", 505),
+        (b"\n" + get(b"/bad"), 400),
+        (b"\r\n\n" + get(b"/bad"), 400),
+        (b"\r\r\n" + get(b"/bad"), 400),
+    ],
+)
+def test_a_wrong_beginning_is_refused_wherever_it_is_cut(
+    before: bytes, seen: list[bytes], wrong: bytes, status: int
+) -> None:
+    """llhttp takes request lines of other protocols, and any line ends before a request."""
+    data = before + wrong
+    for place in range(len(data)):
+        lab = Lab(at_once=True)
+        connection = lab.connect()
+        connection.feed(*filter(None, (data[:place], data[place:])))
+        assert lab.recorder.uris == seen
+        assert connection.statuses == [200] * len(seen) + [status]
+
+
+def test_empty_lines_before_a_request() -> None:
+    """Are tolerated (RFC 9112 section 2.2), wherever they are cut."""
+    data = b"\r\n\r\n" + get(b"/1") + b"\r\n" + get(b"/2")
+    for place in range(len(data)):
+        lab = Lab(at_once=True)
+        lab.connect().feed(*filter(None, (data[:place], data[place:])))
+        assert lab.recorder.uris == [b"/1", b"/2"]
 
 
 FRAGMENTS = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import tempfile
 from collections import deque
+from contextlib import suppress
 from io import BytesIO
 from typing import IO, Any
 
@@ -18,16 +19,14 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.http_headers import Headers
 
-from twistserve.web.head import FRAMING, Head, Refusal, check_bytes, refusal_of
+from twistserve.web.head import FRAMING, Head, Refusal, check_line, refusal_of
 from twistserve.web.limits import FRESH, LINGER
 from twistserve.web.request import REASONS, RawHeaders, Request, make_head, target_path
-from twistserve.web.transport import Server
+from twistserve.web.transport import Server, untaken_by_peer
 
 SPOOL_SIZE = 1024 * 1024
 """Bytes of a body kept in memory; a larger one goes to a temporary file."""
 
-_TAIL = 8192
-"""Bytes of an incomplete head that are looked at again with what follows."""
 _CHUNK_OVERHEAD = 24
 """Bytes that may surround each chunk of a body without an extension."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -69,7 +68,8 @@ class Channel(Protocol):
     _begun = 0
     _chunks = 0
     _overhead = 0
-    _tail = b""
+    _line = b""
+    """What has come of an incomplete request line."""
 
     # The transport
     _peer: Any = None
@@ -77,7 +77,10 @@ class Channel(Protocol):
     _host: Any = None
     _full = False
     """Whether the client reads more slowly than we answer: nothing more is read or begun meanwhile."""
-    _unsent_before = 0
+    _progress = (0, 0)
+    """How far the answers had come when the deadline passed last."""
+    _producer: Any = None
+    """Who writes the present answer as the client takes it, if it does not stop by itself."""
 
     # Protocol
 
@@ -102,12 +105,6 @@ class Channel(Protocol):
             self._stop_reading()
         elif self._in_body:
             self.deadline = self.site.clock() + self.site.limits.body_timeout
-        if not self._in_body:
-            try:
-                check_bytes(data, self._tail, begins=not self.receiving)
-            except Refusal as refusal:
-                self._refuse(refusal)
-                return
         self._begun = 0 if self.receiving else -1
         self._overhead += len(data)
         self._feed(data)
@@ -138,12 +135,12 @@ class Channel(Protocol):
 
     def timed_out(self) -> None:
         """The deadline has passed: say so if a request had begun, and close; abort if nobody reads."""
-        unsent = self._unsent()
-        if unsent and unsent != self._unsent_before:
+        before, self._progress = self._progress, self._how_far()
+        untaken, _ = self._progress
+        if self._progress != before and (untaken or self._current is not None):
             # Slow, but it reads.
-            self._unsent_before = unsent
             self.deadline = self.site.clock() + self.site.limits.keep_alive_timeout
-        elif self._closing and not self._lingering:
+        elif self._current is not None or (self._closing and not self._lingering):
             self.abortConnection()
         elif self._lingering or not self.receiving:
             self._lingering = False
@@ -151,11 +148,9 @@ class Channel(Protocol):
         else:
             self._refuse(Refusal(408, "timeout"))
 
-    def _unsent(self) -> int:
-        """Bytes that wait for the client to read, where the transport tells."""
-        if not isinstance(self.transport, Server):
-            return 0
-        return len(self.transport.dataBuffer) - self.transport.offset + self.transport._tempDataLen
+    def _how_far(self) -> tuple[int, int]:
+        """Bytes that the client has still to take, and bytes of the present answer that were sent."""
+        return untaken_by_peer(self.transport), self._current.sentLength if self._current is not None else 0
 
     # Parser callbacks
 
@@ -225,8 +220,9 @@ class Channel(Protocol):
         """The request is complete: answer it, after those before it."""
         if self._upgrading:
             return
-        self._in_body = self.receiving = False
-        self.deadline = 0.0
+        self._in_body = self.receiving = self._continue = False
+        if self._current is None:
+            self.deadline = 0.0
         if not self._persistent_request:
             self._closing = True
         head = self._head
@@ -272,6 +268,45 @@ class Channel(Protocol):
     # Parsing
 
     def _feed(self, data: bytes) -> None:
+        position = 0
+        try:
+            while position < len(data) and not self._closing:
+                end = self._end_of_part(data, position)
+                self._feed_part(data[position:end])
+                position = end
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def _end_of_part(self, data: bytes, position: int) -> int:
+        """Where the parser stops for a moment: at the latest where a request ends. Raises `Refusal`.
+
+        So the line that begins a request is known for one, and can be looked at.
+        """
+        if self._line or not self.receiving:
+            return self._end_of_beginning(data, position)
+        if self._in_body and not self._head.chunked:
+            return position + (self._head.length or 0) - self._body_size
+        # A head and a chunked body end with an empty line, of which a part may have come before.
+        found = data.find(b"\n", position) - 3 if position < 4 else data.find(b"\r\n\r\n", position - 3)
+        return found + 4 if found + 4 > position else len(data)
+
+    def _end_of_beginning(self, data: bytes, position: int) -> int:
+        """The end of the head that begins here, or of an empty line before it."""
+        newline = data.find(b"\n", position)
+        if newline < 0:
+            self._line += data[position:]
+            check_line(self._line)
+            return len(data)
+        line = self._line + data[position : newline + 1]
+        self._line = b""
+        if line[-11:] != b" HTTP/1.1\r\n":
+            check_line(line)
+            if line == b"\r\n":
+                return newline + 1
+        found = data.find(b"\r\n\r\n", max(newline - 1, 0))
+        return found + 4 if found >= 0 else len(data)
+
+    def _feed_part(self, data: bytes) -> None:
         while data and not self._closing:
             try:
                 self._parser.feed_data(data)
@@ -283,7 +318,6 @@ class Channel(Protocol):
                 if self._refusal is not None or not self._closing:
                     self._refuse(self._refusal or refusal_of(error, data))
                 break
-        self._tail = data[-_TAIL:] if self._in_head else b""
 
     def _carry_on_without_upgrade(self) -> None:
         """Answer a request that offers an upgrade as if it did not (RFC 9110 section 7.8).
@@ -324,7 +358,7 @@ class Channel(Protocol):
         """Take nothing more from this connection; answer after the requests before, and close."""
         self._refusal = refusal
         self._closing = True
-        self._in_head = self._in_body = self.receiving = False
+        self._in_head = self._in_body = self.receiving = self._continue = False
         self._drop_body()
         self.site.refused(self, refusal.status, refusal.reason)
         if self._current is None:
@@ -339,9 +373,10 @@ class Channel(Protocol):
         self._linger()
 
     def _drop_body(self) -> None:
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        body, self._body = self._body, None
+        if body is not None:
+            with suppress(OSError):  # what it holds back does not fit on the disk either
+                body.close()
 
     # Answering
 
@@ -435,19 +470,27 @@ class Channel(Protocol):
     # Transport control
 
     def pauseProducing(self) -> None:
-        """The transport is full of answers: the client sends requests and reads nothing."""
+        """The transport is full of answers, which the client does not read as fast as they are written."""
         self._full = True
-        self._stop_reading()
         self.deadline = self.site.clock() + self.site.limits.keep_alive_timeout
+        if self._producer is not None:
+            self._producer.pauseProducing()
+        else:
+            self._stop_reading()
 
     def resumeProducing(self) -> None:
         """The client has read."""
         self._full = False
-        if self._current is None:
+        self.deadline = 0.0
+        if self._producer is not None:
+            self._producer.resumeProducing()
+        elif self._current is None:
             self._proceed()
 
     def stopProducing(self) -> None:
         """The connection is gone; `connectionLost` follows."""
+        if self._producer is not None:
+            self._producer.stopProducing()
 
     def _stop_reading(self) -> None:
         if not self._paused:
@@ -474,7 +517,7 @@ class Channel(Protocol):
         if hasattr(self.transport, "doRead"):
             # What the kernel holds already came before the end.
             self.transport.doRead()
-        if self._current is not None or self.receiving or self._closing:
+        if self._current is not None or self._waiting or self.receiving or self._closing:
             return
         if self.fresh:
             self.deadline = self.site.clock() + FRESH
@@ -509,16 +552,28 @@ class Channel(Protocol):
         self.transport.loseWriteConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let a producer feed the transport, in our place."""
+        """Let a producer write as the client reads: one that is pulled in our place, one that pushes through us.
+
+        A client that takes nothing for as long as a connection may be idle has left.
+        """
+        if streaming:
+            self._producer = producer
+            if self._full:
+                producer.pauseProducing()
+            return
         self.transport.unregisterProducer()
         self._full = False
-        self.transport.registerProducer(producer, streaming)
+        self.deadline = self.site.clock() + self.site.limits.keep_alive_timeout
+        self.transport.registerProducer(producer, False)
 
     def unregisterProducer(self) -> None:
         """The producer is done: it is us again who stop when the client does not read."""
+        if self._producer is not None:
+            self._producer = None
+            return
         self.transport.unregisterProducer()
-        if not self._closing or self._current is not None:
-            self.transport.registerProducer(self, True)
+        self.deadline = 0.0
+        self.transport.registerProducer(self, True)
 
     def getPeer(self) -> Any:
         """The client's address; asked once, when the first request comes, for the PROXY protocol has it by then."""

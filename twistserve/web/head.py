@@ -16,7 +16,7 @@ from twistserve.web.request import RawHeaders
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:\d*)?")
 _TARGET = re.compile(rb"/[^#]*|https?://([^/?#@]+)(?:/[^#]*|\?[^#]*)?", re.IGNORECASE)
-_OTHER_PROTOCOL = re.compile(rb"(?:^|\r\n)[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
+_OTHER_PROTOCOL = re.compile(rb"[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
 _UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 _UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
 _JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade")))
@@ -106,16 +106,15 @@ class Head:
         return match[1].lower().removesuffix(default) == self._host.lower().removesuffix(default)
 
 
-def check_bytes(data: bytes, before: bytes, begins: bool) -> None:
-    """Refuse what llhttp takes and does not tell of. Raises `Refusal`.
+def check_line(line: bytes) -> None:
+    """Refuse of a request line, or a line before it, what llhttp takes and does not tell of. Raises `Refusal`.
 
-    That is request lines of RTSP and ICE, and a bare line end before a request. `before` is what came of an
-    incomplete head before `data`; `begins` says that a request is expected to begin with it.
+    That is a request of RTSP or ICE, and a line end but CRLF. The line may be incomplete.
     """
-    if begins and data[0] in b"\r\n" and data[:2] not in (b"\r\n", b"\r"):
-        raise Refusal(400)
-    seen = before + data if before else data
-    if (b" RTSP/" in seen or b" ICE/" in seen) and _OTHER_PROTOCOL.search(seen):
+    if line[0] in b"\r\n":
+        if line not in (b"\r", b"\r\n"):
+            raise Refusal(400)
+    elif line[-1:] == b"\n" and _OTHER_PROTOCOL.match(line):
         raise Refusal(505)
 
 

@@ -61,6 +61,7 @@ class WebService(Service):
         self._drain = drain
         self._wait = wait
         self._open = False
+        site.on_full = self._pause
         self.last = True
         """Whether no other process accepts in this one's place when it ends."""
 
@@ -76,6 +77,11 @@ class WebService(Service):
             yield listener.open(self._site)
             self._open = True
             logger.info("serving on %s", listener)
+
+    def _pause(self, full: bool) -> None:
+        """Leave connections to the kernel while there are as many as may be."""
+        for listener in self._listeners:
+            listener.pause(full)
 
     @inlineCallbacks
     def stopService(self) -> Any:

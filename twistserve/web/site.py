@@ -72,6 +72,9 @@ class Site(server.Site):
         self.draining = False
         self.answered = 0
         """Requests answered so far."""
+        self.on_full: Callable[[bool], None] = lambda full: None
+        """Told when there are as many connections as may be, and when there are fewer again."""
+        self._full = False
         self._held: list[Channel] = []
         self._drained: Deferred[None] | None = None
         self._answered: list[Request] = []
@@ -108,11 +111,12 @@ class Site(server.Site):
     # Connections
 
     def joined(self, channel: Channel) -> None:
-        """A connection is open; beyond the limit it waits, unread, until another closes."""
+        """A connection is open; one accepted beyond the limit, with others, waits unread until another closes."""
         self.channels.add(channel)
         if len(self.channels) - len(self._held) > self.limits.max_connections:
             self._held.append(channel)
             channel.hold()
+        self._look_whether_full()
 
     def replaced(self, channel: Channel, connection: Any) -> None:
         """A connection goes on in another protocol."""
@@ -126,7 +130,14 @@ class Site(server.Site):
             self._held.remove(channel)
         elif self._held:
             self._held.pop(0).release()
+        self._look_whether_full()
         self._check_drained()
+
+    def _look_whether_full(self) -> None:
+        full = len(self.channels) >= self.limits.max_connections
+        if full is not self._full:
+            self._full = full
+            self.on_full(full)
 
     def sweep(self) -> None:
         """Time out the connections whose deadline has passed."""

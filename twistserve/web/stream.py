@@ -173,9 +173,10 @@ class Stream:
         self.deadline = self.connection.after(seconds)
 
     def _drop_body(self) -> None:
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        body, self._body = self._body, None
+        if body is not None:
+            with suppress(OSError):  # what it holds back does not fit on the disk either
+                body.close()
 
     # The answer
 

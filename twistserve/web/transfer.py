@@ -22,8 +22,8 @@ TURN = 4 * 1024 * 1024
 class FileTransfer:
     """Sends a part of an open file as the body of a request's answer, whose head was sent; reactor thread.
 
-    Takes over `descriptor`, which must be a regular file's, and closes it. Calls `done(complete)` once; the
-    transfer is not complete where the file turned out shorter, or the client left.
+    Takes over `descriptor`, which must be a regular file's, and closes it. Calls `done(complete)` once, unless the
+    client left; the transfer is not complete where the file turned out shorter or could not be read.
     """
 
     def __init__(self, request: Any, descriptor: int, offset: int, length: int, done: Callable[[bool], None]) -> None:
@@ -42,16 +42,25 @@ class FileTransfer:
 
     def resumeProducing(self) -> None:
         """Send what fits."""
+        if self._descriptor < 0:
+            return
         try:
             self._step()
+        except (ConnectionError, TimeoutError):
+            self._close()
+            self._request.channel.abortConnection()
         except OSError:
             self._finish(False)
 
     def stopProducing(self) -> None:
-        """The client left."""
-        self._finish(False)
+        """The client left; the request is told of it too."""
+        self._close()
 
     def _sendfile(self) -> None:
+        if self._transport.dataBuffer or self._transport._tempDataBuffer:
+            # What was written before goes first; then the transport comes back here.
+            self._transport.startWriting()
+            return
         turn = TURN
         while self._left and turn > 0:
             try:
@@ -85,13 +94,14 @@ class FileTransfer:
         self._request.sentLength += sent
 
     def _finish(self, complete: bool) -> None:
-        if self._descriptor < 0:
-            return
-        os.close(self._descriptor)
-        self._descriptor = -1
-        if not self._request._disconnected:
-            self._request.unregisterProducer()
+        self._close()
+        self._request.unregisterProducer()
         self._done(complete)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class FileWrapper:
@@ -132,8 +142,6 @@ def send_file(request: Any, descriptor: int, offset: int, length: int) -> None:
     """Send a part of a file and end the answer; abort the connection if the file is shorter than was said."""
 
     def done(complete: bool) -> None:
-        if request._disconnected:
-            return
         if complete:
             request.finish()
         else:

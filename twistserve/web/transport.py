@@ -5,6 +5,9 @@ Twisted's own write costs a second turn of the loop and two epoll_ctl calls for 
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +52,23 @@ class Server(tcp.Server):
         except OSError:
             # Gone: the reactor finds out when it writes.
             self.writeSequence(buffers)
+
+
+def untaken_by_peer(transport: Any) -> int:
+    """Bytes that the peer has not taken yet: those that wait here, and those that the kernel has no ACK for (tcp(7)).
+
+    Below TLS and the PROXY protocol is a socket too; 0 for what has none.
+    """
+    while not isinstance(transport, tcp.Connection):
+        transport = getattr(transport, "transport", None)
+        if transport is None:
+            return 0
+    waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    try:
+        kernel = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # closed
+        return waiting
+    return waiting + int.from_bytes(kernel, sys.byteorder)
 
 
 class Port(tcp.Port):
