@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.functional.harness import wait_for
-from twistserve.web.dispatch import LOOK, NAP, PATIENCE, Dispatcher
+from twistserve.web.dispatch import LOOK, MOST_PATIENCE, NAP, PATIENCE, Dispatcher
 from twistserve.web.doing import Doing
 from twistserve.web.threads import RequestThreadPool, Returns
 
@@ -165,7 +165,7 @@ def test_the_last_thread_goes_on() -> None:
 
 
 def test_who_computes_for_long_does_not_keep_others_waiting() -> None:
-    """The first for PATIENCE, and twice as long if two are at it, both of them."""
+    """The first for PATIENCE, and twice as long if two are at it, both of them; many of them not for long."""
     scene = Scene(1).busy()
     scene.pool.at_work[0].since = scene.now
     assert scene.go_on(0.9 * PATIENCE).woken() == 0
@@ -175,6 +175,11 @@ def test_who_computes_for_long_does_not_keep_others_waiting() -> None:
     assert scene.go_on(1.9 * PATIENCE).woken() == 0
     assert scene.go_on(0.2 * PATIENCE).woken() == 1
     assert not scene.dispatcher.gives_way(FakeWorker())  # type: ignore[arg-type]
+    for worker in (FakeWorker() for _ in range(5)):
+        worker.since = scene.now
+        scene.pool.at_work.append(worker)
+    assert scene.go_on(0.9 * MOST_PATIENCE).woken() == 0
+    assert scene.go_on(0.2 * MOST_PATIENCE).woken() == 1
 
 
 def test_who_runs_without_the_gil() -> None:

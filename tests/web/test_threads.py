@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.functional.harness import wait_for
+from twistserve.errors import StartError
 from twistserve.web.threads import PoolSnapshot, RequestThreadPool, Returns
 
 
@@ -160,4 +161,33 @@ def test_there_are_at_most_twice_as_many_threads() -> None:
     for job in (*jobs[1:], late):
         job.go_on.set()
     wait_for(lambda: pool.snapshot() == PoolSnapshot(2, 0, 0, 0), "the pool to be as it was")
+    pool.stopService()
+
+
+def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A start says what to do; a stuck thread is not replaced, and whoever waits for the next is none the worse."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = RequestThreadPool(1)
+    pool.startService()
+    running, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def job() -> None:
+        running.set()
+        go_on.wait(30)
+
+    pool.submit(job)
+    assert running.wait(30)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(StartError, match="--threads: 5 threads cannot be started"):
+            RequestThreadPool(5).startService()
+        assert pool.give_up(job)
+    assert "cannot be replaced" in caplog.text
+    assert pool.snapshot() == PoolSnapshot(threads=1, busy=1, queued=0, stuck=1)
+    pool.submit(done.set)
+    go_on.set()
+    assert done.wait(30)
     pool.stopService()

@@ -20,7 +20,9 @@ BUSY = 0.5
 MEMORY = 0.005
 """Seconds over which that share is averaged."""
 PATIENCE = 0.05
-"""Seconds for which a job that computes keeps others waiting; doubled for each more that is under way."""
+"""Seconds for which a job that computes keeps others waiting, for each that does."""
+MOST_PATIENCE = 0.2
+"""Seconds for which any number of them does: threads wait for what computes, but not for long."""
 LOOK = 0.001
 """Seconds between two looks at the threads."""
 NAP = 0.004
@@ -104,7 +106,7 @@ class Dispatcher:
 
     def _room(self, now: float, but: Worker | None = None) -> bool:
         """Whether another thread could use the GIL; the caller has it, so that whoever computes waits for it."""
-        computing = locked = waiting = 0
+        computing = waiting = 0
         youngest = float("inf")
         for worker in self._pool.at_jobs():
             if worker is but:
@@ -114,10 +116,8 @@ class Dispatcher:
                 return True
             if doing is Doing.WAITING:
                 waiting += 1
-            elif doing is Doing.LOCKED:
-                locked += 1
             elif doing is Doing.COMPUTING or (doing is Doing.RUNNING and (but or not worker.ran_before())):
                 computing += 1
                 youngest = min(youngest, now - worker.since)
         # Who computes between waits will wait again: one that is ready meanwhile keeps the GIL in use.
-        return computing <= (1 if waiting else 0) or youngest > PATIENCE * 2 ** (computing + locked - 1)
+        return computing <= (1 if waiting else 0) or youngest > min(PATIENCE * computing, MOST_PATIENCE)

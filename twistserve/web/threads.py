@@ -17,6 +17,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
+from twistserve.errors import StartError
 from twistserve.stacks import where
 from twistserve.web.doing import Doing, Watch
 
@@ -157,7 +158,13 @@ class RequestThreadPool(Service):
         sys.setswitchinterval(SWITCH_INTERVAL)
         self._stopping = False
         for _ in range(self._size):
-            self._add()
+            try:
+                self._add()
+            except RuntimeError as error:
+                raise StartError(
+                    f"--threads: {self._size} threads cannot be started ({error}): give fewer, or raise the limit of"
+                    " processes, which counts threads"
+                ) from error
 
     def stopService(self) -> None:
         """Let each thread end after the jobs that are queued, without waiting for it."""
@@ -226,7 +233,10 @@ class RequestThreadPool(Service):
                 worker.stuck = False
                 return False
         if self._healthy() < self._size and len(self._workers) < 2 * self._size:
-            self._add()
+            try:
+                self._add()
+            except RuntimeError as error:
+                logger.error("a stuck thread cannot be replaced: %s", error)
         return True
 
     def finished(self, reactor: Any) -> Deferred[None]:
@@ -256,10 +266,16 @@ class RequestThreadPool(Service):
         )
 
     def _add(self) -> None:
+        """Start a thread. Raises RuntimeError where the system has none to give."""
         worker = Worker(next(self._numbers))
         with self._lock:
             self._workers.append(worker)
-        threading.Thread(target=self._work, args=(worker,), name=f"request-{worker.number}", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, args=(worker,), name=f"request-{worker.number}", daemon=True).start()
+        except RuntimeError:
+            with self._lock:
+                self._workers.remove(worker)
+            raise
 
     def _healthy(self) -> int:
         return sum(not worker.stuck for worker in self._workers)
