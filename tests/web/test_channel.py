@@ -156,6 +156,18 @@ def test_the_bytes_of_an_answer() -> None:
     assert not connection.closed
 
 
+def test_white_space_around_values() -> None:
+    """White space around a value is none of it, and does not make a request wrong (RFC 9112 section 5.1)."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    fields = b"Host:  x:80 \t\r\nContent-Length: 2 \r\nExpect:\t100-continue\t\r\nX-A: a b  \r\nX-B: \t\r\nC:c\r\n\r\n"
+    connection.feed(b"POST / HTTP/1.1\r\n" + fields + b"ab" + get(b"/after"))
+    assert connection.statuses == [100, 200, 200]
+    _, _, headers, body = lab.recorder.seen[0]
+    assert [value for _, value in headers] == [b"x:80", b"2", b"100-continue", b"a b", b"", b"c"]
+    assert body == b"ab"
+
+
 def test_a_resource_of_twisted_web() -> None:
     """A resource that returns bytes is answered with their length, to HEAD without the bytes."""
 

@@ -20,6 +20,7 @@ _OTHER_PROTOCOL = re.compile(rb"[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
 _UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 _UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
 _JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade")))
+_SPACE = ord(" ")
 
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 """The fields that tell where a body ends."""
@@ -59,9 +60,11 @@ class Head:
         """Refuse what llhttp lets pass. Raises `Refusal`."""
         if self.version not in ("1.1", "1.0"):
             raise Refusal(505)
-        size = len(self.target)
+        size, padded = len(self.target), False
         for name, value in self.fields:
             size += len(name) + len(value) + 4
+            if value and value[-1] <= _SPACE:
+                padded = True
             if len(name) in _JUDGED_SIZES:
                 self._judge_field(name.lower(), value)
         if size > limits.max_head or len(self.fields) > MAX_HEADERS:
@@ -75,12 +78,15 @@ class Head:
             raise Refusal(400)
         if self.length is not None and self.length > limits.max_body:
             raise Refusal(413, "body_too_large")
+        if padded:
+            # White space after a value is none of it (RFC 9112 section 5.1), but llhttp strips what is before it alone.
+            self.fields = [(name, value.rstrip(b" \t")) for name, value in self.fields]
 
     def _judge_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-            self._host = value.strip()
-            if not _HOST.fullmatch(value):
+            self._host = value.rstrip(b" \t")
+            if not _HOST.fullmatch(self._host):
                 raise Refusal(400)
         elif name == b"content-length":
             self.length = int(value)
