@@ -85,3 +85,12 @@ def test_the_cache_is_bounded() -> None:
     cache.put("b", [], b"123456")
     cache.put("c", [], b"1234")
     assert [cache.get(name) is not None for name in "abc"] == [True, False, True]
+
+
+def test_the_cache_counts_a_file_once() -> None:
+    """A file that is read again, for a range that means nothing, takes no more room."""
+    cache = static.MemoryCache(size=10)
+    for _ in range(3):
+        cache.put("a", [], b"12345")
+    cache.put("b", [], b"12345")
+    assert cache.get("b") is not None

@@ -55,8 +55,8 @@ class MemoryCache:
         return self._files.get(path)
 
     def put(self, path: str, headers: RawHeaders, body: bytes) -> None:
-        """Hold a file, if it fits."""
-        if len(body) <= self._left:
+        """Hold a file, if it fits and is not held already."""
+        if path not in self._files and len(body) <= self._left:
             self._left -= len(body)
             self._files[path] = Cached(make_head(200, headers), body)
 
