@@ -53,6 +53,8 @@ def test_conditions(found: StaticFile) -> None:
     """Any tag of a list will do, weak ones too; the tag decides where both conditions are given."""
     for tags in (found.etag, f'"x", W/{found.etag}', "*"):
         assert static.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
+    for tags in ('"another"', '"a*b"', f'"*", "{found.etag[1:-1]}*"'):
+        assert not static.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
     later = {"HTTP_IF_MODIFIED_SINCE": "Fri, 01 Jan 2100 00:00:00 GMT"}
     assert static.is_not_modified(found, later)
     assert not static.is_not_modified(found, {**later, "HTTP_IF_NONE_MATCH": '"another"'})

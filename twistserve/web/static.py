@@ -184,7 +184,7 @@ def is_not_modified(found: StaticFile, asked: dict[str, str]) -> bool:
     """Whether the client's copy is current (RFC 9110 section 13.1.2: any of a list, compared weakly, or `*`)."""
     tags = asked.get("HTTP_IF_NONE_MATCH")
     if tags is not None:
-        return "*" in tags or found.etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+        return tags.strip() == "*" or found.etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
     return bool(found.is_not_modified(asked))
 
 
