@@ -218,6 +218,16 @@ def test_range_of_a_static_file(shop: Server) -> None:
     assert (reply.status, reply.body) == (206, (SOURCE / "catalogue" / "style.css").read_bytes()[2:10])
 
 
+@pytest.mark.parametrize("path", [STYLE, NOTE])
+@pytest.mark.parametrize("asked", ["bytes=2-9", "bytes=1000000-"])
+def test_range_of_no_get(shop: Server, path: str, asked: str) -> None:
+    """HEAD with a range is answered as HEAD without one (RFC 9110 section 14.2)."""
+    for _ in range(2):
+        reply = shop.get(path, method="HEAD", headers={"Range": asked})
+        assert (reply.status, reply.headers["Content-Range"]) == (200, None)
+        assert reply.headers["Content-Length"] == str(len(shop.get(path).body))
+
+
 def test_range_beyond_the_end(shop: Server) -> None:
     """A range the file does not have is answered 416 with the file's true length."""
     reply = shop.get(NOTE, headers={"Range": "bytes=36-40"})

@@ -125,6 +125,9 @@ class FileResource(Resource):
             headers = raw(found.not_modified_response.headers)
             request.send(304, make_head(304, headers), b"")
             return
+        if request.method == b"HEAD":
+            # Ranges are defined for GET alone (RFC 9110 section 14.2).
+            asked.pop("HTTP_RANGE", None)
         path, listed = found.get_path_and_headers(asked)
         if self._cache is not None and (held := self._cache.get(path)) is not None and "HTTP_RANGE" not in asked:
             self._cache.answered(request, held)
