@@ -435,6 +435,18 @@ def test_nested_urls(serve: Serve, nested: Path) -> None:
         assert server.get(path).status == 404
 
 
+def test_compressed_variants(serve: Serve, nested: Path) -> None:
+    """A compressed variant is for who wants it, also when it is in memory already."""
+    (nested / "collected" / "deep" / "er" / "file.txt.gz").write_bytes(b"smaller")
+    server = serve("--static", cwd=nested, settings="site_settings")
+    for _ in range(2):
+        for encodings, body in (("gzip", b"smaller"), ("gzip;q=0", b"collected"), ("gzip;q=0.8, br", b"smaller")):
+            reply = server.get("/assets/static/deep/er/file.txt", headers={"Accept-Encoding": encodings})
+            assert (reply.status, reply.body) == (200, body)
+            assert reply.headers["Content-Encoding"] == ("gzip" if body == b"smaller" else None)
+            assert reply.headers["Vary"] == "Accept-Encoding"
+
+
 def test_without_the_options_django_answers(serve: Serve, nested: Path) -> None:
     """Without --static and --media these URLs are Django's like any other."""
     server = serve(cwd=nested, settings="site_settings")

@@ -62,6 +62,48 @@ def test_conditions(found: StaticFile) -> None:
 
 
 @pytest.mark.parametrize(
+    ("encodings", "suffix"),
+    [
+        ("", ""),
+        ("*", ""),
+        ("deflate", ""),
+        ("gzip", ".gz"),
+        ("gzip, deflate, br", ".br"),
+        ("gzip;q=0", ""),
+        ("GZIP;Q=0, deflate", ""),
+        ("gzip;q=0, br", ".br"),
+        ("gzip, br; q=0.0", ".gz"),
+        ("gzip;q=0.5, br;q=0.5", ".br"),
+        ("gzip;q=1.0, br;q=0.5", ".gz"),
+        ("gzip;q=0.5, identity", ""),
+        ("gzip;q=0.5, *", ""),
+        ("gzip;q=0.5, *;q=0.1", ".gz"),
+        ("gzip;q=0.001", ".gz"),
+        ("gzip, *;q=0", ".gz"),
+        ("*;q=0", ""),
+        ("identity;q=0, gzip;q=0.1", ".gz"),
+        ("identity;q=0", ""),
+    ],
+)
+def test_variants(tmp_path: Path, encodings: str, suffix: str) -> None:
+    """What is wanted most is served, the smallest of several, and never what is not wanted."""
+    plain = tmp_path / "ten.txt"
+    for each, size in (("", 10), (".gz", 5), (".br", 3)):
+        Path(f"{plain}{each}").write_bytes(b"x" * size)
+    variants = {"gzip": f"{plain}.gz", "br": f"{plain}.br"}
+    found = StaticFile(str(plain), [("Content-Type", "text/plain")], variants)
+    path, headers = static.wanted_variant(found, {"HTTP_ACCEPT_ENCODING": encodings} if encodings else {})
+    assert path == f"{plain}{suffix}"
+    assert dict(headers).get("Content-Encoding") == {"": None, ".gz": "gzip", ".br": "br"}[suffix]
+    assert dict(headers)["Vary"] == "Accept-Encoding"
+
+
+def test_the_only_variant(found: StaticFile) -> None:
+    """A file that is not compressed is served whatever is wanted."""
+    assert static.wanted_variant(found, {"HTTP_ACCEPT_ENCODING": "gzip, identity;q=0"})[0].endswith("ten.txt")
+
+
+@pytest.mark.parametrize(
     ("segments", "path"),
     [
         ([b"a", b"b.css"], "a/b.css"),

@@ -15,6 +15,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from whitenoise.responders import StaticFile
 
+from twistserve.negotiation import weight, weights
 from twistserve.web.request import RawHeaders, Request, make_head
 from twistserve.web.transfer import send_file
 
@@ -28,6 +29,8 @@ CACHE = 32 * 1024 * 1024
 
 _CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since", b"if-range", b"accept-encoding"))
 _CONDITION_SIZES = frozenset(map(len, _CONDITIONS))
+_UNNAMED = 0.0001
+"""What is wanted of a file as it is where a client does not say: less than the least weight of a compressed one."""
 _MOST_ASKED = 4096
 _LONGEST_ASKED = 512
 
@@ -128,7 +131,7 @@ class FileResource(Resource):
         if request.method == b"HEAD":
             # Ranges are defined for GET alone (RFC 9110 section 14.2).
             asked.pop("HTTP_RANGE", None)
-        path, listed = found.get_path_and_headers(asked)
+        path, listed = wanted_variant(found, asked)
         if self._cache is not None and (held := self._cache.get(path)) is not None and "HTTP_RANGE" not in asked:
             self._cache.answered(request, held)
             request.send(200, held.head, b"" if request.method == b"HEAD" else held.body)
@@ -189,6 +192,26 @@ def is_not_modified(found: StaticFile, asked: dict[str, str]) -> bool:
     if tags is not None:
         return tags.strip() == "*" or found.etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
     return bool(found.is_not_modified(asked))
+
+
+def wanted_variant(found: StaticFile, asked: dict[str, str]) -> tuple[str, Any]:
+    """The path and headers of the variant that is wanted most, of several the smallest (RFC 9110 section 12.5.3).
+
+    WhiteNoise looks for the names of codings alone, which is right where they have no weights. As there, `*` lets
+    in no compressed one. If none is wanted it is the file as it is.
+    """
+    encodings = asked.get("HTTP_ACCEPT_ENCODING", "")
+    if ";" not in encodings or len(found.alternatives) == 1:
+        chosen: tuple[str, Any] = found.get_path_and_headers(asked)
+        return chosen
+    wanted = weights(encodings)
+
+    def wish(alternative: tuple[Any, str, Any]) -> float:
+        coding = dict(alternative[2]).get("Content-Encoding")
+        return weight(wanted, coding) if coding else weight(wanted, "identity", "*") or _UNNAMED
+
+    _, path, headers = max(found.alternatives, key=wish)
+    return path, headers
 
 
 def wanted_range(found: StaticFile, asked: dict[str, str], size: int) -> tuple[int, int] | None:
