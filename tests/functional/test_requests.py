@@ -249,6 +249,11 @@ def split_status(environ, start_response):
     return [b"never sent"]
 
 
+def interim(environ, start_response):
+    start_response("103 Early Hints", [("Link", "</style.css>")])
+    return [b"never sent"]
+
+
 def cookies(environ, start_response):
     start_response("200 OK", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Name", "caf\\xe9")])
     return [b"two cookies"]
@@ -834,7 +839,7 @@ def test_start_response_with_exc_info(wsgi: Server) -> None:
     wait_for(lambda: "RuntimeError: noticed too late" in wsgi.output, "the traceback in the log")
 
 
-@pytest.mark.parametrize("name", ["twice", "never", "raises", "raises_later"])
+@pytest.mark.parametrize("name", ["twice", "never", "raises", "raises_later", "interim"])
 def test_application_that_fails(wsgi: Server, name: str) -> None:
     """An application that fails or breaks the protocol before a byte is sent is answered 500 without details."""
     answer = wsgi.get(f"/{name}")

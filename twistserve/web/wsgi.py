@@ -49,7 +49,7 @@ _NOT_THE_APPLICATIONS = frozenset(
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE = re.compile(r"[\x00\r\n]")
-_STATUS = re.compile(r"([1-9]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_STATUS = re.compile(r"([2-9]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
 
 class DjangoResource(Resource):
@@ -246,7 +246,7 @@ class Exchange:
         return True
 
     def _know_length(self, length: int) -> None:
-        if self._length is None and self._lines is not None and self._status >= 200 and self._status not in (204, 304):
+        if self._length is None and self._lines is not None and self._status not in (204, 304):
             self._length = length
             self._lines.append(b"Content-Length: %d\r\n" % length)
 
@@ -274,7 +274,7 @@ class Exchange:
                     raise ValueError("start_response: there is more than one Content-Length")
                 length = known[1]
         self._status, self._lines, self._length = code, lines, length
-        self._bodiless = code in (204, 304) or code < 200 or self._request.method == b"HEAD"
+        self._bodiless = code in (204, 304) or self._request.method == b"HEAD"
         return self._write
 
     def _write(self, block: bytes) -> None:
@@ -388,7 +388,7 @@ def _status_line(status: str) -> tuple[int, bytes]:
     if known is None:
         match = _STATUS.fullmatch(status)
         if match is None:
-            raise ValueError(f"start_response: {status!r} is not a status such as '200 OK'")
+            raise ValueError(f"start_response: {status!r} is not the status of an answer, such as '200 OK'")
         known = int(match[1]), b"HTTP/1.1 %b %b\r\n" % (match[1].encode(), (match[2] or "").encode("latin-1"))
         _remember(_known_statuses, status, known)
     return known
