@@ -173,6 +173,16 @@ def nothing(environ, start_response):
     return []
 
 
+def nothing_of_length(environ, start_response):
+    start_response("204 No Content", [("CONTENT-Length", "0"), ("X-Name", "kept")])
+    return [b""]
+
+
+def unchanged(environ, start_response):
+    start_response("304 Not Modified", [("Content-Length", "5")])
+    return []
+
+
 def corrected(environ, start_response):
     start_response("200 OK", PLAIN)
     try:
@@ -817,6 +827,16 @@ def test_no_content(wsgi: Server) -> None:
             connection.send(asking("/nothing"))
             answer = connection.answer()
             assert (answer.status, answer.headers["Transfer-Encoding"]) == (204, None)
+
+
+def test_lengths_of_answers_without_content(wsgi: Server) -> None:
+    """An application's Content-Length is left out of a 204; in a 304 it is that of the answer to a plain GET."""
+    with wire(wsgi.port) as connection:
+        for method in ("GET", "HEAD"):
+            connection.send(asking("/nothing_of_length", method=method) + asking("/unchanged", method=method))
+            nothing, unchanged = connection.answer(method), connection.answer(method)
+            assert (nothing.status, nothing.headers["Content-Length"], nothing.headers["X-Name"]) == (204, None, "kept")
+            assert (unchanged.status, unchanged.headers["Content-Length"]) == (304, "5")
 
 
 def test_answer_without_a_length(wsgi: Server) -> None:

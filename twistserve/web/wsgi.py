@@ -273,6 +273,10 @@ class Exchange:
                 if length is not None:
                     raise ValueError("start_response: there is more than one Content-Length")
                 length = known[1]
+        if code == 204 and length is not None:
+            # Not even of nothing (RFC 9110 section 8.6), which is what Django's CommonMiddleware says.
+            lines = [each for each in lines if each[:15].lower() != b"content-length:"]
+            length = None
         self._status, self._lines, self._length = code, lines, length
         self._bodiless = code in (204, 304) or self._request.method == b"HEAD"
         return self._write
