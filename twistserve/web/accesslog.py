@@ -9,9 +9,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 _UNSAFE = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
+_NOT_OF_ADDRESSES = re.compile(r"[^0-9A-Za-z.:%_-]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -21,6 +23,12 @@ def escape(value: bytes | None) -> str:
         return "-"
     text = value.decode("latin-1")
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text) if _UNSAFE.search(text) else text
+
+
+@lru_cache(1024)
+def _address(text: str) -> str:
+    """An address that cannot end its field, which has no quotes: the PROXY protocol's is what somebody sent."""
+    return _NOT_OF_ADDRESSES.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class AccessLog:
@@ -44,7 +52,7 @@ class AccessLog:
         if self._as_json:
             self._write([json.dumps({"time": _rfc3339(), "remote": peer, "status": status})])
         else:
-            self._write([f'{peer} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'])
+            self._write([f'{_address(peer)} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'])
 
     def _now(self) -> str:
         second = int(time.time())
@@ -66,7 +74,7 @@ class AccessLog:
             elif size == 7 and name.lower() == b"referer":
                 referer = value
         return (
-            f"{request.remote} - - [{self._now()}] "
+            f"{_address(request.remote)} - - [{self._now()}] "
             f'"{escape(request.method)} {escape(request.uri)} {escape(request.clientproto)}" '
             f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
         )
