@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from twistserve.errors import StartError
+from twistserve.proxyprotocol import ProxiedEndpoint
 
 BACKLOG = 1024
 
@@ -60,6 +61,8 @@ class Endpoint:
             from twistserve.web.tls import tls_endpoint
 
             return tls_endpoint(reactor, description)
+        if description.startswith("haproxy:"):
+            return ProxiedEndpoint(serverFromString(reactor, description.removeprefix("haproxy:")))
         return serverFromString(reactor, description)
 
     def open(self, factory: IProtocolFactory) -> Deferred[None]:

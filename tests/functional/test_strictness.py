@@ -1080,13 +1080,32 @@ def test_proxy_protocol(endpoints: tuple[Server, Path, int], greeting: bytes, ad
     assert all(text.startswith(f"{address} ") for text in lines_with(server, "proxied" + address))
 
 
-@pytest.mark.parametrize("greeting", [b"", b"PROXY nonsense\r\n", b"PROXY TCP4 1.2.3.4\r\n"])
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"",
+        b"PROXY nonsense\r\n",
+        b"PROXY TCP4 1.2.3.4\r\n",
+        b"PROXY TCP4 a b c d\r\n",
+        b"PROXY TCP4 1.2.3.4 127.0.0.1 c 80\r\n",
+        b"PROXY TCP4 1.2.3.4 127.0.0.1 4711 65536\r\n",
+        b"PROXY TCP4 1.2.3.4 127.0.0.1 -1 80\r\n",
+        b'PROXY TCP4 1.2.3.4\x1b[31m"evil 127.0.0.1 4711 80\r\n',
+        b"PROXY TCP4 1.2.3.4 evil 4711 80\r\n",
+        b"PROXY TCP4 1.2.3.4\0 127.0.0.1 4711 80\r\n",
+        b"PROXY TCP4 1.2.3.\xff 127.0.0.1 4711 80\r\n",
+        b"PROXY TCP4 ::1 ::1 4711 80\r\n",
+        b"PROXY TCP6 1.2.3.4 127.0.0.1 4711 80\r\n",
+        b"PROXY TCP6 fe80::1%evil ::1 4711 80\r\n",
+    ],
+)
 def test_proxy_protocol_that_is_not_spoken(endpoints: tuple[Server, Path, int], greeting: bytes) -> None:
-    """A connection to a haproxy endpoint without the PROXY line is closed, and no request on it is seen."""
+    """A connection to a haproxy endpoint without a PROXY line that is right is closed; no request on it is seen."""
     server, _, proxied = endpoints
     seen(server)
-    exchange(proxied, greeting + FOLLOWING + FOLLOWING * 20)
+    assert exchange(proxied, greeting + FOLLOWING + FOLLOWING * 20) == b""
     assert seen(server) == []
+    assert "Traceback" not in server.output
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Endpoints whose connections begin with the PROXY protocol: Twisted's, with addresses and ports that are looked at.
+
+https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
+from twisted.protocols.haproxy._info import ProxyInfo
+from twisted.protocols.haproxy._v1parser import V1Parser
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
+
+
+class ProxiedEndpoint:
+    """Listens as `endpoint` does, for connections that tell whom they are from before anything else."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Accept connections for `factory`."""
+        listening: Deferred[IListeningPort] = self._endpoint.listen(_Factory(factory))
+        return listening
+
+
+class _Parser(V1Parser):
+    """Twisted's takes any word for an address, and raises ValueError, which is logged, for a port that is none."""
+
+    @classmethod
+    def parse(cls, line: bytes) -> ProxyInfo:
+        """What a line says. Raises InvalidProxyHeader."""
+        try:
+            told = super().parse(line)
+            _check(told.source)
+            _check(told.destination)
+        except (ValueError, OSError):
+            raise InvalidProxyHeader from None
+        return told
+
+
+def _check(address: Any) -> None:
+    """Raise ValueError or OSError for what is no address with a port."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+        socket.inet_pton(family, address.host)
+        if not 0 <= address.port <= 65535:
+            raise ValueError(address.port)
+
+
+class _Protocol(HAProxyProtocolWrapper):
+    def dataReceived(self, data: bytes) -> None:
+        """Take the PROXY line, then all that follows."""
+        if self._parser is None and data.startswith(V1Parser.PROXYSTR):
+            self._parser = _Parser()
+        super().dataReceived(data)
+
+
+class _Factory(HAProxyWrappingFactory):
+    protocol = _Protocol  # type: ignore[assignment]
