@@ -128,6 +128,7 @@ def test_two_hundred_routes_are_cheap() -> None:
         ("application/openmetrics-text;q=0.1,*/*;q=0.9", TEXT),
         ("application/openmetrics-text;q=0.1,text/*;q=0.9", TEXT),
         ("application/openmetrics-text;q=0.4,*/*;q=0.3", OPENMETRICS),
+        ("application/openmetrics-text;q=1.5,text/plain;q=0.1", TEXT),
         (",;q=,;;==,\xff", TEXT),
     ],
 )

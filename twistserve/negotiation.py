@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_QUALITY = re.compile(r"[01](\.\d{0,3})?")
+_QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
 def weights(header: str) -> dict[str, float]:

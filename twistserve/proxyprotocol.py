@@ -35,6 +35,8 @@ class _Parser(V1Parser):
     @classmethod
     def parse(cls, line: bytes) -> ProxyInfo:
         """What a line says. Raises InvalidProxyHeader."""
+        if line == b"PROXY UNKNOWN":
+            line += b" "  # Twisted wants what may be left out: HAProxy's own checks say no more
         try:
             told = super().parse(line)
             _check(told.source)

@@ -1080,6 +1080,15 @@ def test_proxy_protocol(endpoints: tuple[Server, Path, int], greeting: bytes, ad
     assert all(text.startswith(f"{address} ") for text in lines_with(server, "proxied" + address))
 
 
+@pytest.mark.parametrize("greeting", [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ::1 ::1 4711 80\r\n"])
+def test_proxy_protocol_of_nobody(endpoints: tuple[Server, Path, int], greeting: bytes) -> None:
+    """A proxy's own connections, such as its health checks, tell no address: it is the proxy's."""
+    _, _, proxied = endpoints
+    with wire(proxied) as connection:
+        connection.send(greeting)
+        assert environ_of(connection)["REMOTE_ADDR"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize(
     "greeting",
     [
