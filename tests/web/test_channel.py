@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from twistserve.web.body import Body
 from twistserve.web.channel import Channel
 from twistserve.web.limits import FRESH, LINGER, Limits
 from twistserve.web.request import Request, make_head
@@ -764,7 +765,8 @@ def test_a_body_that_cannot_be_closed() -> None:
     for end in (Connection.lose, lambda connection: lab.wait(31)):
         connection = lab.connect()
         connection.feed(posted(b"/1", 10) + b"abc")
-        connection.channel._body = FullDisk()
+        body = connection.channel._body = Body()
+        body._file = FullDisk()
         end(connection)
         assert connection.statuses == ([] if end is Connection.lose else [408])
         connection.lose()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from tempfile import SpooledTemporaryFile
 from typing import Any, ClassVar
 
 import pytest
@@ -23,6 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from twistserve.web import http2
+from twistserve.web.body import Body
 from twistserve.web.head import Refusal, judged_as_http1
 from twistserve.web.http2 import Connection
 from twistserve.web.limits import FRESH, LINGER, Limits
@@ -427,14 +427,14 @@ def test_a_head_that_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize(("error", "status"), [(errno.ENOSPC, 507), (errno.EIO, 500)])
-@pytest.mark.parametrize("method", ["write", "seek"])
+@pytest.mark.parametrize("method", ["write", "open"])
 def test_a_body_that_cannot_be_stored(monkeypatch: pytest.MonkeyPatch, method: str, error: int, status: int) -> None:
     """Where there is no room for a body, the request is refused; the connection goes on."""
 
     def fail(*arguments: object) -> None:
         raise OSError(error, "no")
 
-    monkeypatch.setattr(SpooledTemporaryFile, method, fail)
+    monkeypatch.setattr(Body, method, fail)
     client = Client()
     number = client.request("/", method="POST", end=False)
     client.send(number, b"body", end=True)

@@ -6,12 +6,8 @@ and more has come, or while its answers are not read; answers go out in the orde
 
 from __future__ import annotations
 
-import errno
-import tempfile
 from collections import deque
-from contextlib import suppress
-from io import BytesIO
-from typing import IO, Any
+from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from twisted.internet.protocol import Protocol
@@ -19,13 +15,12 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.http_headers import Headers
 
+from twistserve.web.body import Body, not_stored
 from twistserve.web.head import FRAMING, Head, Refusal, check_line, refusal_of
 from twistserve.web.limits import FRESH, LINGER
 from twistserve.web.request import REASONS, RawHeaders, Request, make_head, target_path
+from twistserve.web.syscalls import BULK, READ
 from twistserve.web.transport import Server, untaken_by_peer
-
-SPOOL_SIZE = 1024 * 1024
-"""Bytes of a body kept in memory; a larger one goes to a temporary file."""
 
 _CHUNK_OVERHEAD = 24
 """Bytes that may surround each chunk of a body without an extension."""
@@ -62,8 +57,7 @@ class Channel(Protocol):
     _in_body = False
     _upgrading = False
     _head_size = 0
-    _body: IO[bytes] | None = None
-    _body_size = 0
+    _body: Body | None = None
     _continue = False
     _begun = 0
     _chunks = 0
@@ -120,7 +114,7 @@ class Channel(Protocol):
             self._head_size += size if whole else self._head.size
             if self._head_size > limit:
                 self._refuse(Refusal(431 if self._head.fields else 414, "head_too_large"))
-        elif self._head.chunked and self._overhead - self._body_size - _CHUNK_OVERHEAD * self._chunks > limit:
+        elif self._head.chunked and self._overhead - self._received - _CHUNK_OVERHEAD * self._chunks > limit:
             self._refuse(Refusal(431, "head_too_large"))
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
@@ -185,7 +179,7 @@ class Channel(Protocol):
         self._in_head = False
         head.version, head.method = parser.get_http_version(), parser.get_method()
         self._persistent_request: bool = parser.should_keep_alive()
-        self._body_size = self._chunks = self._overhead = 0
+        self._chunks = self._overhead = 0
         try:
             head.judge(self.site.limits)
         except Refusal as refusal:
@@ -199,22 +193,16 @@ class Channel(Protocol):
         self._chunks += 1
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body: into memory, and into a file beyond `SPOOL_SIZE`."""
-        self._body_size += len(data)
-        if self._body_size > self.site.limits.max_body:
-            raise self._refused(Refusal(413, "body_too_large"))
+        """A piece of the body."""
         if self._body is None:
-            self._body = BytesIO()
+            self._body = Body()
+        if self._body.size + len(data) > self.site.limits.max_body:
+            raise self._refused(Refusal(413, "body_too_large"))
         try:
-            if self._body_size > SPOOL_SIZE and isinstance(self._body, BytesIO):
-                spooled: IO[bytes] = tempfile.TemporaryFile(prefix="twistserve-")  # noqa: SIM115
-                spooled.write(self._body.getbuffer())
-                self._body = spooled
             self._body.write(data)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             self.site.body_not_stored(error)
-            raise self._refused(Refusal(507 if full else 500, "body_not_stored")) from error
+            raise self._refused(not_stored(error)) from error
 
     def on_message_complete(self) -> None:
         """The request is complete: answer it, after those before it."""
@@ -232,18 +220,17 @@ class Channel(Protocol):
         request.has_body = head.chunked or head.length is not None
         body = self._body
         if body is not None:
-            self._body = None
             try:
-                body.seek(0)
+                request.content = body.open()
             except OSError as error:
                 self.site.body_not_stored(error)
-                raise self._refused(Refusal(507, "body_not_stored")) from error
-            request.content = body
+                raise self._refused(not_stored(error)) from error
+            request.body_length = body.size
+            self._body = None
         request.method, request.uri = head.method, head.target
         request.path = target_path(head.target)
         if head.version == "1.0":
             request.clientproto = b"HTTP/1.0"
-        request.body_length = self._body_size
         if self._current is None and not self._waiting:
             self._start(request)
         else:
@@ -272,7 +259,10 @@ class Channel(Protocol):
         try:
             while position < len(data) and not self._closing:
                 end = self._end_of_part(data, position)
-                self._feed_part(data[position:end])
+                if self._in_body and not self._head.chunked:
+                    self._take(data[position:end])
+                else:
+                    self._feed_part(data[position:end])
                 position = end
         except Refusal as refusal:
             self._refuse(refusal)
@@ -285,7 +275,7 @@ class Channel(Protocol):
         if self._line or not self.receiving:
             return self._end_of_beginning(data, position)
         if self._in_body and not self._head.chunked:
-            return position + (self._head.length or 0) - self._body_size
+            return position + (self._head.length or 0) - self._received
         # A head and a chunked body end with an empty line, of which a part may have come before.
         found = data.find(b"\n", position) - 3 if position < 4 else data.find(b"\r\n\r\n", position - 3)
         return found + 4 if found + 4 > position else len(data)
@@ -297,14 +287,32 @@ class Channel(Protocol):
             self._line += data[position:]
             check_line(self._line)
             return len(data)
+        # What ends the line may be a part of what ends the head.
+        divided = newline == position and bool(self._line)
         line = self._line + data[position : newline + 1]
         self._line = b""
         if line[-11:] != b" HTTP/1.1\r\n":
             check_line(line)
             if line == b"\r\n":
                 return newline + 1
-        found = data.find(b"\r\n\r\n", max(newline - 1, 0))
+        if divided:
+            return newline + 1
+        found = data.find(b"\r\n\r\n", newline - 1)
         return found + 4 if found >= 0 else len(data)
+
+    @property
+    def _received(self) -> int:
+        """Bytes of the body so far."""
+        return self._body.size if self._body is not None else 0
+
+    def _take(self, data: bytes) -> None:
+        """A part of a body of known length, past the parser, which would copy it and is used up by that."""
+        self.on_body(data)
+        left = (self._head.length or 0) - self._received
+        self.transport.read_size = min(max(left, READ), BULK)
+        if not left:
+            self._parser = HttpRequestParser(self)
+            self.on_message_complete()
 
     def _feed_part(self, data: bytes) -> None:
         while data and not self._closing:
@@ -373,10 +381,9 @@ class Channel(Protocol):
         self._linger()
 
     def _drop_body(self) -> None:
-        body, self._body = self._body, None
-        if body is not None:
-            with suppress(OSError):  # what it holds back does not fit on the disk either
-                body.close()
+        if self._body is not None:
+            self._body.drop()
+            self._body = None
 
     # Answering
 

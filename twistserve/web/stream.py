@@ -5,10 +5,8 @@ A stream is to `Request`, resources and static files what a channel is in HTTP/1
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from contextlib import suppress
-from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
@@ -19,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES
 from twisted.web.http_headers import Headers
 
-from twistserve.web.channel import SPOOL_SIZE
+from twistserve.web.body import Body, not_stored
 from twistserve.web.head import Head, Refusal, judged_as_http1
 from twistserve.web.limits import LINGER
 from twistserve.web.request import REASONS, RawHeaders, Request, target_path
@@ -47,7 +45,6 @@ class Stream:
     _request: Request | None = None
     refused = False
     """Whether nothing more is wanted of the request."""
-    _size = 0
     _complete = False
     """Whether all of the request has come."""
     _bodiless = False
@@ -63,7 +60,7 @@ class Stream:
         self.connection = connection
         self.number = number
         self.site = self.factory = connection.site
-        self._body: SpooledTemporaryFile[bytes] | None = None
+        self._body = Body()
         self._blocks: deque[memoryview] = deque()
 
     # The request
@@ -84,14 +81,11 @@ class Stream:
                     self.connection.h2.send_headers(self.number, [(b":status", b"100")])
 
     def receive(self, data: bytes) -> None:
-        """A piece of the body: into memory, and into a file beyond `SPOOL_SIZE`."""
+        """A piece of the body."""
         self._await(self.site.limits.body_timeout)
-        self._size += len(data)
-        if self._size > self.site.limits.max_body:
+        if self._body.size + len(data) > self.site.limits.max_body:
             self._refuse(Refusal(413, "body_too_large"))
             return
-        if self._body is None:
-            self._body = SpooledTemporaryFile(SPOOL_SIZE, prefix="twistserve-")  # noqa: SIM115
         try:
             self._body.write(data)
         except OSError as error:
@@ -104,18 +98,18 @@ class Stream:
             if self._taken:
                 self.connection.forget(self, taken=True)
             return
-        if self._head.length not in (None, self._size):
+        if self._head.length not in (None, self._body.size):
             self._refuse(Refusal(400))
             return
+        request = self._make_request(self._head)
         try:
-            if self._body is not None:
-                self._body.seek(0)
+            request.content = self._body.open()
         except OSError as error:
             self._not_stored(error)
             return
         self.deadline = 0.0
-        self._request = self._make_request(self._head)
-        self._request.begin()
+        self._body, self._request = Body(), request
+        request.begin()
 
     def _make_request(self, head: Head) -> Request:
         request = Request(self)
@@ -124,19 +118,17 @@ class Stream:
         request.raw_headers = head.fields
         request.remote = self.connection.remote
         request.has_body = head.chunked or head.length is not None
-        request.body_length = self._size
-        request.content, self._body = self._body, None
+        request.body_length = self._body.size
         return request
 
     def _not_stored(self, error: OSError) -> None:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         self.site.body_not_stored(error)
-        self._refuse(Refusal(507 if full else 500, "body_not_stored"))
+        self._refuse(not_stored(error))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with an error, and want nothing more of the request."""
         self.refused = True
-        self._drop_body()
+        self._body.drop()
         self.site.refused(self, refusal.status, refusal.reason)
         body = (REASONS.get(refusal.status) or RESPONSES.get(refusal.status, b"Error")) + b".\n"
         fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
@@ -154,7 +146,7 @@ class Stream:
         """Nobody waits for the answer any more."""
         self.connection.forget(self)
         self._blocks.clear()
-        self._drop_body()
+        self._body.drop()
         request, self._request = self._request, None
         if request is not None:
             request.connectionLost(reason)
@@ -171,12 +163,6 @@ class Stream:
 
     def _await(self, seconds: float) -> None:
         self.deadline = self.connection.after(seconds)
-
-    def _drop_body(self) -> None:
-        body, self._body = self._body, None
-        if body is not None:
-            with suppress(OSError):  # what it holds back does not fit on the disk either
-                body.close()
 
     # The answer
 

@@ -26,9 +26,12 @@ _pread = _libc.pread
 _pread.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
 _pread.restype = ctypes.c_ssize_t
 
-_SIZE = 65536
+READ = 65536
+"""Bytes that are read at once from who may send anything."""
+BULK = 4 * READ
+"""Bytes that are read at once where it is known that they belong together."""
 # One for all: it is emptied before anything else can run.
-_buffer = ctypes.create_string_buffer(_SIZE)
+_buffer = ctypes.create_string_buffer(BULK)
 _address = ctypes.addressof(_buffer)
 _view = memoryview(_buffer).cast("B")
 
@@ -37,9 +40,9 @@ _Line = ctypes.c_char * 192
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
 
-def recv(descriptor: int) -> bytes | None:
-    """What a non-blocking socket has, b"" at its end, None if there is nothing now. Raises OSError."""
-    size = _recv(descriptor, _address, _SIZE, 0)
+def recv(descriptor: int, most: int = READ) -> bytes | None:
+    """What a non-blocking socket has, up to `BULK`, b"" at its end, None if there is nothing now. Raises OSError."""
+    size = _recv(descriptor, _address, most, 0)
     if size >= 0:
         return _view[:size].tobytes()
     number = ctypes.get_errno()

@@ -23,10 +23,13 @@ JOIN = 16384
 class Server(tcp.Server):
     """An accepted connection."""
 
+    read_size = syscalls.READ
+    """Bytes that are read at once; up to `syscalls.BULK` where so many of a body are still to come."""
+
     def doRead(self) -> Any:
         """Hand over what has come; reads as `tcp.Connection` does, but keeps the GIL."""
         try:
-            data = syscalls.recv(self.fileno())
+            data = syscalls.recv(self.fileno(), self.read_size)
         except OSError:
             return CONNECTION_LOST
         if data:
