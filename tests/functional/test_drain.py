@@ -330,7 +330,7 @@ def test_new_connections_are_served_until_the_delay_is_over(launch: Launch) -> N
         answered += 1
     wait_until_closed(server)
     closed = time.monotonic()
-    assert answered > 10, f"{answered} answers on new connections in {closed - signalled:.2f} s"
+    assert answered, f"no answer on a new connection in {closed - signalled:.2f} s"
     assert 2.9 < closed - signalled < PROMPT, f"the port closed after {closed - signalled:.2f} s"
     assert (idle.outcome(), used.outcome()) == ("end", "end")
     assert server.wait(PROMPT) == 0
