@@ -451,6 +451,23 @@ def test_workers_that_do_not_answer(launch: Launch) -> None:
     assert dead.get("/who/").status == 200
 
 
+def test_a_parent_that_stands_still(launch: Launch) -> None:
+    """When it goes on, longer than a worker may be silent, its workers and their requests do too."""
+    server = launch()
+    pids = {*workers(server)}
+    held = Held(server, "request")
+    suspend(server.process.pid)
+    assert server.get("/who/").status == 200
+    time.sleep(BOUND + 2)
+    resume(server.process.pid)
+    wait_until_ready(server)
+    release(server)
+    assert held.outcome() == "200 held request"
+    wait_until_ready(server)
+    assert {*workers(server)} == pids
+    assert restarts(server) == {}
+
+
 def block_one(server: Server) -> int:
     """Block a worker's reactor; its pid."""
 

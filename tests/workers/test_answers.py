@@ -105,7 +105,7 @@ def test_who_misses_a_heartbeat_is_not_asked(position: int) -> None:
     parent.run_for(2)
     for _ in range(6):
         parent.run_for(0.5)
-        for other.asking in (True, False):
+        for other.asked_at in (parent.clock.seconds(), None):
             assert parent.passes("readiness")
             assert parent.passes("liveness")
     assert silent.process.runs == 0

@@ -390,6 +390,36 @@ def test_who_answers_late_but_in_time_lives() -> None:
     assert not worker.process.killed
 
 
+@pytest.mark.parametrize("pause", [14.0, 300.0])
+def test_a_parent_that_stood_still_kills_nobody(pause: float) -> None:
+    """What it did not hear while it was stopped, or busy, is not counted against workers; who is silent is killed."""
+    crew = Crew(3).start()
+    crew.run_for(5)
+    _, late, silent = crew.workers
+    # Their answers to the last question arrive in the pause, and are read after it.
+    late.process.silent = silent.process.silent = True
+    crew.run_for(1)
+    crew.clock.advance(pause)
+    assert [worker.process.killed for worker in crew.workers] == [False] * 3
+    assert all(map(crew.supervisor.heard_lately, crew.workers))
+    late.process.answer()
+    crew.run_for(BOUND - 3)
+    assert not silent.process.killed
+    crew.run_for(4)
+    assert [worker.process.killed for worker in crew.workers] == [False, False, True]
+
+
+def test_who_is_silent_is_killed_by_a_parent_that_is_late() -> None:
+    """A parent whose every beat is late counts one second for each, and comes to an end with it."""
+    crew = Crew(2).start()
+    crew.run_for(5)
+    silent, well = crew.workers
+    silent.process.silent = True
+    for _ in range(round(BOUND) + 2):
+        crew.clock.advance(4)
+    assert [worker.process.killed for worker in (silent, well)] == [True, False]
+
+
 def test_python_has_time_to_load() -> None:
     """A worker that has never answered has a minute."""
     crew = Crew(2).start()

@@ -81,10 +81,10 @@ class WorkersChecks:
     def _asked(self) -> Worker | None:
         """The worker to run the checks: one that has just answered, and has the least to do."""
         ready = [worker for worker in self._supervisor.ready if self._supervisor.heard_lately(worker)]
-        missed = self._reactor.seconds() - 1.5 * HEARTBEAT
 
         def reluctance(worker: Worker) -> tuple[bool, bool, int]:
-            return worker.heard_at < missed, worker.asking, worker.load.get("busy", 0)
+            missed = self._supervisor.silence(worker) >= HEARTBEAT / 2
+            return missed, worker.asked_at is not None, worker.load.get("busy", 0)
 
         return min(ready, key=reluctance, default=None)
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
 SILENCE = 10.0
-"""Seconds without an answer to one after which a worker is killed."""
+"""Seconds that a worker may take to answer one; then it is killed."""
 FIRST_SILENCE = 60.0
 """The same for a worker that has not answered yet: Python and its modules are loading."""
 STEADY = 10.0
@@ -71,9 +71,9 @@ class Worker:
     process: Process = field(init=False)
     state: WorkerState = WorkerState.STARTING
     ready_since: float | None = None
-    heard_at: float = 0.0
     heard: bool = False
-    asking: bool = False
+    asked_at: float | None = None
+    """When the heartbeat was sent that it has not answered yet."""
     load: dict[str, Any] = field(default_factory=dict)
     predecessor: Worker | None = None
     """The worker that drains as soon as this one is ready."""
@@ -121,6 +121,7 @@ class Supervisor:
         self._pending: list[Any] = []
         self._replacements: deque[tuple[Worker, str]] = deque()
         self._empty: list[Deferred[None]] = []
+        self._last_beat = 0.0
         self._beating = LoopingCall(self.beat)
         self._beating.clock = reactor
         for reason in RESTART_REASONS:
@@ -131,12 +132,17 @@ class Supervisor:
         """The workers that serve."""
         return [worker for worker in self.workers if worker.state is WorkerState.READY]
 
+    def silence(self, worker: Worker) -> float:
+        """Seconds for which the worker has left a heartbeat unanswered."""
+        return 0.0 if worker.asked_at is None else float(self._reactor.seconds() - worker.asked_at)
+
     def heard_lately(self, worker: Worker) -> bool:
-        """Whether the worker has answered a heartbeat in time."""
-        return worker.heard and self._reactor.seconds() - worker.heard_at <= SILENCE
+        """Whether the worker answers heartbeats, and in time."""
+        return worker.heard and self.silence(worker) < SILENCE
 
     def start(self) -> None:
         """Start the workers."""
+        self._last_beat = self._reactor.seconds()
         self._beating.start(HEARTBEAT, now=False)
         self._fill()
 
@@ -315,7 +321,6 @@ class Supervisor:
         numbers = {worker.number for worker in self.workers}
         number = next(each for each in range(1, len(numbers) + 2) if each not in numbers)
         worker = Worker(number, self._reactor.seconds(), predecessor=predecessor)
-        worker.heard_at = worker.since
         try:
             worker.process = self._spawn(worker)
         except OSError as error:
@@ -387,21 +392,27 @@ class Supervisor:
     def beat(self) -> None:
         """Ask each worker for a sign of life; kill those that have given none for too long."""
         now = self._reactor.seconds()
+        # While this process stood still it read no answers: that time is not the workers'.
+        lost = now - self._last_beat - HEARTBEAT
+        self._last_beat = now
         for worker in list(self.workers):
-            if now - worker.heard_at > (SILENCE if worker.heard else FIRST_SILENCE):
+            if worker.asked_at is None:
+                worker.asked_at = now
+                worker.process.ask(Heartbeat).addCallbacks(self._heard, self._not_heard, (worker,), {}, (worker,))
+                continue
+            if lost > HEARTBEAT:
+                worker.asked_at += lost
+            if now - worker.asked_at >= (SILENCE if worker.heard else FIRST_SILENCE):
                 if worker.state is not WorkerState.DRAINING:
                     worker.end = "unresponsive"
-                self._kill(worker, f"has not answered for {now - worker.heard_at:.0f} s")
-            elif not worker.asking:
-                worker.asking = True
-                worker.process.ask(Heartbeat).addCallbacks(self._heard, self._not_heard, (worker,), {}, (worker,))
+                self._kill(worker, f"has not answered for {now - worker.asked_at:.0f} s")
 
     def _heard(self, answer: dict[str, Any], worker: Worker) -> None:
-        worker.asking = False
-        worker.heard, worker.heard_at, worker.load = True, self._reactor.seconds(), answer["load"]
+        worker.asked_at = None
+        worker.heard, worker.load = True, answer["load"]
         threads, stuck = worker.load.get("threads", 0), worker.load.get("stuck", 0)
         if threads and stuck >= threads:
             self.wants_replacement(worker, "stuck", f"all of its {threads} threads are stuck past their deadline")
 
     def _not_heard(self, failure: Failure, worker: Worker) -> None:
-        worker.asking = False
+        worker.asked_at = None
