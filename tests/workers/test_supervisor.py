@@ -137,8 +137,15 @@ class Crew:
     def run_for(self, seconds: float) -> None:
         self.clock.pump([0.5] * round(seconds * 2))
 
+    def bury(self) -> None:
+        """Let those end that were killed."""
+        for worker in list(self.workers):
+            if worker.process.killed:
+                self.end(worker, "killed by SIGKILL")
+
     def roll(self) -> None:
         """Let what was begun go on until nothing is starting or draining."""
+        self.bury()
         while changing := self.of(STARTING, DRAINING):
             if changing[0].state is STARTING:
                 self.supervisor.became_ready(changing[0])
@@ -685,6 +692,92 @@ def test_a_second_reload_replaces_what_the_first_has_started() -> None:
     assert len(crew.of(READY)) == 2
 
 
+def test_new_code_that_never_gets_ready_is_given_up_for_newer() -> None:
+    """The next reload kills what hangs in its start, and goes on with the worker that this was to replace."""
+    crew = Crew(2).start()
+    crew.run_for(60)
+    old = list(crew.workers)
+    crew.supervisor.replace_all()
+    [hanging] = crew.of(STARTING)
+    crew.run_for(600)
+    assert not hanging.process.killed, "a start may take long"
+    crew.wants(old[1], "memory")
+    crew.supervisor.replace_all()
+    assert hanging.process.killed
+    crew.supervisor.became_ready(hanging)
+    assert [worker.process.drains for worker in old] == [[], []], "what it says now is not heard"
+    crew.end(hanging, "killed by SIGKILL")
+    [newer] = crew.of(STARTING)
+    assert newer.predecessor is old[0]
+    crew.roll()
+    assert [worker.state for worker in old] == [GONE, GONE]
+    assert len(crew.of(READY)) == 2
+    assert len(crew.spawned) == 5
+
+
+def test_a_reload_survives_the_failure_of_the_one_before() -> None:
+    """What the older code says of itself while it ends takes nothing back."""
+    crew = Crew(2).start()
+    crew.run_for(60)
+    old = list(crew.workers)
+    crew.supervisor.replace_all()
+    [broken] = crew.of(STARTING)
+    broken.failure = "the shelf is gone"
+    crew.supervisor.replace_all()
+    crew.end(broken, "status 1")
+    crew.roll()
+    assert [worker.state for worker in old] == [GONE, GONE]
+    assert len(crew.of(READY)) == 2
+
+
+def test_a_reload_during_the_first_start() -> None:
+    """Those that are starting begin anew, and it is no failure that they ended; what had failed is tried again too."""
+    crew = Crew(3)
+    crew.supervisor.start()
+    old = list(crew.workers)
+    crew.end(old[0], "status 1")
+    crew.supervisor.replace_all()
+    crew.bury()
+    assert crew.failures == []
+    assert {worker.state for worker in old} == {GONE}
+    crew.get_ready()
+    crew.run_for(60)
+    assert len(crew.of(READY)) == 3
+    assert len(crew.spawned) == 6
+
+
+def test_a_reload_waits_for_no_pause() -> None:
+    """What kept workers from starting may be mended: they are started at once."""
+    crew = Crew(2).start()
+    crew.run_for(60)
+    dying = crew.workers[0]
+    for _ in range(6):
+        crew.end(dying, "status 1")
+        while not crew.of(STARTING):
+            crew.run_for(0.5)
+        [dying] = crew.of(STARTING)
+    crew.end(dying, "status 1")
+    assert crew.of(STARTING) == []
+    crew.supervisor.replace_all()
+    assert [worker.predecessor is None for worker in crew.of(STARTING)] == [True, False]
+    crew.roll()
+    crew.run_for(PAUSES)
+    assert len(crew.of(READY)) == len(crew.workers) == 2
+
+
+def test_the_log_tells_of_a_start_that_takes_long(caplog: pytest.LogCaptureFixture) -> None:
+    """Once a minute, at which step it is, and that the old workers stay."""
+    crew = Crew(2).start()
+    crew.run_for(60)
+    crew.supervisor.replace_all()
+    [new] = crew.of(STARTING)
+    new.step = "loading the WSGI application"
+    crew.run_for(150)
+    lines = [message for message in caplog.messages if "still starting" in message]
+    assert len(lines) == 2
+    assert all(f"{new}" in line and new.step in line and "old workers stay" in line for line in lines)
+
+
 def test_a_reload_replaces_what_is_starting() -> None:
     """A worker that has begun to import the old code when the signal comes is replaced as well."""
     crew = Crew(2).start()
@@ -965,13 +1058,7 @@ class Whatever(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         for _ in range(round(seconds * 2)):
             self.crew.run_for(0.5)
-            self.bury()
-
-    def bury(self) -> None:
-        """Let those end that were killed."""
-        for worker in list(self.crew.workers):
-            if worker.process.killed:
-                self.crew.end(worker, "killed by SIGKILL")
+            self.crew.bury()
 
     @invariant()
     def numbers_are_unique(self) -> None:
@@ -996,7 +1083,7 @@ class Whatever(RuleBasedStateMachine):
             worker.process.load = {"threads": 2, "stuck": 0}
             worker.process.answer()
         for _ in range(100):
-            self.bury()
+            crew.bury()
             crew.roll()
             crew.run_for(1)
         assert [worker.state for worker in crew.workers] == [READY] * self.size

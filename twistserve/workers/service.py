@@ -188,6 +188,7 @@ class WorkerService(Service):
             worker.failure = message
 
         def at_step(step: str, detail: str) -> None:
+            worker.step = f"{step}: {detail}" if detail else step
             self._lifecycle.follow(f"starting the workers: {step}", detail)
 
         told = FromWorker(

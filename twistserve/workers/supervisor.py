@@ -29,6 +29,8 @@ SILENCE = 10.0
 """Seconds that a worker may take to answer one; then it is killed."""
 FIRST_SILENCE = 60.0
 """The same for a worker that has not answered yet: Python and its modules are loading."""
+SLOW_START = 60.0
+"""Seconds of starting after which the log says how it gets on, and again after as many."""
 STEADY = 10.0
 """Seconds that a worker has served when its death is no reason to wait before starting the next."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -70,6 +72,10 @@ class Worker:
     since: float
     process: Process = field(init=False)
     state: WorkerState = WorkerState.STARTING
+    step: str = ""
+    """What its start is at, and how it gets on."""
+    slow: int = 0
+    """How often the log was told that it is still starting."""
     ready_since: float | None = None
     heard: bool = False
     asked_at: float | None = None
@@ -234,14 +240,35 @@ class Supervisor:
     # What people want
 
     def replace_all(self) -> None:
-        """Replace every worker by one with freshly imported code, one at a time."""
+        """Replace every worker by one with freshly imported code, one at a time.
+
+        What is starting serves nobody, and may have imported old code, or code that never lets it be ready: it is
+        killed at once. What was broken may be mended, so that nothing waits for the end of a pause either.
+        """
+        if self._stopping or not self._beating.running:
+            return
         logger.info("replacing %d workers, one by one", len(self.ready))
-        # What is starting may have imported old code; its turn comes last, for it may never be ready.
-        starting = [worker for worker in self.workers if worker.state is WorkerState.STARTING]
-        for worker in (*self.ready, *starting):
+        self._early_deaths, self._not_before = 0, 0.0
+        for call in self._pending:
+            if call.active():
+                call.cancel()
+        for worker in list(self.workers):
+            if worker.state is WorkerState.STARTING:
+                self._discard(worker, "reload")
+        for worker in self.ready:
             if not self._is_being_replaced(worker):
                 self._replacements.append((worker, "reload"))
+        self._fill()
         self._replace_next()
+
+    def _discard(self, worker: Worker, cause: str) -> None:
+        """End a worker that has not served yet; the next to be replaced is the one that it was to replace."""
+        old, worker.predecessor = worker.predecessor, None
+        if old is not None:
+            self._replacements.appendleft((old, cause))
+        logger.info("%s is killed: it would have old code", worker)
+        worker.state, worker.end = WorkerState.DRAINING, cause
+        worker.process.signal(signal.SIGKILL)
 
     def resize(self, by: int) -> None:
         """Have one worker more, or one less; never none."""
@@ -353,10 +380,7 @@ class Supervisor:
         if under_way or self._stopping:
             return
         while self._replacements:
-            old, cause = self._replacements[0]
-            if old.state is WorkerState.STARTING:
-                return
-            self._replacements.popleft()
+            old, cause = self._replacements.popleft()
             if old.state is WorkerState.READY:
                 old.end = cause
                 self._start_one(predecessor=old)
@@ -396,6 +420,7 @@ class Supervisor:
         lost = now - self._last_beat - HEARTBEAT
         self._last_beat = now
         for worker in list(self.workers):
+            self._tell_if_slow(worker)
             if worker.asked_at is None:
                 worker.asked_at = now
                 worker.process.ask(Heartbeat).addCallbacks(self._heard, self._not_heard, (worker,), {}, (worker,))
@@ -406,6 +431,14 @@ class Supervisor:
                 if worker.state is not WorkerState.DRAINING:
                     worker.end = "unresponsive"
                 self._kill(worker, f"has not answered for {now - worker.asked_at:.0f} s")
+
+    def _tell_if_slow(self, worker: Worker) -> None:
+        """Log that a worker is still starting: replacements wait for it, however long it takes."""
+        age = self._reactor.seconds() - worker.since
+        if worker.state is WorkerState.STARTING and age // SLOW_START > worker.slow:
+            worker.slow += 1
+            meanwhile = "" if worker.predecessor is None else "; the old workers stay until it is ready"
+            logger.warning("%s is still starting after %.0f s: %s%s", worker, age, worker.step, meanwhile)
 
     def _heard(self, answer: dict[str, Any], worker: Worker) -> None:
         worker.asked_at = None
