@@ -535,6 +535,21 @@ def test_a_replacement_that_dies_leaves_the_old_one(caplog: pytest.LogCaptureFix
     assert (old.state, crew.numbers(READY)) == (GONE, [2, 3])
 
 
+def test_a_signal_waits_for_no_pause() -> None:
+    """Who sends SIGTERM to a worker right after a replacement has failed sends it once."""
+    crew = Crew(2).start()
+    crew.run_for(60)
+    old = crew.workers[0]
+    for cause in ("lifetime", "signal", "lifetime"):
+        crew.wants(old, cause)
+        for new in crew.of(STARTING):
+            crew.end(new, "status 1")
+    assert len(crew.spawned) == 2 + 2, "the last wish, which comes again, has to wait"
+    crew.wants(old, "signal")
+    crew.roll()
+    assert (old.state, crew.numbers(READY)) == (GONE, [2, 3])
+
+
 def test_who_dies_before_its_replacement_is_ready_is_not_replaced_twice() -> None:
     """The new one takes its place."""
     crew = Crew(2).start()

@@ -39,7 +39,9 @@ MARGIN = 5.0
 """Seconds that a worker has for ending after its requests had their time."""
 
 
-RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", "signal", "resized")
+SIGNAL = "signal"
+"""The cause that does not come again by itself."""
+RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", SIGNAL, "resized")
 """Why workers end, as a metric's label."""
 
 
@@ -182,7 +184,7 @@ class Supervisor:
             worker.failure = reason
             worker.process.signal(signal.SIGKILL)
             return
-        too_early = self._reactor.seconds() < self._not_before
+        too_early = cause != SIGNAL and self._reactor.seconds() < self._not_before
         if worker.state is not WorkerState.READY or self._stopping or too_early or self._is_being_replaced(worker):
             return
         logger.info("%s is replaced: %s", worker, reason)
