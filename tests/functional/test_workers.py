@@ -573,6 +573,24 @@ def test_newer_code_while_new_code_is_starting(launch: Launch) -> None:
     wait_until_ready(server)
 
 
+def test_new_code_while_the_first_is_starting(launch: Launch, tmp_path: Path) -> None:
+    """SIGHUP before there are workers is answered in the log; one while the first start has them start anew."""
+    hanging = "REVISION = 'one'\nimport time\ntime.sleep(600)\n"
+    settings = write_command(tmp_path / "project")
+    server = launch("--command", "hold one", until=None, revision=hanging, settings=settings)
+    wait_for(lambda: notes(server, "ran-one"), f"the command to begin\n{server.output}")
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: lines_with(server.stdout, "SIGHUP", "when they start"), f"the log to say so\n{server.output}")
+    (server.cwd / "one").touch()
+    wait_for(lambda: len(imports(server)) == 2, f"the workers to import\n{server.output}")
+    (server.cwd / "revision.py").write_text("REVISION = 'number two'\n")
+    server.signal(signal.SIGHUP)
+    wait_until_ready(server)
+    assert server.get("/who/").text.endswith(" number two")
+    assert len(notes(server, "ran-one")) == 1
+    assert restarts(server) == {"reload": 2}
+
+
 def test_one_more_and_one_less(launch: Launch) -> None:
     """SIGTTIN adds a worker, SIGTTOU takes one away but never the last, and nobody else is touched."""
     server = launch()

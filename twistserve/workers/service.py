@@ -148,8 +148,12 @@ class WorkerService(Service):
 
     def reload(self) -> None:
         """Replace the workers by ones with freshly imported code."""
-        if self._lifecycle.state is State.READY:
+        if self._lifecycle.state not in (State.STARTING, State.READY):
+            logger.info("received SIGHUP while draining: workers are not replaced any more")
+        elif self.supervisor.running:
             self.supervisor.replace_all()
+        else:
+            logger.info("received SIGHUP before there are workers: they will import what is there when they start")
 
     def log_stacks(self) -> None:
         """Have every worker log where its threads stand."""

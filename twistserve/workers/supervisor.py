@@ -136,6 +136,11 @@ class Supervisor:
             worker_restarts.labels(reason)
 
     @property
+    def running(self) -> bool:
+        """Whether there are workers, or are to be."""
+        return bool(self._beating.running) and not self._stopping
+
+    @property
     def ready(self) -> list[Worker]:
         """The workers that serve."""
         return [worker for worker in self.workers if worker.state is WorkerState.READY]
@@ -247,9 +252,9 @@ class Supervisor:
         What is starting serves nobody, and may have imported old code, or code that never lets it be ready: it is
         killed at once. What was broken may be mended, so that nothing waits for the end of a pause either.
         """
-        if self._stopping or not self._beating.running:
+        if not self.running:
             return
-        logger.info("replacing %d workers, one by one", len(self.ready))
+        logger.info("replacing all workers, one by one")
         self._early_deaths, self._not_before = 0, 0.0
         for call in self._pending:
             if call.active():
@@ -331,7 +336,7 @@ class Supervisor:
         """
         self._pending = [call for call in self._pending if call.active()]
         missing = self.size - len(self._members()) - len(self._pending)
-        if self._stopping or not self._beating.running or (self._early_deaths and not self._ever_ready):
+        if not self.running or (self._early_deaths and not self._ever_ready):
             return
         for _ in range(missing):
             if self._early_deaths > 1:
