@@ -24,6 +24,7 @@ from tests.functional.workers import (
     Load,
     ended,
     launching,
+    lines_with,
     restarts,
     resume,
     states,
@@ -108,6 +109,23 @@ def test_everything_is_answered(launch: Launch, end: Callable[[Server], None]) -
     assert {*watch.statuses("/alive")} == {200}
     assert {*watch.statuses("/ready", since=failed)} == {503}
     assert "cut off" not in server.output
+
+
+def test_a_signal_to_all_processes(launch: Launch) -> None:
+    """As systemd sends it: the workers serve until the delay is over, and no others take their places."""
+    server = launch("--drain-delay", "1.5")
+    pids = [*workers(server)]
+    terminate(server)
+    server.wait_until("/ready", 503)
+    with Load(server) as load:
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        server.signal(signal.SIGHUP)
+        wait_until_closed(server)
+    assert ended(server)
+    assert load.by_pid.keys() <= {*pids}
+    assert [what for _, what in load.losses if "ConnectionRefused" not in what] == []
+    assert len(lines_with(server.stdout, "is starting")) == 2
 
 
 def test_requests_that_wait_in_the_kernel_are_answered(launch: Launch) -> None:

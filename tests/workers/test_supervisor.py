@@ -930,6 +930,24 @@ def test_the_end_of_what_is_being_replaced() -> None:
     assert crew.clock.getDelayedCalls() == []
 
 
+def test_nobody_is_replaced_before_the_end() -> None:
+    """Neither who asks for it nor who was waiting for it; what dies is, for there are requests until the end."""
+    crew = Crew(3).start()
+    crew.run_for(60)
+    first, second, third = crew.workers
+    crew.wants(first)
+    crew.wants(second)
+    crew.supervisor.leave()
+    crew.wants(third, "signal")
+    crew.supervisor.replace_all()
+    crew.roll()
+    assert [worker.state for worker in (first, second, third)] == [GONE, READY, READY]
+    crew.end(second, "killed by SIGKILL")
+    crew.roll()
+    assert len(crew.of(READY)) == 3
+    assert len(crew.spawned) == 5
+
+
 def test_the_end_during_a_pause() -> None:
     """What was to be started later is not."""
     crew = Crew(1).start()

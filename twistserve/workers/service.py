@@ -129,6 +129,7 @@ class WorkerService(Service):
         super().stopService()
         if self._start_up is not None:
             self._start_up.signal(signal.SIGKILL)
+        self.supervisor.leave()
         if self.supervisor.ready and self._drain.delay:
             logger.info("draining: new requests are served for %g s more, until the ports close", self._drain.delay)
             yield self._lifecycle.wait(Deferred(), self._drain.delay)

@@ -123,7 +123,7 @@ class Supervisor:
         self._on_gone = on_gone
         self._on_failure = on_failure
         self._ever_ready = False
-        self._stopping = False
+        self._stopping = self._leaving = False
         self._early_deaths = 0
         self._not_before = 0.0
         self._pending: list[Any] = []
@@ -190,7 +190,7 @@ class Supervisor:
             worker.process.signal(signal.SIGKILL)
             return
         too_early = cause != SIGNAL and self._reactor.seconds() < self._not_before
-        if worker.state is not WorkerState.READY or self._stopping or too_early or self._is_being_replaced(worker):
+        if worker.state is not WorkerState.READY or self._leaving or too_early or self._is_being_replaced(worker):
             return
         logger.info("%s is replaced: %s", worker, reason)
         self._replacements.append((worker, cause))
@@ -241,7 +241,7 @@ class Supervisor:
     def _give_up(self, reason: str) -> None:
         """End the service if none has ever been ready, and none is left that could be."""
         if not self._ever_ready and not self.workers:
-            self._stopping = True
+            self._stopping = self._leaving = True
             self._on_failure(reason)
 
     # What people want
@@ -252,7 +252,7 @@ class Supervisor:
         What is starting serves nobody, and may have imported old code, or code that never lets it be ready: it is
         killed at once. What was broken may be mended, so that nothing waits for the end of a pause either.
         """
-        if not self.running:
+        if not self.running or self._leaving:
             return
         logger.info("replacing all workers, one by one")
         self._early_deaths, self._not_before = 0, 0.0
@@ -292,9 +292,13 @@ class Supervisor:
             # One that is starting rather than the only one that serves.
             self._retire(max(reversed(members), key=lambda worker: worker.state is WorkerState.STARTING))
 
+    def leave(self) -> None:
+        """The end is near: start no worker any more but in the place of one that dies."""
+        self._leaving = True
+
     def stop(self) -> Deferred[None]:
         """End all workers, gracefully; fires when they have ended."""
-        self._stopping = True
+        self._stopping = self._leaving = True
         for call in self._pending:
             if call.active():
                 call.cancel()
@@ -384,7 +388,7 @@ class Supervisor:
         under_way = any(
             worker.predecessor is not None or worker.state is WorkerState.DRAINING for worker in self.workers
         )
-        if under_way or self._stopping:
+        if under_way or self._leaving:
             return
         while self._replacements:
             old, cause = self._replacements.popleft()
