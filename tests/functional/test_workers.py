@@ -410,10 +410,11 @@ def test_a_worker_that_keeps_dying(launch: Launch) -> None:
     ("broken", "named"),
     [
         ("raise LookupError('the shelf is gone')", ("the shelf is gone", "site_wsgi")),
+        ("raise LookupError('the shelf is gone' + 'z' * 100_000)", ("the shelf is gone", "site_wsgi")),
         ("os._exit(3)", ("worker", "status 3")),
         ("os.kill(os.getpid(), 11)", ("worker", "SIGSEGV")),
     ],
-    ids=["raises", "exits", "crashes"],
+    ids=["raises", "raises at length", "exits", "crashes"],
 )
 def test_none_has_ever_become_ready(launch: Launch, broken: str, named: tuple[str, ...]) -> None:
     """The whole ends with status 1 and the worker's error."""

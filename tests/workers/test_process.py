@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import signal
 import sys
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.probes.checks import Result, Status
+from twistserve.workers.answers import from_json
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker, how_it_ended
-from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, TO_WORKER, Begin, DrainWorker, Heartbeat
+from twistserve.workers.protocol import (
+    FIRST_SOCKET,
+    FROM_WORKER,
+    LIFELINE,
+    TO_WORKER,
+    Begin,
+    Describe,
+    DrainWorker,
+    Heartbeat,
+    RunProbe,
+)
 from twistserve.workers.service import FromWorker
 from twistserve.workers.worker import Parent, WorkerSide
 
@@ -109,8 +124,9 @@ class Pipe:
 class Conversation(Started):
     """A process whose other end is a real one."""
 
-    def __init__(self) -> None:
+    def __init__(self, checks: Any = None) -> None:
         super().__init__()
+        self.checks = checks
         self.configurations: list[dict[str, Any]] = []
         self.lifecycle = Lifecycle(self.reactor)
         self.parent = Parent(self._begin)
@@ -120,7 +136,7 @@ class Conversation(Started):
     def _begin(self, configuration: dict[str, Any], parent: Parent) -> WorkerSide:
         self.configurations.append(configuration)
         parent.follow(self.lifecycle)
-        return WorkerSide(self.lifecycle, None, None)
+        return WorkerSide(self.lifecycle, None, self.checks)
 
     def deliver(self) -> None:
         """Let arrive what either has said."""
@@ -173,9 +189,10 @@ def test_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_configuration_arrives_whole() -> None:
-    """Also one that is longer than a message of AMP may be."""
+    """Also one that is longer than a value in AMP may be, and that nothing makes shorter."""
     conversation = Conversation()
-    configuration = {"command": [f"shell -c 'print({number})'" for number in range(20_000)], "wsgi": "bücher.wsgi"}
+    noise = base64.b64encode(random.Random(1).randbytes(200_000)).decode()
+    configuration = {"command": [f"shell -c 'print({number})'" for number in range(20_000)], "wsgi": f"bücher{noise}"}
     assert conversation.ask(Begin, configuration=configuration, path=sys.path) == {}
     assert conversation.configurations == [configuration]
 
@@ -211,6 +228,64 @@ def test_the_parent_is_told_why_a_start_fails(capfd: pytest.CaptureFixture[str])
     conversation.deliver()
     assert conversation.told == [("failed", "the shelf is gone: 書架")]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("character", ["z", "書", "\U0001f4da", "\udc80"])
+def test_however_much_is_said_it_arrives(character: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error may quote a whole page, or bytes that are no text: the parent gets its beginning."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path)
+    text = f"the shelf is gone: {character * 100_000}"
+    conversation.lifecycle.at_step(text)
+    conversation.parent.ask_for_replacement("memory", text)
+    conversation.lifecycle.fail(text)
+    conversation.deliver()
+    assert [len(words) for words in conversation.told] == [2, 3, 2]
+    for words in conversation.told:
+        assert str(words[-1] or words[0]).startswith("the shelf is gone: ")
+        assert 10_000 < len(str(words[-1] or words[0])) < 65_536
+    assert capfd.readouterr().err == ""
+
+
+class Asked:
+    """Checks whose results are given, or that raise."""
+
+    def __init__(self, results: dict[str, Result] | None = None) -> None:
+        self._results = results
+
+    def ask(self, probe: str) -> Deferred[dict[str, Result]]:
+        if self._results is None:
+            raise LookupError(probe)
+        return succeed(self._results)
+
+
+def test_results_arrive_whole() -> None:
+    """As many as there are, whatever they say."""
+    randomness = random.Random(1)
+    found = {
+        f"shop.{number}": Result(Status.FAIL, output=base64.b64encode(randomness.randbytes(1500)).decode())
+        for number in range(200)
+    }
+    conversation = Conversation(Asked(found))
+    conversation.ask(Begin, configuration={}, path=sys.path)
+    assert from_json(conversation.ask(RunProbe, probe="readiness")["results"]) == found
+
+
+def test_checks_that_cannot_be_asked_are_a_result() -> None:
+    """What raises while they are looked for does not end the conversation."""
+    conversation = Conversation(Asked())
+    conversation.ask(Begin, configuration={}, path=sys.path)
+    [result] = from_json(conversation.ask(RunProbe, probe="readiness")["results"]).values()
+    assert (result.status, result.output) == (Status.FAIL, "raised LookupError")
+    assert conversation.ask(Heartbeat) == {"load": {}}
+
+
+def test_who_has_nothing_to_describe_says_so() -> None:
+    """A worker that drains before it has begun is asked for what the status page shows like any other."""
+    conversation = Conversation()
+    assert conversation.ask(Describe) == {"status": None}
+    conversation.ask(Begin, configuration={}, path=sys.path)
+    assert conversation.ask(Describe) == {"status": None}
 
 
 def test_the_parent_is_asked_for_a_replacement() -> None:

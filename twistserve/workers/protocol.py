@@ -30,16 +30,25 @@ class Connection(amp.AMP):
         self.transport = None
 
 
+LONGEST = 0xFFFF
+"""Bytes of a value in AMP."""
+
+
 class JSON(amp.Argument):
-    """Anything that JSON can say; compressed, for AMP takes 64 KiB and no more."""
+    """Anything that JSON can say; compressed, and in as many of AMP's values as it takes."""
 
-    def toString(self, value: Any) -> bytes:
+    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
         """Encode."""
-        return zlib.compress(json.dumps(value).encode(), 1)
+        data = zlib.compress(json.dumps(objects.pop(name.decode())).encode(), 1)
+        for number, start in enumerate(range(0, len(data), LONGEST)):
+            strings[b"%s.%d" % (name, number)] = data[start : start + LONGEST]
 
-    def fromString(self, data: bytes) -> Any:
+    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
         """Decode."""
-        return json.loads(zlib.decompress(data))
+        parts: list[bytes] = []
+        while (part := strings.pop(b"%s.%d" % (name, len(parts)), None)) is not None:
+            parts.append(part)
+        objects[name.decode()] = json.loads(zlib.decompress(b"".join(parts)))
 
 
 class Begin(amp.Command):

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.probes.checks import Result, Status
 from twistserve.probes.project import DjangoChecks
 from twistserve.serving import Serving
-from twistserve.workers.answers import to_json
+from twistserve.workers.answers import Results, to_json
 from twistserve.workers.protocol import (
     FROM_WORKER,
     LIFELINE,
@@ -37,6 +38,10 @@ from twistserve.workers.protocol import (
 
 ORPHANED = 10.0
 """Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is at."""
+
+
+LONGEST = 10_000
+"""Characters of a text that is told to the parent: AMP takes 64 KiB, and each may become six bytes."""
 
 
 class WorkerSide:
@@ -68,9 +73,9 @@ class Parent(Connection):
         """Ask for another worker in this one's place; it drains when that is ready."""
         self._say(ReplaceMe, cause=cause, reason=reason)
 
-    def _say(self, command: Any, **arguments: Any) -> None:
+    def _say(self, command: Any, **texts: str) -> None:
         if self.transport is not None:
-            self.callRemote(command, **arguments)
+            self.callRemote(command, **{name: _sayable(text) for name, text in texts.items()})
 
     # What the parent asks
 
@@ -89,15 +94,16 @@ class Parent(Connection):
 
     @RunProbe.responder
     def run_probe(self, probe: str) -> Deferred[dict[str, Any]]:
-        """Run the checks."""
+        """Run the checks. What looking for them raises is a result: AMP would close the connection."""
         assert self._side is not None
-        return self._side.checks.ask(probe).addCallback(lambda results: {"results": to_json(results)})
+        results: Deferred[Results] = maybeDeferred(self._side.checks.ask, probe)
+        results.addErrback(lambda failure: {"probe": _raised(failure)})
+        return results.addCallback(lambda results: {"results": to_json(results)})
 
     @Describe.responder
     def describe(self) -> dict[str, Any]:
-        """Tell everything."""
-        assert self._side is not None and self._side.serving is not None
-        return {"status": self._side.serving.describe()}
+        """Tell everything, if there is anything yet."""
+        return {"status": self._serving.describe() if self._serving is not None else None}
 
     @FlushMetrics.responder
     def flush_metrics(self) -> dict[str, Any]:
@@ -136,6 +142,16 @@ class Parent(Connection):
         super().connectionLost(reason)
         if self._side is not None and self._side.lifecycle.state is not State.STOPPED:
             self._side.lifecycle.recycle("the parent has died")
+
+
+def _raised(failure: Failure) -> Result:
+    return Result(Status.FAIL, output=f"raised {type(failure.value).__name__}")
+
+
+def _sayable(text: str) -> str:
+    """A text that AMP can carry, whatever an error of somebody else's has in it."""
+    cut = text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    return cut.encode(errors="backslashreplace").decode()
 
 
 class _Pipes(StandardIO):
