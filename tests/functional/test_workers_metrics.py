@@ -19,9 +19,13 @@ from tests.functional.harness import PATIENCE, Server, wait_for
 from tests.functional.test_drain import Client
 from tests.functional.workers import (
     VIEWS,
+    Held,
     Launch,
     Load,
+    ended,
     launching,
+    lines_with,
+    release,
     resume,
     suspend,
     wait_until_ready,
@@ -214,6 +218,29 @@ def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]
     assert value(seen, "twistserve_worker_restarts_total", reason="died") == 2
     assert value(seen, "twistserve_worker_restarts_total", reason="reload") == 2
     assert value(seen, "twistserve_worker_restarts_total", reason="signal") == 1
+
+
+def test_workers_that_drain_are_told_of(shop: Callable[..., Server]) -> None:
+    """Their requests are in progress until they are answered, for metrics and the status page, and counted then."""
+    server = shop("--threads", "3")
+    held = [Held(server, f"request-{number}") for number in range(3)]
+    server.signal(signal.SIGTERM)
+    wait_for(lambda: lines_with(server.stdout, "requests in flight"), f"a worker to drain\n{server.output}")
+
+    def told() -> tuple[float, ...]:
+        growing, others = scrape(server)
+        described = server.probe("/status.json").json()["workers"]
+        return (
+            value(others, "twistserve_http_requests_in_progress"),
+            value(others, "twistserve_threads_busy"),
+            value(growing, "twistserve_http_requests_total", method="GET", status="200", handler="django"),
+            sum(len(worker["requests"]) for worker in described),
+        )
+
+    wait_for(lambda: told() == (3, 3, 0, 3), f"what is in flight to be told\n{server.output}")
+    release(server)
+    assert [each.outcome() for each in held] == [f"200 held request-{number}" for number in range(3)]
+    assert ended(server)
 
 
 def test_a_worker_that_does_not_answer_holds_no_scrape_up(shop: Callable[..., Server]) -> None:

@@ -39,7 +39,7 @@ class FakeProcess:
         """Of each request to drain, whether it was the last."""
         self.signals: list[int] = []
         self.load: dict[str, int] = {"threads": 2, "stuck": 0}
-        self.heartbeats = 0
+        self.asked: list[Any] = []
         self.unanswered: list[Deferred[dict[str, Any]]] = []
         self.silent = self.gone = False
 
@@ -48,8 +48,7 @@ class FakeProcess:
             return fail(ConnectionDone())
         if command is DrainWorker:
             self.drains.append(arguments["last"])
-        if command is Heartbeat:
-            self.heartbeats += 1
+        self.asked.append(command)
         if self.silent:
             self.unanswered.append(Deferred())
             return self.unanswered[-1]
@@ -355,7 +354,7 @@ def test_who_answers_lives() -> None:
     crew.run_for(60)
     for worker in crew.workers:
         assert worker.process.signals == []
-        assert 50 < worker.process.heartbeats <= 61
+        assert 50 < worker.process.asked.count(Heartbeat) <= 61
         assert crew.supervisor.heard_lately(worker)
 
 
@@ -1002,20 +1001,27 @@ def test_killing_all() -> None:
 # Asking all
 
 
-def test_asking_all_that_serve() -> None:
-    """Those that answer in time are heard; one that is silent, gone or starting does not hold the others up."""
-    crew = Crew(4)
+def test_asking_all_that_have_requests() -> None:
+    """Those that answer in time are heard, and who drains is; who is silent, gone or starting holds nobody up."""
+    crew = Crew(5)
     crew.supervisor.start()
-    well, silent, dying, starting = crew.workers
-    for worker in (well, silent, dying):
+    well, silent, dying, draining, starting = crew.workers
+    for worker in (well, silent, dying, draining):
         crew.supervisor.became_ready(worker)
+    crew.supervisor.resize(-1)
+    crew.supervisor.resize(-1)
+    assert starting.state is draining.state is DRAINING
+    crew.end(starting)
+    crew.supervisor.resize(1)
+    [starting] = crew.of(STARTING)
     silent.process.silent = True
     dying.process.gone = True
     answers: list[Any] = []
     crew.supervisor.ask_all(FlushMetrics, 2.0).addCallback(answers.append)
     crew.run_for(3)
-    assert [[worker for worker, _ in found] for found in answers] == [[well]]
-    assert starting.process.unanswered == []
+    assert [[worker for worker, _ in found] for found in answers] == [[well, draining]]
+    assert FlushMetrics not in starting.process.asked
+    assert FlushMetrics in silent.process.asked
 
 
 def test_asking_nobody() -> None:

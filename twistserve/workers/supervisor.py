@@ -316,8 +316,8 @@ class Supervisor:
             worker.process.signal(signal.SIGKILL)
 
     def ask_all(self, command: Any, seconds: float) -> Deferred[list[tuple[Worker, Any]]]:
-        """Ask every worker that serves; what those answer that do so in time."""
-        workers = self.ready
+        """Ask every worker that has requests, those that drain too; what those answer that do so in time."""
+        workers = [worker for worker in self.workers if worker.state in (WorkerState.READY, WorkerState.DRAINING)]
         asked = [worker.process.ask(command).addTimeout(seconds, self._reactor) for worker in workers]
 
         def pair(answers: list[tuple[bool, Any]]) -> list[tuple[Worker, Any]]:
