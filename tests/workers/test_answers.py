@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 
 from tests.workers.test_supervisor import READY, STARTING, Crew, FakeProcess
 from twistserve.lifecycle import Lifecycle, State
@@ -25,17 +27,41 @@ Results = dict[str, Result]
 
 
 class CheckedProcess(FakeProcess):
-    """A process that runs checks, unless it is silent; it counts how often."""
+    """A process that runs checks, unless it is silent, and counts how often; they take until `finish` while `slow`."""
 
-    runs = 0
+    slow = False
     found = Result(Status.PASS)
 
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.running: list[Deferred[dict[str, Any]]] = []
+
+    @property
+    def runs(self) -> int:
+        return self.asked.count(RunProbe)
+
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
-        if command is RunProbe:
-            self.runs += 1
-            if not self.silent:
-                return succeed({"results": to_json({"shop.open": self.found})})
+        if command is RunProbe and not self.gone:
+            self.asked.append(command)
+            if not self.slow and not self.silent:
+                return succeed(self._results())
+            self.running.append(Deferred())
+            return self.running[-1]
         return super().ask(command, **arguments)
+
+    def _results(self) -> dict[str, Any]:
+        return {"results": to_json({"shop.open": self.found})}
+
+    def finish(self) -> None:
+        running, self.running = self.running, []
+        for each in running:
+            each.callback(self._results())
+
+    def die(self) -> None:
+        """End in the middle of the checks."""
+        self.gone = True
+        for each in self.running:
+            each.errback(ConnectionDone())
 
 
 class Parent(Crew):
@@ -56,11 +82,15 @@ class Parent(Crew):
         self.run_for(5)
         return self
 
-    def ask(self, probe: str) -> Results | None:
-        """The answer that there is by now."""
+    def put(self, probe: str) -> list[Results]:
+        """The answer, as soon as it is there."""
         answers: list[Results] = []
         self.checks.ask(probe).addCallback(answers.append)
-        return answers[0] if answers else None
+        return answers
+
+    def ask(self, probe: str) -> Results | None:
+        """The answer that there is by now."""
+        return next(iter(self.put(probe)), None)
 
     def passes(self, probe: str) -> bool:
         results = self.ask(probe)
@@ -111,19 +141,105 @@ def test_who_misses_a_heartbeat_is_not_asked(position: int) -> None:
     assert silent.process.runs == 0
 
 
+def test_the_same_worker_is_asked_each_time() -> None:
+    """However busy others are: it knows which of the checks still run. When it serves no more, another one."""
+    parent = Parent().start()
+    parent.ask("readiness")
+    [first] = [worker for worker in parent.workers if worker.process.runs]
+    [second] = [worker for worker in parent.workers if not worker.process.runs]
+    for busy, probe in ((2, "readiness"), (0, "liveness"), (1, "readiness")):
+        first.process.load = {"threads": 2, "busy": busy, "stuck": 0}
+        parent.run_for(1)
+        assert parent.passes(probe)
+    assert (first.process.runs, second.process.runs) == (4, 0)
+    parent.wants(first)
+    parent.get_ready()
+    for probe in ("readiness", "liveness"):
+        assert parent.passes(probe)
+    assert first.process.runs == 4
+
+
+def test_a_slow_check_is_waited_for() -> None:
+    """A worker that answers heartbeats is at it: the same checks are not begun in another one."""
+    parent = Parent().start()
+    for worker in parent.workers:
+        worker.process.slow = True
+    answers = [parent.put("readiness"), parent.put("readiness")]
+    parent.run_for(SECONDS - 1)
+    [worker] = [worker for worker in parent.workers if worker.process.runs]
+    assert worker.process.runs == 2
+    worker.process.finish()
+    assert [found["shop.open"].status for [found] in answers] == [Status.PASS] * 2
+    hanging = parent.put("readiness")
+    parent.run_for(SECONDS + 1)
+    [results] = hanging
+    assert results["checks"].status is Status.FAIL
+    assert sum(each.process.runs for each in parent.workers) == worker.process.runs
+
+
+@pytest.mark.parametrize("probe", ["readiness", "liveness"])
+def test_another_worker_is_asked_where_one_does_nothing(probe: str) -> None:
+    """Within two seconds or so, and from then on; who begins to answer again while nobody else does is heard too."""
+    parent = Parent(3).start()
+    parent.ask(probe)
+    [hanging] = [worker for worker in parent.workers if worker.process.runs]
+    hanging.process.silent = True
+    answers = [parent.put(probe), parent.put(probe)]
+    parent.run_for(2)
+    assert [found["shop.open"].status for [found] in answers] == [Status.PASS] * 2
+    [other] = [worker for worker in parent.workers if worker.process.runs and worker is not hanging]
+    assert other.process.runs == 2, "those who ask at the same time share a run there too"
+    assert parent.passes(probe)
+    hanging.process.answer()
+    hanging.process.finish()
+    parent.run_for(2)
+    assert parent.passes(probe)
+    assert (hanging.process.runs, other.process.runs) == (3, 4)
+    assert parent.clock.getDelayedCalls() == [parent.supervisor._beating.call]
+
+
+def test_who_goes_on_in_time_is_heard() -> None:
+    """Where all hang, the answer of the first that does so no more is the answer."""
+    parent = Parent().start()
+    for worker in parent.workers:
+        worker.process.silent = True
+    answers = parent.put("readiness")
+    parent.run_for(3)
+    assert answers == []
+    assert [worker.process.runs for worker in parent.workers] == [1, 1]
+    parent.workers[0].process.finish()
+    [results] = answers
+    assert results["shop.open"].status is Status.PASS
+
+
+def test_a_worker_that_dies_while_it_checks() -> None:
+    """Another one is asked at once; where there is none, that is the answer."""
+    parent = Parent().start()
+    for worker in parent.workers:
+        worker.process.slow = True
+    answers = parent.put("readiness")
+    first, second = sorted(parent.workers, key=lambda worker: -worker.process.runs)
+    first.process.die()
+    parent.end(first, "killed by SIGKILL")
+    assert (answers, second.process.runs) == ([], 1)
+    second.process.die()
+    [results] = answers
+    assert results["workers"].status is Status.FAIL
+    assert "checks" not in results
+
+
 def test_checks_that_do_not_come_back() -> None:
-    """The probe fails in time and names the worker."""
-    parent = Parent(1).start()
-    [worker] = parent.workers
-    worker.process.silent = True
-    answers: list[Results] = []
-    parent.checks.ask("readiness").addCallback(answers.append)
+    """The probe fails in time and names the workers."""
+    parent = Parent(2).start()
+    for worker in parent.workers:
+        worker.process.silent = True
+    answers = parent.put("readiness")
     parent.run_for(SECONDS - 1)
     assert answers == []
     parent.run_for(2)
     [results] = answers
     assert results["checks"].status is Status.FAIL
-    assert "worker 1" in str(results["checks"].output)
+    assert {"worker 1", "worker 2"} <= {*re.findall(r"worker \d", str(results["checks"].output))}
 
 
 def test_a_worker_that_is_silent_is_a_warning() -> None:

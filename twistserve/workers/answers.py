@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from twistserve.exposition import Source
 from twistserve.lifecycle import Lifecycle, State
@@ -24,6 +26,8 @@ Results = dict[str, Result]
 
 MARGIN = 0.4
 """Seconds that a worker has for its answer beyond the deadline of its checks."""
+SOON, LOOK_EVERY = 1.0, 0.25
+"""Seconds after which a worker that has not run the checks is looked at whether it hangs, and between two looks."""
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -48,45 +52,124 @@ class WorkersPool:
         return PoolSnapshot(*(sum(load[name] for load in loads) for name in ("threads", "busy", "queued", "stuck")))
 
 
+class _Question:
+    """A probe's checks, asked of one worker, and of another one if that seems to hang, or ends.
+
+    `answer` has the results of the worker that answers first, or None if all those that were asked have ended.
+    """
+
+    def __init__(
+        self,
+        probe: str,
+        first: Worker,
+        choose: Callable[[Sequence[Worker]], Worker | None],
+        hangs: Callable[[Worker], bool],
+        seconds: float,
+        reactor: Any,
+    ) -> None:
+        self.answer: Deferred[Results | None] = Deferred()
+        self._probe = probe
+        self._choose = choose
+        self._hangs = hangs
+        self._reactor = reactor
+        self._asked: list[Worker] = []
+        self._waiting = 0
+        self._deadline = reactor.callLater(seconds, self._too_late)
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+        self._looking.start(LOOK_EVERY, now=False)
+        self._ask(first)
+
+    def _ask(self, worker: Worker) -> None:
+        self._asked.append(worker)
+        self._asked_at = self._reactor.seconds()
+        self._waiting += 1
+        worker.process.ask(RunProbe, probe=self._probe).addCallbacks(self._answered, self._failed)
+
+    def _look(self) -> None:
+        """Ask another one if there is no more hope for this one."""
+        if self._reactor.seconds() - self._asked_at >= SOON and self._hangs(self._asked[-1]):
+            self._ask_another()
+
+    def _ask_another(self) -> None:
+        another = self._choose(self._asked)
+        if another is not None:
+            self._ask(another)
+
+    def _answered(self, answer: dict[str, Any]) -> None:
+        self._end(from_json(answer["results"]))
+
+    def _failed(self, failure: Failure) -> None:
+        self._waiting -= 1
+        if not self.answer.called:
+            self._ask_another()
+            if not self._waiting:
+                self._end(None)
+
+    def _too_late(self) -> None:
+        names = " and ".join(f"worker {worker.number}" for worker in self._asked)
+        self._end({"checks": Result(Status.FAIL, output=f"{names} did not run the checks in time")})
+
+    def _end(self, found: Results | None) -> None:
+        if self.answer.called:
+            return
+        self._looking.stop()
+        if self._deadline.active():
+            self._deadline.cancel()
+        self.answer.callback(found)
+
+
 class WorkersChecks:
-    """The project's checks, run in one worker for all, and a line for each worker."""
+    """The project's checks, run in one worker for all, and a line for each worker.
+
+    In the same one each time, as long as it serves and answers heartbeats, which it does while a check hangs: it knows
+    that this still runs and does not start it again, and lets all who ask share one run.
+    """
 
     def __init__(self, supervisor: Supervisor, lifecycle: Lifecycle, seconds: float, reactor: Any) -> None:
         self._supervisor = supervisor
         self._lifecycle = lifecycle
         self._seconds = seconds
         self._reactor = reactor
+        self._last: Worker | None = None
+        """The worker that was asked last."""
 
     def ask(self, probe: str) -> Deferred[Results]:
         """The results of a probe's checks, and the workers'."""
-        workers = {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
-        asked = self._asked()
-        if asked is None:
-            if self._lifecycle.started and not (probe == "liveness" and self._lives()):
-                workers["workers"] = Result(Status.FAIL, 0, "no worker is ready and answers")
-            return succeed(workers)
+        first = self._choose(())
+        if first is None:
+            return succeed(self._without_checks(probe))
+        question = _Question(probe, first, self._choose, self._hangs, self._seconds + MARGIN, self._reactor)
+        return question.answer.addCallback(
+            lambda found: self._without_checks(probe) if found is None else {**self._lines(), **found}
+        )
 
-        def failed(failure: Any) -> Results:
-            return {"checks": Result(Status.FAIL, output=f"worker {asked.number} did not run the checks in time")}
+    def _choose(self, but: Sequence[Worker]) -> Worker | None:
+        """The worker to run the checks: the last one if that is well, else one that is and has the least to do."""
+        able = [each for each in self._supervisor.ready if self._supervisor.heard_lately(each) and each not in but]
+        if self._last in able and not self._hangs(self._last):
+            return self._last
+        chosen = min(able, key=lambda each: (self._hangs(each), each.load.get("busy", 0)), default=None)
+        self._last = chosen or self._last
+        return chosen
 
-        answer = asked.process.ask(RunProbe, probe=probe).addTimeout(self._seconds + MARGIN, self._reactor)
-        answer.addCallbacks(lambda answer: from_json(answer["results"]), failed)
-        return answer.addCallback(lambda found: {**workers, **found})
+    def _hangs(self, worker: Worker) -> bool:
+        """Whether a worker seems to do nothing at all: one that only runs a slow check answers heartbeats."""
+        return self._supervisor.silence(worker) >= HEARTBEAT / 2
+
+    def _lines(self) -> Results:
+        return {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
+
+    def _without_checks(self, probe: str) -> Results:
+        """The answer while there is nobody to run the checks."""
+        if not self._lifecycle.started or (probe == "liveness" and self._lives()):
+            return self._lines()
+        return {**self._lines(), "workers": Result(Status.FAIL, 0, "no worker is ready and answers")}
 
     def _lives(self) -> bool:
         """Whether some worker answers, though it is starting or draining; a drain ends with none."""
         answering = any(map(self._supervisor.heard_lately, self._supervisor.workers))
         return answering or self._lifecycle.state is not State.READY
-
-    def _asked(self) -> Worker | None:
-        """The worker to run the checks: one that has just answered, and has the least to do."""
-        ready = [worker for worker in self._supervisor.ready if self._supervisor.heard_lately(worker)]
-
-        def reluctance(worker: Worker) -> tuple[bool, bool, int]:
-            missed = self._supervisor.silence(worker) >= HEARTBEAT / 2
-            return missed, worker.asked_at is not None, worker.load.get("busy", 0)
-
-        return min(ready, key=reluctance, default=None)
 
     def _of(self, worker: Worker) -> Result:
         if worker.state is not WorkerState.READY or self._supervisor.heard_lately(worker):
