@@ -36,6 +36,7 @@ from tests.functional.workers import (
 SHOP = (
     VIEWS
     + """
+import site_settings as settings
 from prometheus_client import Counter, Gauge, Histogram
 orders = Counter("shop_orders", "Orders.", ["kind"])
 waits = Histogram("shop_waits_seconds", "Seconds that customers waited.", buckets=(1, 2))
@@ -47,6 +48,7 @@ shelf.set(7)
 
 def order(request):
     orders.labels(request.GET["kind"]).inc()
+    settings.logins.inc()
     waits.observe(1.5)
     longest.set(int(request.GET.get("queue", 1)))
     return HttpResponse(f"{os.getpid()} ordered")
@@ -55,6 +57,8 @@ urlpatterns += [path("order/", order)]
 """
 )
 SETTINGS = """
+from prometheus_client import Counter
+logins = Counter("shop_logins", "Logins, declared where the parent imports it too.")
 INSTALLED_APPS += ["django_prometheus"]
 MIDDLEWARE = [
     "twistserve.middleware.RouteMetricsMiddleware",
@@ -132,6 +136,7 @@ def test_the_sum_of_all_workers(shop: Callable[..., Server], accept: str) -> Non
         "queue": value(growing, "twistserve_http_request_queue_seconds_count"),
         "route": value(growing, "twistserve_view_requests_total", **ours, route="order/"),
         "orders": value(growing, "shop_orders_total", kind="book"),
+        "logins": value(growing, "shop_logins_total"),
         "waits": value(growing, "shop_waits_seconds_count"),
         "seconds waited": value(growing, "shop_waits_seconds_sum") / 1.5,
         "django-prometheus": value(growing, "django_http_requests_before_middlewares_total"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, PlatformCollector
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
@@ -313,16 +313,22 @@ def test_the_threads_of_all_that_serve() -> None:
 
 
 def test_a_scrape_while_a_worker_starts(tmp_path: Path) -> None:
-    """A file that it has only just made holds nothing up; what others have counted is there, and the parent's own."""
+    """A file that it has only just made holds nothing up; what others have counted is there, and the parent's own.
+
+    A metric of the project's that the parent has declared too, with its settings, is there once.
+    """
     own = CollectorRegistry()
-    Counter("shop_starts", "Starts.", registry=own)
+    PlatformCollector(own)
+    Counter("shop_orders", "Orders.", registry=own)
+    Counter("twistserve_worker_restarts", "Restarts.", registry=own)
+    Counter("twistserve_http_requests", "Requests.", registry=own)
     counted = MmapedDict(str(tmp_path / "counter_1.db"))
     counted.write_value(mmap_key("shop_orders", "shop_orders_total", (), (), "Orders."), 3.0, 0.0)
     counted.close()
     for name in ("counter_2.db", "gauge_livesum_2.db"):
         (tmp_path / name).touch()
     found = {metric.name: metric for metric in AllMetrics(lambda: str(tmp_path), own).collect()}
-    assert found.keys() == {"shop_starts", "shop_orders"}
+    assert found.keys() == {"python_info", "twistserve_worker_restarts", "shop_orders"}
     assert [sample.value for sample in found["shop_orders"].samples] == [3.0]
 
 
@@ -332,6 +338,6 @@ def test_a_scrape_while_there_is_no_directory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "counter_1.db").write_bytes(b"not ours")
     own = CollectorRegistry()
-    Counter("shop_starts", "Starts.", registry=own)
+    Counter("twistserve_worker_restarts", "Restarts.", registry=own)
     found = AllMetrics(lambda: directory and str(tmp_path / directory), own).collect()
-    assert [metric.name for metric in found] == ["shop_starts"]
+    assert [metric.name for metric in found] == ["twistserve_worker_restarts"]

@@ -184,7 +184,10 @@ def describe_all(supervisor: Supervisor) -> Deferred[list[dict[str, Any]]]:
 
 
 class AllMetrics:
-    """A collector of what the workers have counted together, and what only the parent knows. On a scrape's thread."""
+    """A collector of what the workers have counted together, and what only the parent knows. On a scrape's thread.
+
+    The parent's registry has more than that: whatever the settings import may declare metrics, which count in workers.
+    """
 
     def __init__(self, directory: Callable[[], str], own: Source) -> None:
         self._directory = directory
@@ -193,7 +196,7 @@ class AllMetrics:
     def collect(self) -> Iterator[Metric]:
         """The metrics of all processes."""
         for metric in self._own.collect():
-            if metric.name in PARENTS or not metric.name.startswith("twistserve_"):
+            if metric.name in PARENTS or metric.name.startswith(OF_A_PROCESS):
                 yield metric
         for metric in MultiProcessCollector.merge(self._files()):
             if metric.name not in PARENTS:
@@ -215,3 +218,5 @@ PARENTS = frozenset(
     for name in ("build_info", "startup_seconds", "lifecycle_state", "probe_status", "worker_restarts")
 )
 """What the parent alone knows."""
+OF_A_PROCESS = ("process_", "python_")
+"""How the names begin of what prometheus-client tells of the process that is asked."""
