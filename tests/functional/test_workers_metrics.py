@@ -272,13 +272,30 @@ def test_the_directory_is_ours(shop: Callable[..., Server], tmp_path: Path) -> N
     server = shop(env={"PROMETHEUS_MULTIPROC_DIR": str(elsewhere)})
     order(server, 20)
     assert value(scrape(server)[0], "shop_orders_total", kind="book") == 20
-    of_the_parent = f"_{server.process.pid}.db"
-    assert [path.name for path in elsewhere.iterdir() if not path.name.endswith(of_the_parent)] == ["counter_99.db"]
+    assert [path.name for path in elsewhere.iterdir()] == ["counter_99.db"]
     old = {*workers(server)}
     for pid in old:
         os.kill(pid, signal.SIGKILL)
     wait_until_replaced(server, old)
     assert len([*Path(server.env["TMPDIR"]).iterdir()]) == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
+def test_a_directory_that_another_server_needed(launch: Launch, number: int, runner: str) -> None:
+    """The variable is left over: nothing is where it points to, which is no matter, with one process neither."""
+    name = "prometheus_multiproc_dir" if runner == "twist" else "PROMETHEUS_MULTIPROC_DIR"
+    server = launch(number=number, runner=runner, until=None, env={name: "/nonexistent/metrics"})
+    server.wait_until("/ready")
+    assert server.get("/who/").status == 200
+    wait_for(
+        lambda: value(
+            scrape(server)[0], "twistserve_http_requests_total", method="GET", status="200", handler="django"
+        ),
+        f"the request to be counted\n{server.output}",
+    )
+    assert server.terminate() == 0
+    assert "Traceback" not in server.output
 
 
 def test_without_metrics(launch: Launch) -> None:

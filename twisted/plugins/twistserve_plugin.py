@@ -5,7 +5,7 @@ from twisted.application.service import ServiceMaker
 
 djangoserve = ServiceMaker(
     "djangoserve",
-    "twistserve.service",
+    "twistserve.plugin",
     "Serve a Django project, its static files, Kubernetes probes and Prometheus metrics.",
     "djangoserve",
 )

@@ -148,7 +148,6 @@ def how_it_ended(end: Any) -> str:
 def environment_of_a_worker(directory: str | None) -> dict[str, str]:
     """The parent's environment, with the directory of the shared metrics."""
     environ = dict(os.environ)
-    environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     if directory is not None:
         environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     return environ

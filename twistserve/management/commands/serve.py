@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import twistserve.workers.alone  # noqa: F401
+
+# isort: split
 import argparse
 import os
 from typing import Any

@@ -1,0 +1,10 @@
+"""What twistd and twist load for ``djangoserve``."""
+
+from __future__ import annotations
+
+import twistserve.workers.alone  # noqa: F401
+
+# isort: split
+from twistserve.service import Options, makeService
+
+__all__ = ["Options", "makeService"]
