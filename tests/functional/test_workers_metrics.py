@@ -28,6 +28,7 @@ from tests.functional.workers import (
     release,
     resume,
     suspend,
+    wait_until_none_is_left,
     wait_until_ready,
     wait_until_replaced,
     workers,
@@ -278,6 +279,24 @@ def test_the_directory_is_ours(shop: Callable[..., Server], tmp_path: Path) -> N
         os.kill(pid, signal.SIGKILL)
     wait_until_replaced(server, old)
     assert len([*Path(server.env["TMPDIR"]).iterdir()]) == 1
+
+
+def test_the_directory_of_a_parent_that_was_killed(launch: Launch) -> None:
+    """It is removed by whoever starts next, and the directory of one that runs is not."""
+    killed, running = launch(name="killed"), launch(name="running")
+    temporary = Path(killed.env["TMPDIR"])
+    directories = {*temporary.iterdir()}
+    assert len(directories) == 2
+    killed.process.kill()
+    killed.process.wait()
+    wait_until_none_is_left(killed)
+    launch(name="next")
+    assert len({*temporary.iterdir()} & directories) == 1
+    assert len([*temporary.iterdir()]) == 2
+    assert running.get("/who/").status == 200
+    old = {*workers(running)}
+    running.signal(signal.SIGHUP)
+    wait_until_replaced(running, old)
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,6 +23,7 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.metrics import startup_seconds
 from twistserve.options import Configuration
 from twistserve.web.service import Drain
+from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
@@ -118,7 +118,8 @@ class WorkerService(Service):
         super().startService()
         setproctitle("twistserve: parent")
         try:
-            self.metrics_directory = tempfile.mkdtemp(prefix="twistserve-metrics-")
+            remove_abandoned()
+            self.metrics_directory = make_directory()
         except OSError as error:
             raise StartError(f"the workers need a directory for their metrics: {error}: set TMPDIR") from error
         self._reactor.callWhenRunning(self._begin)
