@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -224,6 +225,29 @@ def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]
     assert value(seen, "twistserve_worker_restarts_total", reason="died") == 2
     assert value(seen, "twistserve_worker_restarts_total", reason="reload") == 2
     assert value(seen, "twistserve_worker_restarts_total", reason="signal") == 1
+
+
+def test_a_worker_that_is_killed_has_handed_over(shop: Callable[..., Server]) -> None:
+    """What it had answered a heartbeat ago is counted, though nobody has asked for the metrics."""
+    server = shop()
+    old = {*workers(server)}
+    order(server, 50)
+    [directory] = Path(server.env["TMPDIR"]).iterdir()
+
+    def counted() -> float:
+        samples = [
+            sample
+            for metric in MultiProcessCollector.merge(map(str, directory.glob("counter_*")))
+            for sample in metric.samples
+        ]
+        return sum(sample.value for sample in samples if sample.name == "twistserve_http_requests_total")
+
+    wait_for(lambda: counted() == 50, f"the counts to be handed over\n{server.output}")
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until_replaced(server, old)
+    growing, _ = scrape(server)
+    assert value(growing, "twistserve_http_requests_total", method="GET", status="200", handler="django") == 50
 
 
 def test_workers_that_drain_are_told_of(shop: Callable[..., Server]) -> None:

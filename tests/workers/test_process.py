@@ -26,6 +26,7 @@ from twistserve.workers.protocol import (
     Begin,
     Describe,
     DrainWorker,
+    FlushMetrics,
     Heartbeat,
     RunProbe,
 )
@@ -124,9 +125,9 @@ class Pipe:
 class Conversation(Started):
     """A process whose other end is a real one."""
 
-    def __init__(self, checks: Any = None) -> None:
+    def __init__(self, checks: Any = None, serving: Any = None) -> None:
         super().__init__()
-        self.checks = checks
+        self.checks, self.serving = checks, serving
         self.configurations: list[dict[str, Any]] = []
         self.lifecycle = Lifecycle(self.reactor)
         self.parent = Parent(self._begin)
@@ -136,7 +137,7 @@ class Conversation(Started):
     def _begin(self, configuration: dict[str, Any], parent: Parent) -> WorkerSide:
         self.configurations.append(configuration)
         parent.follow(self.lifecycle)
-        return WorkerSide(self.lifecycle, None, self.checks)
+        return WorkerSide(self.lifecycle, self.serving, self.checks)
 
     def deliver(self) -> None:
         """Let arrive what either has said."""
@@ -302,6 +303,50 @@ def test_a_worker_that_is_starting_answers() -> None:
     conversation.ask(Begin, configuration={}, path=sys.path)
     conversation.ask(DrainWorker, last=False)
     assert conversation.lifecycle.state is State.DRAINING
+
+
+class Counting:
+    """What serves, and counts; bringing the metrics up to date may fail."""
+
+    def __init__(self) -> None:
+        self.site = self
+        self.answered = 0
+        self.flushed: list[int] = []
+        self.error: OSError | None = None
+
+    def load(self) -> dict[str, int]:
+        return {"threads": 2}
+
+    def flush_metrics(self) -> None:
+        self.flushed.append(self.answered)
+        if self.error is not None:
+            raise self.error
+
+
+def test_what_was_counted_survives_the_worker() -> None:
+    """It is brought up to date with each heartbeat before which something was; for nothing, nothing is done."""
+    serving = Counting()
+    conversation = Conversation(serving=serving)
+    conversation.ask(Begin, configuration={}, path=sys.path)
+    for answered in (0, 3, 3, 3, 5):
+        serving.answered = answered
+        assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
+    assert serving.flushed == [3, 5]
+    conversation.ask(FlushMetrics)
+    assert serving.flushed == [3, 5, 5]
+
+
+def test_a_full_disk_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """Metrics that cannot be written are told once, and heartbeats are answered."""
+    serving = Counting()
+    serving.error = OSError(28, "No space left on device")
+    conversation = Conversation(serving=serving)
+    conversation.ask(Begin, configuration={}, path=sys.path)
+    for answered in (1, 2, 3):
+        serving.answered = answered
+        assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
+        assert conversation.ask(FlushMetrics) == {}
+    assert caplog.text.count("OSError: [Errno 28] No space left on device") == 1
 
 
 def test_a_worker_without_a_parent_drains() -> None:

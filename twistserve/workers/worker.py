@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -36,6 +37,8 @@ from twistserve.workers.protocol import (
     RunProbe,
 )
 
+logger = logging.getLogger(__name__)
+
 ORPHANED = 10.0
 """Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is at."""
 
@@ -60,6 +63,8 @@ class Parent(Connection):
         super().__init__()
         self._begin = begin
         self._side: WorkerSide | None = None
+        self._flushed = 0
+        self._raised = ""
 
     # What the worker says
 
@@ -89,8 +94,17 @@ class Parent(Connection):
 
     @Heartbeat.responder
     def heartbeat(self) -> dict[str, Any]:
-        """Here."""
-        return {"load": self._serving.load() if self._serving is not None else {}}
+        """Here. What was counted is brought where it outlives this process, which may be killed.
+
+        That takes 50 us with a few kinds of requests and 1 ms with every method, handler and twelve statuses.
+        """
+        serving = self._serving
+        if serving is None:
+            return {"load": {}}
+        if serving.site.answered != self._flushed:
+            self._flushed = serving.site.answered
+            self._flush()
+        return {"load": serving.load()}
 
     @RunProbe.responder
     def run_probe(self, probe: str) -> Deferred[dict[str, Any]]:
@@ -108,8 +122,7 @@ class Parent(Connection):
     @FlushMetrics.responder
     def flush_metrics(self) -> dict[str, Any]:
         """Flush."""
-        if self._serving is not None:
-            self._serving.flush_metrics()
+        self._flush()
         return {}
 
     @LogStacks.responder
@@ -131,7 +144,18 @@ class Parent(Connection):
     def _hand_over(self, state: State, reason: str) -> None:
         """Leave to the next one of the same number what was counted since somebody read the metrics."""
         if state is State.STOPPED:
-            self.flush_metrics()
+            self._flush()
+
+    def _flush(self) -> None:
+        """Bring the metrics up to date, if their file system lets us: AMP would close the connection."""
+        if self._serving is None:
+            return
+        try:
+            self._serving.flush_metrics()
+        except Exception as error:
+            if repr(error) != self._raised:
+                logger.exception("the metrics cannot be brought up to date")
+                self._raised = repr(error)
 
     @property
     def _serving(self) -> Serving | None:
