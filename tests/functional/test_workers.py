@@ -27,6 +27,7 @@ from tests.functional.test_failing_starts import assert_failed
 from tests.functional.test_tls import connect as connect_tls
 from tests.functional.test_tls import write_certificate
 from tests.functional.workers import (
+    PROMPT,
     VIEWS,
     WSGI,
     Held,
@@ -39,6 +40,7 @@ from tests.functional.workers import (
     release,
     restarts,
     resume,
+    state,
     states,
     suspend,
     titles,
@@ -686,14 +688,41 @@ def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch, tmp_path: 
     serving = wait_until_ready(begin("serving"), 3)
     blocked = wait_until_ready(begin("blocked"), 3)
     block_one(blocked)
+    computing = wait_until_ready(begin("computing"), 3)
+    hold_up_one(computing)
     held = [Held(serving, f"request-{number}") for number in range(6)]
-    for server in (running, importing, serving, blocked):
+    for server in (running, importing, serving, blocked, computing):
         kill(server)
     release(serving)
     assert [each.outcome() for each in held] == [f"200 held request-{number}" for number in range(6)]
     for server in orphans:
-        wait_until_none_is_left(server)
+        wait_until_none_is_left(server, PATIENCE if server is computing else PROMPT)
     assert refuses(serving.port)
+
+
+def hold_up_one(server: Server) -> None:
+    """Have a worker run C code that keeps all its Python threads from running."""
+
+    def ask() -> None:
+        with suppress(OSError, http.client.HTTPException):
+            server.get("/compute/", timeout=PATIENCE)
+
+    threading.Thread(target=ask, daemon=True).start()
+    [path] = wait_for(lambda: [*server.cwd.glob("computing-*")], "a worker to compute")
+    pid = int(path.name.removeprefix("computing-"))
+    wait_for(lambda: state(pid) == "R", "it to be at it")
+
+
+def test_a_worker_that_stands_still_ends_when_it_goes_on(launch: Launch) -> None:
+    """It cannot end while it is stopped; its parent being gone, it does as soon as it goes on."""
+    server = launch()
+    standing = min(workers(server))
+    suspend(standing)
+    server.process.kill()
+    server.process.wait()
+    wait_for(lambda: titles(server).keys() == {standing}, f"the others to end\n{server.output}")
+    resume(standing)
+    wait_until_none_is_left(server)
 
 
 # The log

@@ -21,7 +21,7 @@ PROMPT = 15.0
 """Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
 
 VIEWS = """
-import os, time
+import os, re, time
 from pathlib import Path
 from django.http import HttpResponse
 from django.urls import path
@@ -46,10 +46,17 @@ def block(request):
     reactor.callFromThread(time.sleep, 600)
     return HttpResponse("this will not arrive")
 
+def compute(request):
+    (HERE / f"computing-{os.getpid()}").touch()
+    re.match(r"(a+)+$", "a" * 60 + "b")
+    return HttpResponse("this will not arrive either")
+
 def environ(request):
     return HttpResponse(f"{request.META['wsgi.multiprocess']} {request.scheme}")
 
-urlpatterns = [path("who/", who), path("hold/", hold), path("block/", block), path("environ/", environ)]
+urlpatterns = [
+    path("who/", who), path("hold/", hold), path("block/", block), path("compute/", compute), path("environ/", environ),
+]
 """
 WSGI = """
 import os, time

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -41,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 ORPHANED = 10.0
 """Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is at."""
+PARENT_DIED = signal.SIGSTKFLT
+"""The signal that tells, which nothing else uses; its number is that of seconds after which even C code is ended."""
+_PR_SET_PDEATHSIG = 1
 
 
 LONGEST = 10_000
@@ -193,8 +198,23 @@ def connect(parent: Parent) -> None:
     """Speak with the parent over the pipes, and watch the one that only its death closes."""
     for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE):
         os.set_inheritable(descriptor, False)
+    _end_without_python()
     threading.Thread(target=_watch, name="lifeline", daemon=True).start()
     _Pipes(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
+
+
+def _end_without_python() -> None:
+    """Have the process end after its parent even if no Python runs in it any more.
+
+    C code that keeps the interpreter's lock, such as a regular expression that takes for ever, stops every thread. So
+    the kernel sends a signal when the parent dies (prctl(2)), whose handler is C's alarm(3), which may be called there:
+    it takes the signal's number for seconds, and what it sends ends the process.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    libc.signal(PARENT_DIED, ctypes.cast(libc.alarm, ctypes.c_void_p))
+    libc.prctl(_PR_SET_PDEATHSIG, PARENT_DIED, 0, 0, 0)
 
 
 def _watch() -> None:
