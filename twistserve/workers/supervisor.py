@@ -74,7 +74,7 @@ class Worker:
     since: float
     process: Process = field(init=False)
     state: WorkerState = WorkerState.STARTING
-    step: str = ""
+    step: str = "loading Python's modules"
     """What its start is at, and how it gets on."""
     slow: int = 0
     """How often the log was told that it is still starting."""
