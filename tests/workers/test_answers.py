@@ -284,6 +284,17 @@ def test_who_is_starting_lives_and_is_not_ready() -> None:
     assert parent.passes("readiness")
 
 
+@pytest.mark.parametrize("probe", ["readiness", "liveness"])
+def test_who_is_ready_is_asked_at_once(probe: str) -> None:
+    """Also before it has been asked for its first heartbeat."""
+    parent = Parent(1)
+    parent.supervisor.start()
+    parent.get_ready()
+    parent.lifecycle.enter(State.READY, "a test")
+    assert parent.passes(probe)
+    assert parent.workers[0].process.runs == 1
+
+
 def test_a_drain_is_no_death() -> None:
     """Liveness passes from its beginning to its end, when no worker is left."""
     parent = Parent().start()

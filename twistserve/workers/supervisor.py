@@ -167,6 +167,8 @@ class Supervisor:
             return
         now = self._reactor.seconds()
         worker.state, worker.ready_since = WorkerState.READY, now
+        # That is a sign of life too.
+        worker.heard = True
         logger.info("%s is ready after %.1f s", worker, now - worker.since)
         first, self._ever_ready = not self._ever_ready, True
         old, worker.predecessor = worker.predecessor, None
