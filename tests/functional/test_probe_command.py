@@ -256,6 +256,8 @@ def test_no_probe_port(shop: Server, probe: Probe) -> None:
         (("readiness",), "choose from"),
         (("--timeout", "0"), "--timeout: '0' is not valid: give seconds, a number above 0"),
         (("--timeout", "soon"), "--timeout: 'soon' is not valid"),
+        (("--timeout", "99999999999999999999"), "1,000,000,000"),
+        (("--probe-host", "a..b"), "'a..b' is no host name"),
         (("--port", "x"), "--port: 'x' from the command line is not valid"),
         (("--probe-prt=1",), "did you mean --probe-port?"),
         (("--static",), "unrecognized arguments: --static"),
