@@ -26,7 +26,7 @@ demo: $(VENV)/installed
 test: clean-venv $(VENV)/tested counterparts
 	$(MAKE) lint
 	"$(BIN)/coverage" erase
-	"$(BIN)/coverage" run -m pytest -n 2 --dist loadfile
+	"$(BIN)/coverage" run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	"$(BIN)/coverage" combine -q
 	"$(BIN)/coverage" report
 
