@@ -25,7 +25,7 @@ from benchmarks import wrk
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
 from benchmarks.processes import Tree, busy_seconds, free_port
-from benchmarks.servers import PEERS, Launch, Server, environ, twistserve
+from benchmarks.servers import PEERS, Launch, Server, checkout, environ, twistserve
 
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 64
@@ -130,12 +130,13 @@ class Loaded:
 
 def main(seconds: float) -> None:
     """Measure for that long under each load, and print."""
-    ours = Server("twistserve", twistserve(QUEUE), Path(sys.executable).parent)
+    environments = ROOT / "build" / "benchmarks" / "environments"
     peer = next(peer for peer in PEERS if peer.name == "hurricane")
     try:
-        theirs = peer.install(ROOT / "build" / "benchmarks" / "environments", ours.bin)
+        ours = Server("twistserve", twistserve(QUEUE), checkout(environments).bin)
+        theirs = peer.install(environments, ours.bin)
     except InstallError as error:
-        raise SystemExit(f"hurricane cannot be installed: {error}") from error
+        raise SystemExit(str(error)) from error
     servers = (ours, Server(theirs.name, lambda launch: [*theirs.command(launch), QUEUE], theirs.bin, note=theirs.note))
     with tempfile.TemporaryDirectory() as scratch:
         facts = describe(f"python -m benchmarks.probes {seconds:g}", servers, Path(scratch))

@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
 from benchmarks.probes import markdown
 from benchmarks.ratios import middle, paired
 from benchmarks.rounds import drive
-from benchmarks.servers import PEERS, Launch, Server, twistserve
+from benchmarks.servers import PEERS, Launch, Server, checkout, twistserve
 from benchmarks.serving import RefusedError, Running, Stage, serving
 from benchmarks.workloads import WORKLOADS
 
@@ -40,8 +39,9 @@ def two_workers(server: Server) -> Server:
 
 def line_up() -> list[Server]:
     """Each with one worker and then with two, twistserve first. Raises `InstallError`."""
-    ours = Server("twistserve", twistserve("--workers=1"), Path(sys.executable).parent)
-    theirs = [peer.install(CACHE / "environments", ours.bin) for peer in PEERS if peer.name in COMPARED]
+    environments = CACHE / "environments"
+    ours = Server("twistserve", twistserve("--workers=1"), checkout(environments).bin)
+    theirs = [peer.install(environments, ours.bin) for peer in PEERS if peer.name in COMPARED]
     quiet = Server("twistserve --no-metrics", twistserve("--workers=1", "--no-metrics"), ours.bin)
     return [variant for server in (ours, quiet, *theirs) for variant in (server, two_workers(server))]
 
