@@ -6,8 +6,8 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(CURDIR)/$(VENV)/bin
 # The programs that the functional tests talk to, and the Debian packages that have them.
-COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy /usr/lib/postgresql/*/bin/postgres
-PACKAGES := chromium chromium-driver prometheus nginx-light haproxy postgresql fonts-dejavu-core
+COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy curl /usr/lib/postgresql/*/bin/postgres
+PACKAGES := chromium chromium-driver prometheus nginx-light haproxy curl postgresql fonts-dejavu-core
 # Where Debian is told not to make and start a PostgreSQL cluster of its own: the tests have theirs.
 NO_CLUSTER := /etc/postgresql-common/createcluster.d
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)

@@ -44,7 +44,10 @@ class Family(Metric):
 
 
 class _ByTemplate(MetricWrapperBase):
-    """What `Counter` and `Histogram` have in common; their series have no `_created` sample."""
+    """What `Counter` and `Histogram` have in common; their series have no `_created` sample.
+
+    `_numbers` of each has one series' numbers, in the order of its lines.
+    """
 
     _template = ""
     """The lines of one series, a %r in each place of a number; made when they are first written."""
@@ -69,10 +72,6 @@ class _ByTemplate(MetricWrapperBase):
                 template += f"{self._name}{sample.name}{{{text}}} %r\n"
         self._template = template
         return template
-
-    def _numbers(self) -> tuple[float, ...]:
-        """One series' numbers, in the order of its lines."""
-        raise NotImplementedError
 
 
 class Counter(_ByTemplate, prometheus_client.Counter):

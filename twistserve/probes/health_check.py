@@ -1,4 +1,4 @@
-"""The checks of django-health-check 4, https://pypi.org/project/django-health-check/."""
+"""The checks of django-health-check 4, https://github.com/codingjoe/django-health-check."""
 
 from __future__ import annotations
 
