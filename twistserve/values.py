@@ -256,7 +256,8 @@ def _broker(url: str) -> Broker:
 
 def redacted(text: str) -> str:
     """A text without the credentials of URLs and of keywords such as password=."""
-    text = re.sub(r"//.*@", "//…@", text)
+    if "@" in text:
+        text = re.sub(r"//.*@", "//…@", text)
     # A password that the URL ends with, for want of a host; http's have a host, and a port that is wrong.
     text = re.sub(r"(?<!http:)(?<!https:)(//[^/\s:@\[]*):(?!\d{1,5}(?!\w))[^\s'\"]+", r"\1:…", text)
     return _SECRET.sub(r"\1…", text)
@@ -264,7 +265,7 @@ def redacted(text: str) -> str:
 
 # password=x, DB_PASSWORD = 'x y', "password": "x", --password x; what is said of a password after a space stays.
 _SECRET = re.compile(
-    r"""((?:--[\w-]*(?:{words})\s+|[\w-]*(?:{words})["']?\s*[=:]\s*)(?!…))(?:"[^"]*"|'[^']*'|[^\s'"]+)""".format(
+    r"""((?:--[\w-]{{0,40}}(?:{words})\s+|(?:{words})["']?\s*[=:]\s*)(?!…))(?:"[^"]*"|'[^']*'|[^\s'"]+)""".format(
         words="password|passphrase|passwd|pwd|secret|token|api[_-]?key"
     ),
     re.IGNORECASE,
@@ -276,7 +277,7 @@ def without_directories(text: str) -> str:
     return _URL_OR_DIRECTORIES.sub(lambda match: match[1] or "…/", text)
 
 
-_URL_OR_DIRECTORIES = re.compile(r"""(\w+://[^\s/'"][^\s'"]*)|(?<![\w./-])/+(?:[^\s/'"]+/+)+""")
+_URL_OR_DIRECTORIES = re.compile(r"""((?<!\w)\w{1,30}://[^\s/'"][^\s'"]*)|(?<![\w./-])/+(?:[^\s/'"]+/+)+""")
 
 
 def check_name(value: object) -> str:

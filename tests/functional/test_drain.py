@@ -571,8 +571,9 @@ def test_connections_beyond_the_limit_are_answered(launch: Launch) -> None:
     server.signal(signal.SIGTERM)
     server.wait_until("/ready", 503)
     release(server)
-    assert {client.outcome() for client in held} == {"200 held close, end"}
-    assert {client.outcome() for client in waiting} == {"200 hello close, end"}
+    # Answered just before the ports were closed, a connection is idle then, and closed as such.
+    assert {client.outcome() for client in held} <= {"200 held close, end", "200 held, end"}
+    assert {client.outcome() for client in waiting} <= {"200 hello close, end", "200 hello, end"}
     assert server.wait(PROMPT) == 0
 
 

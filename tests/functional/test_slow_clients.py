@@ -178,7 +178,7 @@ def test_who_reads_slowly_gets_all(
             client.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n")
         client.sendall(f"GET {path.format(file=file)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         received = 0
-        end = time.monotonic() + 4
+        end = time.monotonic() + 3.5
         while data := client.recv(4096 if time.monotonic() < end else 1 << 20):
             received += len(data)
             time.sleep(0.05 if time.monotonic() < end else 0)
