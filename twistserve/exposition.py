@@ -7,7 +7,7 @@ with that many series: they remember what the lines of a series look like and on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -25,6 +25,12 @@ OPENMETRICS = CONTENT_TYPE_OPENMETRICS
 
 _END = b"# EOF\n"
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\"", "%": "%%"})
+
+
+def line_template(name: str, labels: Mapping[str, str]) -> str:
+    """A sample's line in both formats, with a %r in the place of its number."""
+    pairs = ",".join([f'{label}="{value.translate(_ESCAPES)}"' for label, value in sorted(labels.items())])
+    return f"{name}{{{pairs}}} %r\n" if pairs else f"{name} %r\n"
 
 
 class Family(Metric):
@@ -67,9 +73,7 @@ class _ByTemplate(MetricWrapperBase):
         template = ""
         for sample in self._child_samples():
             if sample.name != "_created":
-                pairs = sorted((fixed | sample.labels).items())
-                text = ",".join([f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs])
-                template += f"{self._name}{sample.name}{{{text}}} %r\n"
+                template += line_template(self._name + sample.name, fixed | sample.labels)
         self._template = template
         return template
 

@@ -20,6 +20,7 @@ from twistserve.probes.checks import Result, Status
 from twistserve.probes.status import PATIENCE
 from twistserve.web.threads import PoolSnapshot
 from twistserve.workers.protocol import Describe, RunProbe
+from twistserve.workers.sums import KINDS, Sums, kind_of
 from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
 
 Results = dict[str, Result]
@@ -192,13 +193,17 @@ class AllMetrics:
     def __init__(self, directory: Callable[[], str], own: Source) -> None:
         self._directory = directory
         self._own = own
+        self._sums = Sums()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of all processes."""
         for metric in self._own.collect():
             if metric.name in PARENTS or metric.name.startswith(OF_A_PROCESS):
                 yield metric
-        for metric in MultiProcessCollector.merge(self._files()):
+        files = self._files()
+        ours = [path for path in files if kind_of(path) in KINDS]
+        rest = [path for path in files if kind_of(path) not in KINDS]
+        for metric in (*self._sums.collect(ours), *MultiProcessCollector.merge(rest)):
             if metric.name not in PARENTS:
                 yield metric
 
