@@ -244,7 +244,8 @@ def test_a_request_past_its_deadline(serve: Serve, tmp_path: Path) -> None:
         assert "Ready, requests stuck" in page
         assert "Past its deadline: GET /stuck/, for" in page
         assert page.index("Past its deadline") < page.index("Requests in flight")
-        assert escape(request["where"].partition(" < ")[0].partition(":")[0]) in page
+        # It stands a little further on by now, but in the same view.
+        assert "site_urls.py:" in page
     wait_for(lambda: not requests(server), "the thread to return")
     assert "Past its deadline" not in server.probe("/").text
 
