@@ -61,6 +61,14 @@ def test_conditions(found: StaticFile) -> None:
     assert not static.is_not_modified(found, {})
 
 
+def test_a_field_that_is_repeated_is_one_list(found: StaticFile) -> None:
+    """A client may divide its tags and codings among several lines."""
+    tags = [(b"If-None-Match", b'"x"'), (b"if-none-match", found.etag.encode()), (b"If-None-Match", b'"y"')]
+    assert static.is_not_modified(found, static.conditions(tags))
+    codings = [(b"Accept-Encoding", b"gzip"), (b"accept-encoding", b"br;q=0.1")]
+    assert static.conditions(codings) == {"HTTP_ACCEPT_ENCODING": "gzip, br;q=0.1"}
+
+
 @pytest.mark.parametrize(
     ("encodings", "suffix"),
     [

@@ -27,7 +27,11 @@ SMALL = 64 * 1024
 CACHE = 32 * 1024 * 1024
 """Bytes of all files kept in memory."""
 
-_CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since", b"if-range", b"accept-encoding"))
+_CONDITIONS = {
+    name: "HTTP_" + name.decode().replace("-", "_").upper()
+    for name in (b"range", b"if-none-match", b"if-modified-since", b"if-range", b"accept-encoding")
+}
+"""What files depend on, and how WhiteNoise calls it."""
 _CONDITION_SIZES = frozenset(map(len, _CONDITIONS))
 _UNNAMED = 0.0001
 """What is wanted of a file as it is where a client does not say: less than the least weight of a compressed one."""
@@ -178,12 +182,14 @@ class FileResource(Resource):
 
 
 def conditions(headers: RawHeaders) -> dict[str, str]:
-    """The fields of a request that files depend on, under the names WhiteNoise looks for."""
-    return {
-        "HTTP_" + lower.decode().replace("-", "_").upper(): value.decode("latin-1")
-        for name, value in headers
-        if (lower := name.lower()) in _CONDITIONS
-    }
+    """The fields of a request that files depend on; those of one name are one list (RFC 9110 section 5.3)."""
+    asked: dict[str, str] = {}
+    for field, value in headers:
+        name = _CONDITIONS.get(field.lower())
+        if name is not None:
+            text = value.decode("latin-1")
+            asked[name] = f"{asked[name]}, {text}" if name in asked else text
+    return asked
 
 
 def is_not_modified(found: StaticFile, asked: dict[str, str]) -> bool:
