@@ -18,7 +18,7 @@ from twistserve.web.body import SPOOL_SIZE, Body
 def test_what_is_written_can_be_read(size: int, block: int) -> None:
     """In memory or in a file, at its start, and of its true size."""
     data = os.urandom(size)
-    body = Body()
+    body = Body(10 * SPOOL_SIZE)
     for at in range(0, size, block):
         body.write(data[at : at + block])
     assert body.size == size
@@ -29,12 +29,12 @@ def test_what_is_written_can_be_read(size: int, block: int) -> None:
 
 def test_nothing_is_a_body_too() -> None:
     """Chunked, and of no chunk."""
-    assert Body().open().read() == b""
+    assert Body(10 * SPOOL_SIZE).open().read() == b""
 
 
 def test_a_body_that_comes_byte_by_byte_takes_little_more_than_its_size() -> None:
     """Each block is an object of its own, until there are many."""
-    body = Body()
+    body = Body(10 * SPOOL_SIZE)
     for number in range(20_000):
         body.write(bytes((number % 256,)))
     assert sum(sys.getsizeof(block) + 8 for block in body._blocks) < 2 * 20_000
@@ -45,7 +45,7 @@ def test_a_large_body_that_nobody_wants_leaves_nothing(monkeypatch: pytest.Monke
     """Neither a file nor a descriptor."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = os.listdir("/proc/self/fd")
-    body = Body()
+    body = Body(10 * SPOOL_SIZE)
     body.write(bytes(SPOOL_SIZE + 1))
     body.drop()
     assert os.listdir("/proc/self/fd") == before

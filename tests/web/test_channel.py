@@ -336,6 +336,20 @@ def test_a_refusal(following: bytes) -> None:
     assert lab.recorder.seen == []
 
 
+def test_an_error_of_ours_is_not_called_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised to the transport, which logs it and ends the connection; the parser alone would make it a 400."""
+
+    def fail(*arguments: object) -> None:
+        raise KeyError("a mistake")
+
+    for method in ("request_begins", "request_complete"):
+        connection = Lab().connect()
+        monkeypatch.setattr(connection.channel, method, fail)
+        with pytest.raises(KeyError):
+            connection.feed(get(b"/"))
+        assert connection.sent == b""
+
+
 def test_a_refusal_waits_for_the_answers_before_it() -> None:
     """A malformed request in a pipeline is refused after the earlier answers, and nothing later is seen."""
     lab = Lab()
@@ -765,7 +779,7 @@ def test_a_body_that_cannot_be_closed() -> None:
     for end in (Connection.lose, lambda connection: lab.wait(31)):
         connection = lab.connect()
         connection.feed(posted(b"/1", 10) + b"abc")
-        body = connection.channel._body = Body()
+        body = connection.channel._parser._body = Body(100)
         body._file = FullDisk()
         end(connection)
         assert connection.statuses == ([] if end is Connection.lose else [408])

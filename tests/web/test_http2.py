@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, ClassVar
 
 import pytest
@@ -22,7 +23,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from twistserve.web import http2
-from twistserve.web.body import Body
 from twistserve.web.head import Refusal, judged_as_http1
 from twistserve.web.http2 import Connection
 from twistserve.web.limits import FRESH, LINGER, Limits
@@ -427,14 +427,19 @@ def test_a_head_that_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize(("error", "status"), [(errno.ENOSPC, 507), (errno.EIO, 500)])
-@pytest.mark.parametrize("method", ["write", "open"])
+@pytest.mark.parametrize("method", ["write", "seek"])
 def test_a_body_that_cannot_be_stored(monkeypatch: pytest.MonkeyPatch, method: str, error: int, status: int) -> None:
     """Where there is no room for a body, the request is refused; the connection goes on."""
+
+    class Full(BytesIO):
+        pass
 
     def fail(*arguments: object) -> None:
         raise OSError(error, "no")
 
-    monkeypatch.setattr(Body, method, fail)
+    setattr(Full, method, fail)
+    monkeypatch.setattr("twistserve.web.body.SPOOL_SIZE", 3)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **kwargs: Full())
     client = Client()
     number = client.request("/", method="POST", end=False)
     client.send(number, b"body", end=True)

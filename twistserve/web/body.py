@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import tempfile
 from contextlib import suppress
 from io import BytesIO
 from typing import IO
 
 from twistserve.web.head import Refusal
+
+logger = logging.getLogger(__name__)
 
 SPOOL_SIZE = 1024 * 1024
 """Bytes of a body kept in memory; a larger one goes to a temporary file."""
@@ -18,39 +21,48 @@ _MOST_BLOCKS = 64
 
 
 class Body:
-    """What has come of a body; reactor thread.
+    """What has come of a body of at most `limit` bytes; reactor thread.
 
     Blocks are joined once, at the end: a BytesIO copies them as they come, again as it grows, and when it is read.
     """
 
-    __slots__ = ("_blocks", "_file", "size")
+    __slots__ = ("_blocks", "_file", "_limit", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.size = 0
         """Bytes so far."""
+        self._limit = limit
         self._blocks: list[bytes] = []
         self._file: IO[bytes] | None = None
 
     def write(self, data: bytes) -> None:
-        """Add what has come. Raises OSError where the temporary directory does not take it."""
+        """Add what has come. Raises `Refusal` beyond the limit, and where the temporary directory does not take it."""
         self.size += len(data)
+        if self.size > self._limit:
+            raise Refusal(413, "body_too_large")
         if self.size <= SPOOL_SIZE:
             self._blocks.append(data)
             if len(self._blocks) > _MOST_BLOCKS + (self.size >> 12):
                 self._blocks = [b"".join(self._blocks)]
             return
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="twistserve-")  # noqa: SIM115
-            self._file.writelines(self._blocks)
-            self._blocks.clear()
-        self._file.write(data)
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="twistserve-")  # noqa: SIM115
+                self._file.writelines(self._blocks)
+                self._blocks.clear()
+            self._file.write(data)
+        except OSError as error:
+            raise _not_stored(error) from error
 
     def open(self) -> IO[bytes]:
-        """The body as a file, at its start; whoever takes it closes it. Raises OSError as `write` does."""
+        """The body as a file, at its start; whoever takes it closes it. Raises `Refusal` as `write` does."""
         if self._file is None:
             # Of one block that is shared, not copied.
             return BytesIO(self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks))
-        self._file.seek(0)
+        try:
+            self._file.seek(0)
+        except OSError as error:
+            raise _not_stored(error) from error
         return self._file
 
     def drop(self) -> None:
@@ -61,7 +73,7 @@ class Body:
                 self._file.close()
 
 
-def not_stored(error: OSError) -> Refusal:
-    """The refusal of a body that could not be written."""
+def _not_stored(error: OSError) -> Refusal:
+    logger.error("a request's body could not be stored: %s; check the space of the temporary directory", error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return Refusal(507 if full else 500, "body_not_stored")

@@ -67,7 +67,7 @@ class NegotiatedChannel(Channel):
         """The protocol is known: hand over to HTTP/2."""
         if self.transport.negotiatedProtocol == b"h2":
             self.transport.unregisterProducer()
-            connection = Connection(self.site, self.deadline, self._learn_remote())
+            connection = Connection(self.site, self.deadline, self.remote)
             self.transport.wrappedProtocol = connection
             self.site.replaced(self, connection)
             connection.makeConnection(self.transport)

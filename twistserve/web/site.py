@@ -214,10 +214,6 @@ class Site(server.Site):
         if self.access_log is not None:
             self.access_log.refused(channel, status)
 
-    def body_not_stored(self, error: OSError) -> None:
-        """A request's body could not be written to the temporary directory."""
-        logger.error("a request's body could not be stored: %s; check the space of the temporary directory", error)
-
     # The end
 
     def drain(self) -> Deferred[None]:

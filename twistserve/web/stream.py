@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES
 from twisted.web.http_headers import Headers
 
-from twistserve.web.body import Body, not_stored
+from twistserve.web.body import Body
 from twistserve.web.head import Head, Refusal, judged_as_http1
 from twistserve.web.limits import LINGER
 from twistserve.web.request import REASONS, RawHeaders, Request, target_path
@@ -60,7 +60,8 @@ class Stream:
         self.connection = connection
         self.number = number
         self.site = self.factory = connection.site
-        self._body = Body()
+        self.remote: str = connection.remote
+        self._body = Body(self.site.limits.max_body)
         self._blocks: deque[memoryview] = deque()
 
     # The request
@@ -83,13 +84,10 @@ class Stream:
     def receive(self, data: bytes) -> None:
         """A piece of the body."""
         self._await(self.site.limits.body_timeout)
-        if self._body.size + len(data) > self.site.limits.max_body:
-            self._refuse(Refusal(413, "body_too_large"))
-            return
         try:
             self._body.write(data)
-        except OSError as error:
-            self._not_stored(error)
+        except Refusal as refusal:
+            self._refuse(refusal)
 
     def complete(self) -> None:
         """All of the request has come: answer it."""
@@ -104,11 +102,11 @@ class Stream:
         request = self._make_request(self._head)
         try:
             request.content = self._body.open()
-        except OSError as error:
-            self._not_stored(error)
+        except Refusal as refusal:
+            self._refuse(refusal)
             return
         self.deadline = 0.0
-        self._body, self._request = Body(), request
+        self._body, self._request = Body(0), request
         request.begin()
 
     def _make_request(self, head: Head) -> Request:
@@ -116,14 +114,10 @@ class Stream:
         request.clientproto = b"HTTP/2.0"
         request.method, request.uri, request.path = head.method, head.target, target_path(head.target)
         request.raw_headers = head.fields
-        request.remote = self.connection.remote
+        request.remote = self.remote
         request.has_body = head.chunked or head.length is not None
         request.body_length = self._body.size
         return request
-
-    def _not_stored(self, error: OSError) -> None:
-        self.site.body_not_stored(error)
-        self._refuse(not_stored(error))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with an error, and want nothing more of the request."""
