@@ -43,3 +43,12 @@ def test_an_address_is_logged_as_it_is(peer: str, data: bytes) -> None:
     """Nothing of an address is escaped."""
     [text] = logged(peer, data, as_json=False)
     assert text.startswith(f"{peer} - - [")
+
+
+@pytest.mark.parametrize("data", [get(b"/"), MALFORMED], ids=["answered", "refused"])
+def test_an_ipv4_client_of_a_socket_of_both_kinds(data: bytes) -> None:
+    """Its address is the one that people know."""
+    [text] = logged("::ffff:192.0.2.1", data, as_json=False)
+    assert text.startswith("192.0.2.1 - - [")
+    [text] = logged("::ffff:192.0.2.1", data, as_json=True)
+    assert json.loads(text)["remote"] == "192.0.2.1"

@@ -48,11 +48,10 @@ class AccessLog:
 
     def refused(self, channel: Any, status: int) -> None:
         """A connection was closed with this status; what it sent is not worth quoting."""
-        peer = getattr(channel.getPeer(), "host", "-")
         if self._as_json:
-            self._write([json.dumps({"time": _rfc3339(), "remote": peer, "status": status})])
+            self._write([json.dumps({"time": _rfc3339(), "remote": channel.remote, "status": status})])
         else:
-            self._write([f'{_address(peer)} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'])
+            self._write([f'{_address(channel.remote)} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'])
 
     def _now(self) -> str:
         second = int(time.time())
