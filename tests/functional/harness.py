@@ -42,11 +42,12 @@ def free_port() -> int:
             return port
 
 
-def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
-    """Poll until `condition()` is true and return its value."""
+def wait_for(condition: Callable[[], T], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
+    """Poll until `condition()` is true and return its value; `what` is said, or called, if it never is."""
     deadline = time.monotonic() + patience
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {patience:g} s for {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:g} s for {what if isinstance(what, str) else what()}")
         time.sleep(0.02)
     return value
 

@@ -191,7 +191,6 @@ def launching(serve: Serve, directory: Path) -> Iterator[Launch]:
     finally:
         for server in servers:
             kill_all(server)
-            sys.stdout.write(f"\n=== port {server.port}\n{server.output}\n")
 
 
 def kill_all(server: Server) -> None:
@@ -226,8 +225,12 @@ class Held:
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         self.connection.request("GET", f"/hold/?name={name}{rest}")
         entered = server.cwd / f"entered-{name}"
-        text = wait_for(lambda: entered.exists() and entered.read_text(), f"{name} to be held\n{server.output}")
-        self.pid = int(text)
+
+        def missing() -> str:
+            processes = {pid: (title, state(pid)) for pid, title in titles(server).items()}
+            return f"{name} to be held by one of {processes}, {entered.exists()=}\n{server.output}"
+
+        self.pid = int(wait_for(lambda: entered.exists() and entered.read_text(), missing))
 
     def outcome(self) -> str:
         """Status and text, or what went wrong."""
