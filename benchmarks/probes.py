@@ -154,17 +154,19 @@ def measure(server: Server, load: str, seconds: float) -> Loaded:
 
 
 @contextmanager
-def probed(server: Server) -> Iterator[tuple[Tree, int, int]]:
+def probed(
+    server: Server, core: int | str = SERVER_CORE, settings: str = SETTINGS, application: str = APPLICATION
+) -> Iterator[tuple[Tree, int, int]]:
     """Run a server that is ready for as long as the block runs; with its port and its probe port."""
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "probed_settings.py").write_text(SETTINGS)
-        (directory / "probed.py").write_text(APPLICATION)
-        settings = {"DJANGO_SETTINGS_MODULE": "probed_settings", "PYTHONPATH": name}
+        (directory / "probed_settings.py").write_text(settings)
+        (directory / "probed.py").write_text(application)
+        variables = {"DJANGO_SETTINGS_MODULE": "probed_settings", "PYTHONPATH": name}
         command = server.command(Launch(bin=server.bin, port=port, static=None, scratch=directory))
         (probe_port,) = (int(word.partition("=")[2]) for word in command if word.startswith("--probe-port="))
-        tree = Tree(command, core=SERVER_CORE, cwd=directory, env={**environ(directory, server), **settings})
+        tree = Tree(command, core=core, cwd=directory, env={**environ(directory, server), **variables})
         try:
             deadline = time.monotonic() + START_PATIENCE
             while asyncio.run(ask(probe_port, PROBES[1])).status != 200:
