@@ -21,7 +21,7 @@ from prometheus_client import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from twistserve.exposition import Family, line_template
+from twistserve.exposition import Family, escape, line_template
 
 _USED = struct.Struct("=i")
 """How a file begins: with the bytes in use. An entry begins alike, with those of its key."""
@@ -31,6 +31,8 @@ _NUMBER = 16
 """Bytes of an entry's number and of a time after it, which counters and histograms have no use for."""
 
 Labels = dict[str, str]
+Key = tuple[tuple[str, str], ...]
+"""Labels in their order."""
 Names = list[tuple[str, Labels]]
 """A series' samples in the order of their lines."""
 
@@ -41,8 +43,8 @@ class _Series(Protocol):
     def put(self, name: str, bound: float | None, place: int) -> None:
         """Take up a sample by its name and, if it is a bucket, its upper bound."""
 
-    def names(self) -> Names:
-        """The samples that there are."""
+    def names(self, labels: Labels) -> Names:
+        """The samples that there are, in a series of these labels."""
 
     def numbers(self, sums: list[float]) -> tuple[float, ...]:
         """Their numbers."""
@@ -51,15 +53,13 @@ class _Series(Protocol):
 class _Count:
     """A counter's."""
 
-    def __init__(self, labels: Labels) -> None:
-        self._labels = labels
-        self._name, self._place = "", 0
+    _name, _place = "", 0
 
     def put(self, name: str, bound: float | None, place: int) -> None:
         self._name, self._place = name, place
 
-    def names(self) -> Names:
-        return [(self._name, self._labels)]
+    def names(self, labels: Labels) -> Names:
+        return [(self._name, labels)]
 
     def numbers(self, sums: list[float]) -> tuple[float, ...]:
         return (sums[self._place],)
@@ -68,23 +68,26 @@ class _Count:
 class _Buckets:
     """A histogram's, whose buckets do not hold the lower ones yet; empty while a worker has only begun to make it."""
 
-    def __init__(self, labels: Labels) -> None:
-        self._labels = labels
+    _name, _sum = "", 0
+
+    def __init__(self) -> None:
         self._buckets: dict[float, int] = {}
-        self._name, self._sum = "", 0
 
     def put(self, name: str, bound: float | None, place: int) -> None:
         if bound is None:
             self._name, self._sum = name.removesuffix("_sum"), place
-        else:
-            self._buckets[bound] = place
+            return
+        greatest = next(reversed(self._buckets), -inf)
+        self._buckets[bound] = place
+        if bound < greatest:
             self._buckets = dict(sorted(self._buckets.items()))
 
-    def names(self) -> Names:
+    def names(self, labels: Labels) -> Names:
         if inf not in self._buckets:
             return []
-        buckets = [(f"{self._name}_bucket", {**self._labels, "le": floatToGoString(bound)}) for bound in self._buckets]
-        return [*buckets, (f"{self._name}_count", self._labels), (f"{self._name}_sum", self._labels)]
+        name = f"{self._name}_bucket"
+        buckets = [(name, {**labels, "le": floatToGoString(bound)}) for bound in self._buckets]
+        return [*buckets, (f"{self._name}_count", labels), (f"{self._name}_sum", labels)]
 
     def numbers(self, sums: list[float]) -> tuple[float, ...]:
         if inf not in self._buckets:
@@ -93,7 +96,7 @@ class _Buckets:
         return (*buckets, buckets[-1], sums[self._sum])
 
 
-KINDS: dict[str, Callable[[Labels], _Series]] = {"counter": _Count, "histogram": _Buckets}
+KINDS: dict[str, Callable[[], _Series]] = {"counter": _Count, "histogram": _Buckets}
 """What is added up here."""
 
 
@@ -108,8 +111,8 @@ class _Metric:
     def __init__(self, name: str, documentation: str, kind: str) -> None:
         self._heading = Metric(name, documentation, kind)
         self._make = KINDS[kind]
-        self._series: dict[tuple[tuple[str, str], ...], _Series] = {}
-        self._described: dict[_Series, tuple[Names, str]] = {}
+        self._series: dict[Key, _Series] = {}
+        self._described: dict[Key, tuple[Names, str]] = {}
 
     def put(self, name: str, labels: Labels, place: int) -> None:
         """Take up a sample, and which of the sums it is."""
@@ -117,14 +120,15 @@ class _Metric:
         key = tuple(sorted(labels.items()))
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = self._make(labels)
+            series = self._series[key] = self._make()
         series.put(name, bound, place)
-        self._described.pop(series, None)
+        self._described.pop(key, None)
 
     def at(self, sums: list[float]) -> Family:
         """The metric with these sums."""
         found = [
-            (*(self._described.get(each) or self._describe(each)), each.numbers(sums)) for each in self._series.values()
+            (*(self._described.get(key) or self._describe(key, series)), series.numbers(sums))
+            for key, series in self._series.items()
         ]
         return Family(
             self._heading,
@@ -132,9 +136,9 @@ class _Metric:
             lambda: [self._sampled(found)],
         )
 
-    def _describe(self, series: _Series) -> tuple[Names, str]:
-        names = series.names()
-        self._described[series] = described = names, "".join(starmap(line_template, names))
+    def _describe(self, key: Key, series: _Series) -> tuple[Names, str]:
+        written = series.names({label: escape(value) for label, value in key})
+        self._described[key] = described = series.names(dict(key)), "".join(starmap(line_template, written))
         return described
 
     def _sampled(self, found: list[tuple[Names, str, tuple[float, ...]]]) -> Metric:
@@ -181,7 +185,7 @@ class Sums:
     def _forget(self) -> None:
         self._files: dict[str, _File] = {}
         self._places: dict[bytes, int] = {}
-        self._samples: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
+        self._samples: dict[tuple[str, str, Key], int] = {}
         self._metrics: dict[tuple[str, str], _Metric] = {}
 
     def collect(self, paths: Iterable[str]) -> list[Family]:
