@@ -213,13 +213,14 @@ class Sums:
         """Which of the sums a key's number belongs to; the help text, which is part of it, does not matter."""
         place = self._places.get(key)
         if place is None:
-            metric, name, labels, documentation = json.loads(key)
+            metric, name, labels, documentation = json.loads(key.decode())
             sample = kind, name, tuple(sorted(labels.items()))
             place = self._samples.get(sample)
             if place is None:
                 place = self._samples[sample] = len(self._samples)
-                known = self._metrics.setdefault((kind, metric), _Metric(metric, documentation, kind))
-                known.put(name, labels, place)
+                if (kind, metric) not in self._metrics:
+                    self._metrics[kind, metric] = _Metric(metric, documentation, kind)
+                self._metrics[kind, metric].put(name, labels, place)
             self._places[key] = place
         return place
 
