@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.test_exposition import HOSTILE, samples
-from twistserve.exposition import TEXT, expose
+from twistserve.exposition import OPENMETRICS, TEXT, expose
 from twistserve.workers.sums import Sums
 
 BUCKETS = (0.001, 0.5, 60)
@@ -102,6 +102,31 @@ def test_the_headings_are_prometheus_clients(files: Files) -> None:
     text = expose(type("Source", (), {"collect": lambda self: files.collect()})(), TEXT).decode()
     headings = {line for line in generate_latest(registry).decode().splitlines() if line.startswith("#")}
     assert {line for line in text.splitlines() if line.startswith("#")} == headings
+
+
+@pytest.mark.parametrize("content_type", [TEXT, OPENMETRICS])
+def test_names_that_are_not_written_as_they_are(files: Files, content_type: str) -> None:
+    """prometheus-client takes any name, also one with a percent sign, and knows how to write it."""
+    kinds = {kind: MmapedDict(str(files.directory / f"{kind}_1.db")) for kind in ("counter", "histogram")}
+
+    def write(kind: str, metric: str, suffix: str, **labels: str) -> None:
+        key = mmap_key(metric, metric + suffix, [*labels], [*labels.values()], "Help.")
+        kinds[kind].write_value(key, 2.0, 0.0)
+
+    write("counter", "http.calls", "_total", who="me")
+    write("counter", "share_%", "_total")
+    write("counter", "calls", "_total", **{"http.route": "/100%/"})
+    write("histogram", "took.seconds", "_sum", **{"%s": "x"})
+    write("histogram", "took.seconds", "_bucket", **{"%s": "x", "le": "+Inf"})
+    for file in kinds.values():
+        file.close()
+
+    def lines(families: Any) -> list[str]:
+        return sorted(
+            expose(type("Source", (), {"collect": lambda self: families})(), content_type).decode().split("\n")
+        )
+
+    assert lines(files.collect()) == lines(MultiProcessCollector.merge([*map(str, files.directory.glob("*.db"))]))
 
 
 def test_workers_of_different_code(files: Files) -> None:

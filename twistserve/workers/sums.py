@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -29,6 +30,9 @@ _FIRST = 8
 """Where the first entry is."""
 _NUMBER = 16
 """Bytes of an entry's number and of a time after it, which counters and histograms have no use for."""
+
+_PLAIN_NAME, _PLAIN_LABEL = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]*"), re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
+"""Names that are written as they are. prometheus-client takes any and has rules for how to write the others."""
 
 Labels = dict[str, str]
 Key = tuple[tuple[str, str], ...]
@@ -111,6 +115,7 @@ class _Metric:
     def __init__(self, name: str, documentation: str, kind: str) -> None:
         self._heading = Metric(name, documentation, kind)
         self._make = KINDS[kind]
+        self._plain = True
         self._series: dict[Key, _Series] = {}
         self._described: dict[Key, tuple[Names, str]] = {}
 
@@ -122,14 +127,17 @@ class _Metric:
         if series is None:
             series = self._series[key] = self._make()
         series.put(name, bound, place)
+        self._plain &= bool(_PLAIN_NAME.fullmatch(name)) and all(map(_PLAIN_LABEL.fullmatch, labels))
         self._described.pop(key, None)
 
-    def at(self, sums: list[float]) -> Family:
-        """The metric with these sums."""
+    def at(self, sums: list[float]) -> Metric:
+        """The metric with these sums; one that writes its lines itself, if its names are plain."""
         found = [
             (*(self._described.get(key) or self._describe(key, series)), series.numbers(sums))
             for key, series in self._series.items()
         ]
+        if not self._plain:
+            return self._sampled(found)
         return Family(
             self._heading,
             lambda: "".join([template % numbers for _, template, numbers in found]),
@@ -188,7 +196,7 @@ class Sums:
         self._samples: dict[tuple[str, str, Key], int] = {}
         self._metrics: dict[tuple[str, str], _Metric] = {}
 
-    def collect(self, paths: Iterable[str]) -> list[Family]:
+    def collect(self, paths: Iterable[str]) -> list[Metric]:
         """What is in the files, all of one of the `KINDS`; callable from any thread.
 
         A file that is gone, or has been made anew, ends what is known of all.
