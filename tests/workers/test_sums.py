@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,26 @@ def test_a_file_that_is_another_one(files: Files, change: str) -> None:
     assert found == files.theirs()
     for file in kept:
         file.close()
+
+
+def test_an_entry_that_could_not_be_read(files: Files) -> None:
+    """A processor may show that there is one before the entry itself: the scrape fails, the next one does not."""
+    Worker(files, 1).work("me", 3)
+    assert files.ours() == files.theirs()
+    path = files.directory / "counter_1.db"
+    before = path.read_bytes()
+    Worker(files, 1).work("you", 2)
+    Worker(files, 1).work("them", 2)
+    after = path.read_bytes()
+    torn = bytearray(after)
+    last = after.rindex(b'["calls"')
+    torn[last:] = bytes(len(torn) - last)
+    for wrong in (bytes(torn), before[:4] + bytes(len(before) - 4)):
+        path.write_bytes(wrong)
+        with pytest.raises((ValueError, struct.error)):
+            files.collect()
+        path.write_bytes(after)
+        assert files.ours() == files.theirs()
 
 
 def test_a_file_that_is_gone_when_it_is_read(files: Files) -> None:

@@ -199,18 +199,26 @@ class Sums:
     def collect(self, paths: Iterable[str]) -> list[Metric]:
         """What is in the files, all of one of the `KINDS`; callable from any thread.
 
-        A file that is gone, or has been made anew, ends what is known of all.
+        A file that is gone, or has been made anew, ends what is known of all; so does one that cannot be read, of which
+        only a part may be known by then.
         """
         with self._lock:
-            found = {path: read for path in paths if (read := _read(path)) is not None}
-            if any(path not in found or found[path][0] != file.inode for path, file in self._files.items()):
+            try:
+                return self._add_up(paths)
+            except BaseException:
                 self._forget()
-            numbers = [self._take(path, inode, data) for path, (inode, data) in found.items()]
-            sums = [0.0] * len(self._samples)
-            for places, values in numbers:
-                for place, value in zip(places, values, strict=True):
-                    sums[place] += value
-            return [metric.at(sums) for metric in self._metrics.values()]
+                raise
+
+    def _add_up(self, paths: Iterable[str]) -> list[Metric]:
+        found = {path: read for path in paths if (read := _read(path)) is not None}
+        if any(path not in found or found[path][0] != file.inode for path, file in self._files.items()):
+            self._forget()
+        numbers = [self._take(path, inode, data) for path, (inode, data) in found.items()]
+        sums = [0.0] * len(self._samples)
+        for places, values in numbers:
+            for place, value in zip(places, values, strict=True):
+                sums[place] += value
+        return [metric.at(sums) for metric in self._metrics.values()]
 
     def _take(self, path: str, inode: int, data: bytes) -> tuple[list[int], tuple[float, ...]]:
         file = self._files.setdefault(path, _File(inode))
