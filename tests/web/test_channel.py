@@ -610,6 +610,28 @@ def test_a_drain() -> None:
     assert done == [None]
 
 
+def test_a_drain_on_which_a_connection_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one is aborted, whatever it was; the others drain."""
+    lab = Lab()
+    connections = [lab.connect() for _ in range(3)]
+    for number, connection in enumerate(connections):
+        connection.feed(get(b"/%d" % number))
+        lab.recorder.answer()
+
+    def fail() -> None:
+        raise KeyError("a mistake")
+
+    for connection in connections[:2]:
+        monkeypatch.setattr(connection.channel, "drain", fail)
+        monkeypatch.setattr(connection.transport, "abortConnection", connection.lose, raising=False)
+    done: list[None] = []
+    lab.site.drain().addCallback(done.append)
+    assert [each.closed for each in connections] == [False, False, True]
+    assert lab.site.channels == {connections[2].channel}
+    connections[2].lose()
+    assert done == [None]
+
+
 def test_a_drain_gives_a_new_connection_time_for_its_request() -> None:
     """It may be on its way; a connection that sends none is closed without a word."""
     lab = Lab()

@@ -224,9 +224,17 @@ class Site(server.Site):
         for channel in list(self.channels):
             # One that is held is let in when there is room, and has its turn then.
             if channel not in self._held:
-                channel.drain()
+                self._drain_one(channel)
         self._check_drained()
         return drained
+
+    def _drain_one(self, channel: Any) -> None:
+        try:
+            channel.drain()
+        except Exception:
+            # It has read what was there. As with the reactor's reads, an error ends its connection and no other.
+            logger.exception("a connection failed")
+            channel.abortConnection()
 
     def abort(self) -> None:
         """End every connection at once, and the sweep; account for what was answered."""
