@@ -20,7 +20,7 @@ _METHODS = {method.encode(): method for method in METHODS}
 
 
 class EnvironMaker:
-    """Makes environs; holds what is the same in all of them. `make` is called on request threads."""
+    """Makes environs; holds what is the same in all of them."""
 
     def __init__(self, trusted: TrustedPeers, multiprocess: bool = False) -> None:
         self._trusted = trusted
@@ -34,12 +34,21 @@ class EnvironMaker:
             "wsgi.file_wrapper": FileWrapper,
         }
 
+    def prepare(self, request: Request) -> None:
+        """Ask a connection, at its first request, for what all its environs have in common. Reactor thread."""
+        channel = request.channel
+        if channel.environ is None:
+            channel.environ = self._of_connection(request)
+
     def make(self, request: Request, body: IO[bytes]) -> dict[str, Any]:
-        """The environ of a request whose body is complete."""
+        """The environ of a request that is prepared and whose body is complete. Request threads.
+
+        Raises `ClientGone`: the connection may be lost meanwhile.
+        """
         channel, uri = request.channel, request.uri
         if channel is None:
             raise ClientGone
-        environ = (getattr(channel, "environ", None) or self._of_connection(request)).copy()
+        environ: dict[str, Any] = channel.environ.copy()
         method = _METHODS.get(request.method)
         environ["REQUEST_METHOD"] = request.method.decode("latin-1") if method is None else method
         environ["PATH_INFO"] = unquote(request.path).decode("latin-1")
@@ -65,9 +74,8 @@ class EnvironMaker:
         return environ
 
     def _of_connection(self, request: Request) -> dict[str, Any]:
-        """What all environs of a connection have in common."""
         peer, host = request.client, request.host
-        environ = {
+        environ: dict[str, Any] = {
             **self._common,
             "SERVER_NAME": getattr(host, "host", "localhost"),
             "SERVER_PORT": str(getattr(host, "port", "0")),
@@ -77,7 +85,6 @@ class EnvironMaker:
             "wsgi.url_scheme": "https" if request.isSecure() else "http",
         }
         environ["twistserve.peer"] = environ["REMOTE_ADDR"]
-        request.channel.environ = environ
         return environ
 
     def _request_id(self, request: Request, environ: dict[str, Any]) -> str:

@@ -267,7 +267,7 @@ class Stream:
 
     @property
     def environ(self) -> dict[str, Any] | None:
-        """What all environs of the connection have in common, once it was asked for; on any thread."""
+        """What all environs of the connection have in common, once it was asked for."""
         return self.connection.environ
 
     @environ.setter

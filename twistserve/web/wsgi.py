@@ -75,6 +75,7 @@ class DjangoResource(Resource):
     def render(self, request: Request) -> int:
         """Queue the request, or say that too many wait; reactor thread."""
         request.handler = "django"
+        self.environs.prepare(request)
         exchange = Exchange(self, request)
         request.exchange = exchange
         if self.deadlines is not None:
