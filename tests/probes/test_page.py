@@ -49,6 +49,7 @@ def worker(
 ) -> dict[str, Any]:
     ages = [2.0 * number for number in reversed(range(samples))]
     return {
+        "number": pid - 99,
         "pid": pid,
         "seconds": 7384.0,
         "memory": 91 << 20,
@@ -184,7 +185,7 @@ def test_any_number_of_workers(workers: int) -> None:
     reader = read(status(*(worker(request(f"/of/{pid}/", pid), pid=pid) for pid in pids)))
     assert reader.count("svg") == 6 * workers
     assert ("No process serves" in reader.text) is (workers == 0)
-    assert ("Worker 101" in reader.text) is (workers == 3)
+    assert ("Worker 2 now" in reader.text) is (workers == 3)
     assert [int(pid) for pid in re.findall(r"GET /of/(\d+)/", reader.text)] == sorted(pids, reverse=True)
     identifiers = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))
@@ -254,8 +255,8 @@ def test_charts() -> None:
     drawn = charts(worker(samples=5, **history, threads_stuck=[0] * 5))
     requests, latency, threads = drawn[:3]
     assert 'd="M0.0,0.0 150.0,0.0 296.0,0.0 298.0,0.0 300.0,0.0"' in requests
-    assert 'd="M0.0,45.0 150.0,0.0M298.0,30.0h0"' in latency
-    assert "p95 200 ms" in latency
+    assert 'd="M0.0,45.0 150.0,0.0M298.0,30.0m-2 0h4"' in latency
+    assert "p95 about 200 ms" in latency
     assert "median unknown" in latency
     assert latency.count("<path") == 2
     # One of eight threads is busy, and none was ever stuck.

@@ -107,17 +107,33 @@ def test_a_probe_is_as_its_checks() -> None:
 
 
 def test_a_probe_that_takes_long_holds_nothing_up() -> None:
-    """It counts as failing once the patience is over; the others are told, and what comes late does no harm."""
-    late: Deferred[Results] = Deferred()
-    bench = Bench(lambda: late)
+    """Once the patience is over it is told what it answered last, and that it is asked; it fails at its own time."""
+    answers: list[Deferred[Results]] = []
+
+    def readiness() -> Deferred[Results]:
+        answers.append(Deferred())
+        return answers[-1]
+
+    bench = Bench(readiness)
     found = bench.gathered()
     bench.clock.advance(PATIENCE - 0.1)
     assert found == []
     bench.clock.advance(0.1)
-    probes = found[0]["probes"]
-    assert [probe["status"] for probe in probes] == ["pass", "fail", "pass"]
-    assert probes[1]["checks"][0]["output"] == "asked 1 s ago, no answer yet"
-    late.callback({"slow": PASSED})
+    assert [probe["status"] for probe in found[0]["probes"]] == ["pass", "warn", "pass"]
+    (check,) = found[0]["probes"][1]["checks"]
+    assert (check["name"], check["output"]) == ("probe", "asked 1 s ago, no answer yet")
+    answers[0].callback({"slow": PASSED, "broken": Result(Status.FAIL, output="it is")})
+    bench.clock.advance(3)
+    found = bench.gathered()
+    bench.clock.advance(PATIENCE)
+    readiness_found = found[0]["probes"][1]
+    assert readiness_found["status"] == "fail"
+    assert [(check["name"], check["output"]) for check in readiness_found["checks"]] == [
+        ("probe", "asked 1 s ago, no answer yet; the last answer was given 4 s ago"),
+        ("slow", None),
+        ("broken", "it is"),
+    ]
+    answers[1].callback({"slow": PASSED})
     assert bench.clock.getDelayedCalls() == []
 
 

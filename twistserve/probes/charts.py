@@ -63,7 +63,9 @@ def _peak(values: Values) -> str:
 
 
 def _latency(values: Values) -> str:
-    return duration(next((value for value in reversed(values) if value is not None), None)) or "unknown"
+    """The last one known, which is estimated from a histogram's buckets."""
+    last = next((value for value in reversed(values) if value is not None), None)
+    return "unknown" if last is None else f"about {duration(last)}"
 
 
 def _chart(title: str, now: str, more: str, ages: Sequence[float], series: dict[str, Values], top: float = 0.0) -> Html:
@@ -103,8 +105,8 @@ def _pieces(ages: Sequence[float], values: Values, scale: float) -> list[Piece]:
 
 
 def _line(pieces: list[Piece]) -> str:
-    """Through the points; one alone is a dot."""
-    return "".join(f"M{_through(piece)}{'h0' * (len(piece) == 1)}" for piece in pieces)
+    """Through the points; one alone is a dash wide enough to be seen."""
+    return "".join(f"M{_through(piece)}{'m-2 0h4' * (len(piece) == 1)}" for piece in pieces)
 
 
 def _area(pieces: list[Piece]) -> str:

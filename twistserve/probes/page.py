@@ -194,7 +194,7 @@ def _load(worker: Described, alone: bool) -> Html:
         "section",
         element(
             "h2",
-            "Load" if alone else f"Worker {worker['pid']}",
+            "Load" if alone else f"Worker {worker['number']}",
             element("small", " now, and over the last five minutes"),
         ),
         facts(
@@ -211,7 +211,7 @@ def _load(worker: Described, alone: bool) -> Html:
 
 
 def _requests(workers: Sequence[Described]) -> Html:
-    found = [(request, worker["pid"]) for worker in workers for request in worker["requests"]]
+    found = [(request, worker["number"]) for worker in workers for request in worker["requests"]]
     found.sort(key=lambda each: (each[0]["stage"] != "overdue", -each[0]["seconds"]))
     more = sum(worker["more_requests"] for worker in workers)
     rows = [
@@ -222,16 +222,16 @@ def _requests(workers: Sequence[Described]) -> Html:
                 element("code", f"{request['method']} {request['path']}"),
                 " ",
                 _stage(request["stage"]),
-                element("small", f", pid {pid}") if len(workers) > 1 else None,
+                element("small", f", worker {worker}") if len(workers) > 1 else None,
                 _note(_place(request)),
             ),
         )
-        for request, pid in found
+        for request, worker in found
     ]
     return element(
         "section",
         element("h2", "Requests"),
-        table("In flight, the oldest first", {"age": "number", "request": None}, rows)
+        table("In flight, or answered and still at a thread", {"age": "number", "request": None}, rows)
         if rows
         else element("p", "None is in flight.", _class="quiet"),
         element("p", f"And {number(more)} more.", _class="quiet") if more else None,

@@ -65,6 +65,8 @@ class StatusReport:
         ]
         self._workers = workers
         self._reactor = reactor
+        self._latest: dict[str, tuple[float, Results]] = {}
+        """What each probe answered last when we asked, and when that was."""
         self._host = socket.gethostname()
         self._versions = {
             "twistserve": __version__,
@@ -81,20 +83,27 @@ class StatusReport:
         return gatherResults([probes, self._workers()]).addCallback(self._describe)
 
     def _ask(self, probe: AskedProbe) -> Deferred[Described]:
-        """The probe's results if they come in time; it goes on being asked if they don't."""
+        """The probe's results if they come in time, else those from before: it goes on being asked."""
         answer: Deferred[Described] = Deferred()
 
-        def in_time(results: Results) -> None:
+        def answered(results: Results) -> None:
+            self._latest[probe.name] = self._reactor.seconds(), results
             if timer.active():
                 timer.cancel()
                 answer.callback(describe_probe(probe, results))
 
         def too_late() -> None:
-            result = Result(Status.FAIL, output=f"asked {PATIENCE:g} s ago, no answer yet", seconds=PATIENCE)
-            answer.callback(describe_probe(probe, {"probe": result}))
+            output, (found_at, before) = (
+                f"asked {PATIENCE:g} s ago, no answer yet",
+                self._latest.get(probe.name, (0, {})),
+            )
+            if before:
+                output += f"; the last answer was given {self._reactor.seconds() - found_at:.0f} s ago"
+            waiting = Result(Status.WARN, output=output, seconds=PATIENCE)
+            answer.callback(describe_probe(probe, {"probe": waiting, **before}))
 
         timer = self._reactor.callLater(PATIENCE, too_late)
-        maybeDeferred(probe.ask).addErrback(_raised).addCallback(in_time)
+        maybeDeferred(probe.ask).addErrback(_raised).addCallback(answered)
         return answer
 
     def _describe(self, found: list[Any]) -> Described:

@@ -28,11 +28,12 @@ def load_of(site: Site, pool: RequestThreadPool) -> Load:
 def worker_status(site: Site, pool: RequestThreadPool, history: History, memory: int) -> dict[str, Any]:
     """Everything that belongs to one process that serves, as docs/status-page.md says of `workers`. Reactor thread.
 
-    `memory` is in bytes.
+    `memory` is in bytes. The number is right where there is one process; of several, the parent knows them.
     """
     threads = pool.snapshot()
     requests, more = _requests(site, pool)
     return {
+        "number": 1,
         "pid": os.getpid(),
         "seconds": round(history.age, 1),
         "memory": memory,

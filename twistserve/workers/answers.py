@@ -181,7 +181,11 @@ class WorkersChecks:
 def describe_all(supervisor: Supervisor) -> Deferred[list[dict[str, Any]]]:
     """What the workers that have requests tell of themselves for the status page, those that answer in time."""
     answers = supervisor.ask_all(Describe, PATIENCE)
-    return answers.addCallback(lambda answers: [answer["status"] for _, answer in answers if answer["status"]])
+    return answers.addCallback(
+        lambda answers: [
+            {**answer["status"], "number": worker.number} for worker, answer in answers if answer["status"]
+        ]
+    )
 
 
 class AllMetrics:
