@@ -283,6 +283,7 @@ def test_the_reasons_of_checks(shop: Server) -> None:
 
 def test_a_check_that_hangs_does_not_hold_the_page_up(shop: Server) -> None:
     """The page comes soon and says that there is no answer yet, and later what the probe says."""
+    document(shop)
     with present(shop, "hangs"):
         time.sleep(1.1)
         began = time.monotonic()
