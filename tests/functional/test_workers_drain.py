@@ -171,7 +171,7 @@ def test_an_end_while_starting(launch: Launch, end: Callable[[Server], None]) ->
 
 
 def test_what_is_cut_at_the_timeout(launch: Launch) -> None:
-    """After --graceful-timeout all end, each request that was cut off with a line of its own."""
+    """After --graceful-timeout all end, each request that was cut off with a line of its own, in the access log too."""
     server = launch("--graceful-timeout", "1.5", views=VIEWS)
     held = [hold(server, f"page-{number}") for number in range(6)]
     began = time.monotonic()
@@ -180,6 +180,7 @@ def test_what_is_cut_at_the_timeout(launch: Launch) -> None:
     assert 1.4 < time.monotonic() - began < PROMPT
     assert not any("200" in client.outcome() for client in held)
     assert len(own_lines(server, "cut off.*/hold/")) == 6
+    assert len(lines_with(server.stdout, "GET /hold/", '" 503 ')) == 6
 
 
 @pytest.mark.parametrize("moment", ["during the delay", "with requests in flight", "with a worker that stands still"])

@@ -6,7 +6,9 @@ import json
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from tests.web.test_channel import MALFORMED, Recorder, Transport, get
 from twistserve.web.accesslog import AccessLog
@@ -52,3 +54,20 @@ def test_an_ipv4_client_of_a_socket_of_both_kinds(data: bytes) -> None:
     assert text.startswith("192.0.2.1 - - [")
     [text] = logged("::ffff:192.0.2.1", data, as_json=True)
     assert json.loads(text)["remote"] == "192.0.2.1"
+
+
+def test_what_we_cut_off_is_not_called_its_clients_doing() -> None:
+    """It is counted and logged as an error of the server, once, though its connection is lost after that."""
+    lines: list[str] = []
+    counted: list[int] = []
+    record = lambda request: counted.append(request.code)  # noqa: E731
+    site = Site(Recorder(), Clock(), access_log=AccessLog(lines.extend), record=record)
+    channel = site.buildProtocol(None)
+    transport = Transport()
+    transport.abortConnection = lambda: channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[method-assign]
+    channel.makeConnection(transport)
+    channel.dataReceived(get(b"/"))
+    site.abort()
+    assert counted == [503]
+    [line] = lines
+    assert '"GET / HTTP/1.1" 503 0 ' in line

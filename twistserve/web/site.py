@@ -237,18 +237,26 @@ class Site(server.Site):
             channel.abortConnection()
 
     def abort(self) -> None:
-        """End every connection at once, and the sweep; account for what was answered."""
-        self.account()
+        """End every connection at once, and the sweep; account for what was answered and what is cut off."""
         for request in list(self.requests):
-            where = request.exchange.where() if request.exchange is not None else "its answer was being sent"
-            _log_cut(time.perf_counter() - request.received_at, request.method, request.uri, where)
+            self._cut(request)
         for channel in list(self.channels):
             for begun, where in channel.unanswered():
                 uri = begun.uri if isinstance(begun, Request) else begun.target
                 _log_cut(self.clock() - channel.begun_at, begun.method, uri, where)
             channel.abortConnection()
+        self.account()
         if self._sweeping is not None and self._sweeping.running:
             self._sweeping.stop()
+
+    def _cut(self, request: Request) -> None:
+        """Account for a request that gets no answer from us: that is our doing, not its client's."""
+        where = request.exchange.where() if request.exchange is not None else "its answer was being sent"
+        request.code = 503
+        request.duration = time.perf_counter() - request.received_at
+        _log_cut(request.duration, request.method, request.uri, where)
+        self.requests.discard(request)
+        self._answered.append(request)
 
     def _check_drained(self) -> None:
         # The connections, not the requests: an answer that is given may still be on its way to the client.
