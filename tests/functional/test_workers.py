@@ -580,11 +580,16 @@ def test_new_code(launch: Launch) -> None:
     assert {*workers(server)} == pids
     assert len(imports(server)) == begun + 1, "one try is enough to know"
     assert answers() == {"the third one"}
+    readiness = server.probe("/ready")
+    assert (readiness.status, readiness.json()["status"]) == (200, "warn")
+    assert "old ones stay" in readiness.json()["checks"]["replacement"][0]["output"]
+    assert "did not start" in server.probe("/").text
 
     reload("REVISION = 'all is well again'\n")
     wait_until_replaced(server, pids)
     assert answers() == {"all is well again"}
-    assert restarts(server) == {"died": 1, "reload": 6}
+    assert restarts(server) == {"replacement_failed": 1, "reload": 6}
+    assert server.probe("/ready").json()["status"] == "pass"
     wait_for(lambda: files() == open_files, f"{open_files} open files in the parent, not {files()}")
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     assert sorted(map(int, children)) == sorted(workers(server)), "no process waits to be buried"

@@ -666,11 +666,13 @@ def test_new_code_that_does_not_start_changes_nothing(caplog: pytest.LogCaptureF
     assert len(crew.spawned) == 4
     [line] = [record.getMessage() for record in caplog.records if "the shelf is gone" in record.getMessage()]
     assert "old" in line
+    assert crew.supervisor.outdated
     crew.supervisor.replace_all()
     crew.roll()
     assert [worker.state for worker in old] == [GONE] * 3
     assert len(crew.of(READY)) == 3
-    assert crew.restarts == {"died": 1, "reload": 3}
+    assert crew.restarts == {"replacement_failed": 1, "reload": 3}
+    assert not crew.supervisor.outdated
 
 
 def test_new_code_that_blocks_its_reactor_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -689,7 +691,7 @@ def test_new_code_that_blocks_its_reactor_changes_nothing(caplog: pytest.LogCapt
     assert crew.workers == old
     assert [worker.state for worker in old] == [READY, READY]
     assert len(crew.spawned) == 3
-    assert crew.restarts == {"unresponsive": 1}
+    assert crew.restarts == {"replacement_failed": 1}
     assert any("old" in record.getMessage() for record in caplog.records)
 
 

@@ -31,6 +31,9 @@ SOON, LOOK_EVERY = 1.0, 0.25
 """Seconds after which a worker that has not run the checks is looked at whether it hangs, and between two looks."""
 
 
+OUTDATED = Result(Status.WARN, output="a new worker did not start, so the old ones stay; the log says why")
+
+
 def to_json(results: Results) -> dict[str, Any]:
     """Results as JSON can say them."""
     return {name: {**asdict(result), "status": result.status.value} for name, result in results.items()}
@@ -159,7 +162,8 @@ class WorkersChecks:
         return self._supervisor.silence(worker) >= HEARTBEAT / 2
 
     def _lines(self) -> Results:
-        return {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
+        lines = {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
+        return {**lines, "replacement": OUTDATED} if self._supervisor.outdated else lines
 
     def _without_checks(self, probe: str) -> Results:
         """The answer while there is nobody to run the checks."""

@@ -41,7 +41,9 @@ MARGIN = 5.0
 
 SIGNAL = "signal"
 """The cause that does not come again by itself."""
-RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", SIGNAL, "resized")
+FAILED = "replacement_failed"
+"""What is counted of a worker that did not start in the place of one that stays: nobody misses it."""
+RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", SIGNAL, "resized", FAILED)
 """Why workers end, as a metric's label."""
 
 
@@ -116,6 +118,8 @@ class Supervisor:
     ) -> None:
         self.size = size
         self.workers: list[Worker] = []
+        self.outdated = False
+        """Whether the last replacement did not start: those that serve may have old code."""
         self._spawn = spawn
         self._graceful_timeout = graceful_timeout
         self._reactor = reactor
@@ -177,6 +181,7 @@ class Supervisor:
             return
         self._on_ready(worker)
         if old is not None:
+            self.outdated = False
             self._retire(old)
         if len(self._members()) > self.size:
             self._retire(worker)
@@ -226,16 +231,18 @@ class Supervisor:
         reason = worker.failure or how
         steady = worker.ready_since is not None and now - worker.ready_since >= STEADY
         self._early_deaths = 0 if steady else self._early_deaths + 1
-        worker_restarts.labels("unresponsive" if worker.end == "unresponsive" else "died").inc()
         if state is WorkerState.STARTING and worker.predecessor is not None:
+            worker_restarts.labels(FAILED).inc()
             self._keep(worker.predecessor, f"{worker} does not start: {reason}")
         else:
+            worker_restarts.labels("unresponsive" if worker.end == "unresponsive" else "died").inc()
             logger.error("%s has died: %s", worker, reason)
         self._give_up(worker.failure or f"{worker} has ended before it was ready: {how}")
 
     def _keep(self, old: Worker, reason: str) -> None:
         """A worker cannot be replaced: new code that does not start in one will not in the others."""
         logger.error("%s; the old workers stay", reason)
+        self.outdated = True
         self._replacements.clear()
         old.end = ""
         self._not_before = self._reactor.seconds() + self._pause()
