@@ -310,5 +310,5 @@ def test_a_database_that_does_not_answer_is_asked_again_after_growing_pauses(
     monkeypatch.setattr(migrations, "plan", plan)
     migrations.wait_for_migrations(progress)
     assert progress.pauses == [0.25, 0.5, 1, 2, 4, 8, 8]
-    assert progress.said == 7 * ["the database 'default' does not answer"]
+    assert progress.said == 7 * ["the database 'default' does not answer, or refuses us: see the log"]
     assert [("default" in line, "db.internal" in line) for line in caplog.messages] == 7 * [(True, True)]

@@ -109,7 +109,10 @@ def test_a_bad_value_in_the_environment_names_the_variable() -> None:
         ({"port": 1}, "did you mean 'PORT'"),
         ({"SETTINGS": "x"}, "unknown key"),
         ({"PORT": "x"}, "TWISTSERVE['PORT']"),
-        ({"PORT": True}, "not a bool"),
+        ({"PORT": True}, "give a port, a whole number"),
+        ({"PORT": [1]}, "give a port, a whole number"),
+        ({"WORKERS": True}, "give a whole number, 1 or more"),
+        ({"APP_VERSION": True}, "give text, not a bool"),
         ({"STATIC": 2}, "true or false"),
         ({"COMMAND": 5}, "give a list"),
         ({"COMMAND": [5.5, []]}, "not a list"),
@@ -205,4 +208,4 @@ def test_unknown_variables_are_found() -> None:
         "TWISTSERVE_SERVICE_HOST": "h",
         "TWISTSERVE_PORT_80_TCP": "",
     }
-    assert options.unknown_variables(environ) == ["TWISTSERVE_PRT"]
+    assert options.unknown_variables(environ) == {"TWISTSERVE_PRT": "TWISTSERVE_PORT"}

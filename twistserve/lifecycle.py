@@ -52,7 +52,7 @@ class Lifecycle:
         self._asked = False
         self.state = State.STARTING
         self.since: float = reactor.seconds()
-        self.step = "waiting for the reactor"
+        self.step = "the process is starting"
         self.step_since = self.since
         self.detail = ""
         self.reason = "the process has begun"

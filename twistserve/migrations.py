@@ -93,8 +93,8 @@ def _unapplied(alias: str, progress: Progress) -> list[str]:
             return plan(alias)
         except (OperationalError, InterfaceError) as error:
             # The reason may name hosts and users: it is for the log alone.
-            logger.warning("the database %r does not answer: %s", alias, describe(error))
-            progress.say(f"the database {alias!r} does not answer")
+            logger.warning("the database %r does not answer, or refuses us: %s", alias, describe(error))
+            progress.say(f"the database {alias!r} does not answer, or refuses us: see the log")
         finally:
             connections[alias].close()
         progress.pause(pause)

@@ -400,14 +400,14 @@ def resolve(
     return _complete(Configuration(**in_force, sources=sources))
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Names in the environment that look like an option's but are none, most likely misspelt."""
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Names in the environment that look like an option's but are none, and which may have been meant."""
     known = {ENVIRONMENT_PREFIX + option.key for option in TABLE}
-    return sorted(
-        name
-        for name in environ
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1)), None)
+        for name in sorted(environ)
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name)
-    )
+    }
 
 
 def _from_setting(setting: object) -> dict[str, object]:
@@ -442,10 +442,15 @@ def _validate(option: Option, raw: object, source: str) -> object:
         return tuple(_validate(single, item, source) for item in items)
     if option.flag and isinstance(raw, bool):
         return raw
+    text = _as_text(raw)
     try:
-        return option.parse(_as_text(raw))
+        # What is no text is not valid, and the option knows best what would be.
+        parsed = option.parse(repr(raw) if text is None else text)
     except ValueError as error:
         raise _invalid(option, raw, source, str(error)) from error
+    if text is None:
+        raise _invalid(option, raw, source, f"give text, not a {type(raw).__name__}")
+    return parsed
 
 
 def _invalid(option: Option, raw: object, source: str, remedy: str) -> StartError:
@@ -456,14 +461,10 @@ def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _as_text(raw: object) -> str:
-    if isinstance(raw, str):
-        return raw
-    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
-        return str(raw)
-    if hasattr(raw, "__fspath__"):
-        return str(raw)
-    raise ValueError(f"give text, not a {type(raw).__name__}")
+def _as_text(raw: object) -> str | None:
+    """The value as it would be typed; None for one of a type that nobody types."""
+    typed = isinstance(raw, (str, int, float)) and not isinstance(raw, bool)
+    return str(raw) if typed or hasattr(raw, "__fspath__") else None
 
 
 def _complete(config: Configuration) -> Configuration:
@@ -567,6 +568,8 @@ def suggestion(message: str) -> str:
     """What may have been meant, for getopt's and argparse's words about an unknown option."""
     unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?![\w-]| requires| must)", message)
     words = [word for option in TABLE for word, _, _ in _words(option)]
+    if unknown and unknown[1] in words:
+        return " (which is the server's alone)"
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
     return f" (did you mean --{close[0]}?)" if close else ""
 

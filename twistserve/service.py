@@ -91,7 +91,10 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
 
     reactor: Any = installed
     lifecycle = Lifecycle(reactor)
-    notices = [f"the environment variable {name} is no option's; see --help" for name in unknown_variables(os.environ)]
+    notices = [
+        f"the environment variable {name} is no option's" + (f" (did you mean {meant}?)" if meant else "; see --help")
+        for name, meant in unknown_variables(os.environ).items()
+    ]
     log = LogService(
         configuration.log_level, into_twisted=into_twisted, takes_streams=not into_twisted, notices=notices
     )

@@ -162,7 +162,7 @@ def run_command(text: str) -> None:
     finally:
         connections.close_all()
     if problem is not None:
-        raise StartError(f"--command {redacted(text)!r} failed: {problem}")
+        raise StartError(redacted(f"--command {text!r} failed: {problem}"))
 
 
 def call(words: Sequence[str]) -> str | None:

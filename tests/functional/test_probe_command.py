@@ -211,6 +211,18 @@ def test_without_settings(shop: Server, tmp_path: Path) -> None:
     assert module(*words, cwd=tmp_path).status == 0
 
 
+def test_with_settings_that_cannot_be_imported(shop: Server, tmp_path: Path) -> None:
+    """Those of the environment do not keep the module from asking where it is told to; it says that it has none."""
+    for name in ("--probe-port", "--port"):
+        port = shop.probe_port if name == "--probe-port" else shop.port
+        said = module("alive", name, str(port), cwd=tmp_path, DJANGO_SETTINGS_MODULE="site_settings")
+        assert (said.status, said.out.partition("\n")[0]) == (0, "pass")
+        assert said.err.startswith("twistserve: asking without the setting TWISTSERVE: the settings module")
+    assert module("alive", cwd=tmp_path, DJANGO_SETTINGS_MODULE="site_settings").status == 1
+    words = ("--settings", "site_settings", "--port", str(shop.port))
+    assert_one_line(module(*words, cwd=tmp_path), "site_settings", "cannot be imported")
+
+
 def test_the_module_loads_no_apps(shop: Server, project: Callable[..., Path]) -> None:
     """An app that cannot be imported does not keep it from asking."""
     directory = project(settings='INSTALLED_APPS += ["shop"]\n', shop="raise RuntimeError('not now')\n")
@@ -260,7 +272,7 @@ def test_no_probe_port(shop: Server, probe: Probe) -> None:
         (("--probe-host", "a..b"), "'a..b' is no host name"),
         (("--port", "x"), "--port: 'x' from the command line is not valid"),
         (("--probe-prt=1",), "did you mean --probe-port?"),
-        (("--static",), "unrecognized arguments: --static"),
+        (("--static",), "unrecognized arguments: --static (which is the server's alone)"),
     ],
 )
 def test_bad_usage(shop: Server, probe: Probe, words: tuple[str, ...], said: str) -> None:

@@ -266,10 +266,9 @@ def test_disks(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> No
     assert entry(reply, "disk")["observedValue"] > 1024
     assert failing(reply).keys() == {"disk-2", "disk-3"}
     assert "less than the 9999999G asked for" in failing(reply)["disk-2"]
-    assert failing(reply)["disk-3"] == "raised FileNotFoundError"
+    assert failing(reply)["disk-3"] == "there is no such directory"
     assert_no_secrets(server, str(volume))
-    reason = f"No such file or directory: '{volume}/x'"
-    wait_for(lambda: reason in server.output, "the path in the log")
+    assert f"{volume}/x: there is no such directory" in server.output
 
 
 def test_little_space_warns(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> None:
@@ -396,6 +395,9 @@ class View(HealthCheckView):
     checks = ["health.Letters", ("health.Shelves", {"alias": "back"})]
 
 
+def number():
+    return 5
+
 def shelves():
     return Shelves(alias="made")
 """
@@ -496,11 +498,14 @@ def test_health_checks_by_default(serve: Serve, project: Callable[..., Path]) ->
     assert {name.split(":")[1] for name in names} == {"Cache", "Database", "DNS", "Mail", "Storage"}
 
 
-@pytest.mark.parametrize(("dotted", "said"), [("health.Missing", "Missing"), ("health.Stubborn", "TypeError")])
+@pytest.mark.parametrize(
+    ("dotted", "said"), [("health.Missing", "Missing"), ("health.Stubborn", "TypeError"), ("health.number", "5")]
+)
 def test_health_checks_that_cannot_be_made(serve: Serve, project: Callable[..., Path], dotted: str, said: str) -> None:
     """A name that leads nowhere ends the start with a line that says which."""
     directory = project(settings=SETTINGS, shop=SHOP, health=HEALTH)
     server = serve("--check", f"health-check={dotted}", cwd=directory, settings="site_settings", until=None)
     assert server.wait() == 1
-    assert f"--check: the checks of 'health-check={dotted}' cannot be made" in server.stderr
+    assert "--check: " in server.stderr
+    assert f"'health-check={dotted}'" in server.stderr
     assert said in server.stderr

@@ -219,7 +219,7 @@ def test_the_log_tells_changes_only(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for _ in range(4):
         bench.asked()
-    assert [record.getMessage() for record in caplog.records] == ["check shop: fail down", "check shop: pass "]
+    assert [record.getMessage() for record in caplog.records] == ["check shop: fail down", "check shop: pass"]
 
 
 def test_no_thread_to_be_had() -> None:

@@ -93,7 +93,7 @@ def test_startup_answers_in_the_same_turn() -> None:
     bench = Bench()
     answer = exchange(Probe("startup", bench.results.startup), GET)
     assert answer.startswith(b"HTTP/1.1 503 ")
-    assert body_of(answer)["checks"]["startup"][0]["output"].startswith("waiting for the reactor")
+    assert body_of(answer)["checks"]["startup"][0]["output"].startswith("the process is starting")
     bench.ready()
     assert exchange(Probe("startup", bench.results.startup), GET).startswith(b"HTTP/1.1 200 ")
 

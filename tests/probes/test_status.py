@@ -77,7 +77,7 @@ def test_everything_is_told() -> None:
     assert found["versions"]["django"] == "5.2"
     assert found["versions"]["application"] == "7"
     assert found["lifecycle"]["state"] == "starting"
-    assert "waiting for the reactor" in found["lifecycle"]["reason"]
+    assert "the process is starting" in found["lifecycle"]["reason"]
 
 
 def test_the_lifecycle_ages() -> None:

@@ -18,8 +18,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m twistserve.probes", description=DESCRIPTION)
     fail_in_one_line(parser)
     add_arguments(parser, "settings", "pythonpath")
+    arguments = vars(parser.parse_args())
+    told = any(arguments[name] or os.environ.get(f"TWISTSERVE_{name.upper()}") for name in ("port", "probe_port"))
     try:
-        passing, text = ask(vars(parser.parse_args()), os.environ, _load_settings)
+        passing, text = ask(arguments, os.environ, _load_settings_if_there if told else _load_settings)
     except StartError as error:
         raise SystemExit(f"twistserve: {error}") from error
     sys.stdout.write(text)
@@ -31,6 +33,20 @@ def _load_settings(settings: str | None, origin: str | None, pythonpath: str | N
     if settings is None and not os.environ.get("DJANGO_SETTINGS_MODULE"):
         return {}
     return load_settings(settings, origin, pythonpath)
+
+
+def _load_settings_if_there(settings: str | None, origin: str | None, pythonpath: str | None) -> Mapping[str, object]:
+    """The same where the port is told: settings of the environment that cannot be imported say nothing of the server.
+
+    It runs all the same, and a liveness probe that failed for them would end it.
+    """
+    try:
+        return _load_settings(settings, origin, pythonpath)
+    except StartError as error:
+        if settings is not None:
+            raise
+        sys.stderr.write(f"twistserve: asking without the setting TWISTSERVE: {error}\n")
+        return {}
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ class Check:
         self._noted = result.status
         level = logging.INFO if result.status is Status.PASS else logging.WARNING
         reason = _fit(result.detail or result.output or "")
-        logger.log(level, "check %s: %s %s", self.name, result.status.value, reason)
+        logger.log(level, "check %s: %s", self.name, f"{result.status.value} {reason}".rstrip())
 
 
 def _fit(reason: str) -> str:

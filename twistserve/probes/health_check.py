@@ -31,6 +31,10 @@ def health_checks(dotted: str, seconds: float) -> Iterator[tuple[str, partial[Re
         option = f"health-check={dotted}" if dotted else "health-check"
         raise StartError(f"--check: the checks of {option!r} cannot be made: {describe(error)}") from error
     for check in checks.values():
+        if not callable(getattr(check, "run", None)):
+            raise StartError(
+                f"--check: 'health-check={dotted}' makes {check!r}, which is no check of django-health-check"
+            )
         alias = getattr(check, "alias", None)
         name = f"health-check:{type(check).__name__}"
         yield f"{name}:{alias}" if isinstance(alias, str) else name, partial(_run, check, seconds)

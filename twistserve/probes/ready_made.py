@@ -130,7 +130,11 @@ def _judge(unapplied: list[str]) -> Result:
 
 def _check_disk(disk: Disk) -> Result:
     """Fail with less free than asked for, warn with less than twice that."""
-    free = shutil.disk_usage(disk.path).free
+    try:
+        free = shutil.disk_usage(disk.path).free
+    except FileNotFoundError:
+        output = "there is no such directory"
+        return Result(Status.FAIL, output=output, detail=f"{disk.path}: {output}")
     if free >= 2 * disk.least:
         return Result(Status.PASS, free)
     status, limit = (Status.FAIL, "less than the") if free < disk.least else (Status.WARN, "less than twice the")
