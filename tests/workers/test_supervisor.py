@@ -991,13 +991,17 @@ def test_who_stops_answering_while_it_drains_is_killed_early() -> None:
     assert not well.process.killed
 
 
-def test_killing_all() -> None:
-    """At once, whatever they are at."""
+def test_killing_all(caplog: pytest.LogCaptureFixture) -> None:
+    """At once, whatever they are at; the log has how many requests that ends."""
     crew = Crew(2).start()
     crew.wants(crew.workers[0])
+    crew.workers[1].load = {"requests": 3}
     crew.supervisor.stop()
     crew.supervisor.kill_all()
     assert [worker.process.killed for worker in crew.workers] == [True] * 3
+    [line] = [record.getMessage() for record in caplog.records if "in flight" in record.getMessage()]
+    assert line.startswith("worker 2 ")
+    assert "3 requests were in flight" in line
 
 
 # Asking all

@@ -320,8 +320,11 @@ class Supervisor:
         return gone
 
     def kill_all(self) -> None:
-        """End all workers now."""
+        """End all workers now. What they are at they cannot log any more."""
         for worker in self.workers:
+            requests = worker.load.get("requests", 0)
+            if requests:
+                logger.warning("%s is killed: at its last heartbeat %d requests were in flight", worker, requests)
             worker.process.signal(signal.SIGKILL)
 
     def ask_all(self, command: Any, seconds: float) -> Deferred[list[tuple[Worker, Any]]]:
