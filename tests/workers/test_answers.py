@@ -58,9 +58,9 @@ class CheckedProcess(FakeProcess):
             each.callback(self._results())
 
     def die(self) -> None:
-        """End in the middle of the checks."""
+        """End in the middle of what it was asked, which fails before the parent is told of the end."""
         self.gone = True
-        for each in self.running:
+        for each in (*self.unanswered, *self.running):
             each.errback(ConnectionDone())
 
 
@@ -268,6 +268,22 @@ def test_no_worker_that_answers(probe: str) -> None:
     parent.get_ready()
     parent.run_for(2)
     assert parent.passes(probe)
+
+
+@pytest.mark.parametrize("probe", ["readiness", "liveness"])
+def test_who_is_silent_does_not_live_as_it_dies(probe: str) -> None:
+    """What it was asked fails at that moment, heartbeats too: that is no answer."""
+    parent = Parent().start()
+    for worker in parent.workers:
+        worker.process.silent = True
+    parent.run_for(9)
+    answers = parent.put(probe)
+    parent.run_for(2)
+    for worker in list(parent.workers):
+        worker.process.die()
+        parent.end(worker, "killed by SIGKILL")
+    [results] = answers
+    assert worst(result.status for result in results.values()) is Status.FAIL
 
 
 def test_who_is_starting_lives_and_is_not_ready() -> None:

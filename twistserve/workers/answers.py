@@ -179,7 +179,7 @@ class WorkersChecks:
     def _of(self, worker: Worker) -> Result:
         if worker.state is not WorkerState.READY or self._supervisor.heard_lately(worker):
             return Result(Status.PASS, worker.state.value)
-        return Result(Status.WARN, worker.state.value, "has not answered for some seconds")
+        return Result(Status.WARN, worker.state.value, "does not answer")
 
 
 def describe_all(supervisor: Supervisor) -> Deferred[list[dict[str, Any]]]:

@@ -82,6 +82,8 @@ class Worker:
     """How often the log was told that it is still starting."""
     ready_since: float | None = None
     heard: bool = False
+    lost: bool = False
+    """Whether it cannot be asked any more: its process has ended, or soon will have."""
     asked_at: float | None = None
     """When the heartbeat was sent that it has not answered yet."""
     load: dict[str, Any] = field(default_factory=dict)
@@ -155,7 +157,7 @@ class Supervisor:
 
     def heard_lately(self, worker: Worker) -> bool:
         """Whether the worker answers heartbeats, and in time."""
-        return worker.heard and self.silence(worker) < SILENCE
+        return worker.heard and not worker.lost and self.silence(worker) < SILENCE
 
     def start(self) -> None:
         """Start the workers."""
@@ -471,4 +473,4 @@ class Supervisor:
             self.wants_replacement(worker, "stuck", f"all of its {threads} threads are stuck past their deadline")
 
     def _not_heard(self, failure: Failure, worker: Worker) -> None:
-        worker.asked_at = None
+        worker.lost = True
