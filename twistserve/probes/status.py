@@ -93,12 +93,10 @@ class StatusReport:
                 answer.callback(describe_probe(probe, results))
 
         def too_late() -> None:
-            output, (found_at, before) = (
-                f"asked {PATIENCE:g} s ago, no answer yet",
-                self._latest.get(probe.name, (0, {})),
-            )
+            output = f"asked {PATIENCE:g} s ago, no answer yet"
+            given_at, before = self._latest.get(probe.name, (0.0, {}))
             if before:
-                output += f"; the last answer was given {self._reactor.seconds() - found_at:.0f} s ago"
+                output += f"; the last answer was given {self._reactor.seconds() - given_at:.0f} s ago"
             waiting = Result(Status.WARN, output=output, seconds=PATIENCE)
             answer.callback(describe_probe(probe, {"probe": waiting, **before}))
 
