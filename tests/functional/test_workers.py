@@ -583,7 +583,8 @@ def test_new_code(launch: Launch) -> None:
     readiness = server.probe("/ready")
     assert (readiness.status, readiness.json()["status"]) == (200, "warn")
     assert "old ones stay" in readiness.json()["checks"]["replacement"][0]["output"]
-    assert "did not start" in server.probe("/").text
+    assert server.probe("/").text.count("did not start") == 2, "once as what is wrong, once with its probe"
+    assert server.probe("/alive").json()["status"] == "pass"
 
     reload("REVISION = 'all is well again'\n")
     wait_until_replaced(server, pids)

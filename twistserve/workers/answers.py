@@ -145,7 +145,7 @@ class WorkersChecks:
             return succeed(self._without_checks(probe))
         question = _Question(probe, first, self._choose, self._hangs, self._seconds + MARGIN, self._reactor)
         return question.answer.addCallback(
-            lambda found: self._without_checks(probe) if found is None else {**self._lines(), **found}
+            lambda found: self._without_checks(probe) if found is None else {**self._lines(probe), **found}
         )
 
     def _choose(self, but: Sequence[Worker]) -> Worker | None:
@@ -161,15 +161,17 @@ class WorkersChecks:
         """Whether a worker seems to do nothing at all: one that only runs a slow check answers heartbeats."""
         return self._supervisor.silence(worker) >= HEARTBEAT / 2
 
-    def _lines(self) -> Results:
+    def _lines(self, probe: str) -> Results:
+        """What each worker is at; old code is a matter of readiness, for a restart would not mend the new one."""
         lines = {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
-        return {**lines, "replacement": OUTDATED} if self._supervisor.outdated else lines
+        outdated = probe == "readiness" and self._supervisor.outdated
+        return {**lines, "replacement": OUTDATED} if outdated else lines
 
     def _without_checks(self, probe: str) -> Results:
         """The answer while there is nobody to run the checks."""
         if not self._lifecycle.started or (probe == "liveness" and self._lives()):
-            return self._lines()
-        return {**self._lines(), "workers": Result(Status.FAIL, 0, "no worker is ready and answers")}
+            return self._lines(probe)
+        return {**self._lines(probe), "workers": Result(Status.FAIL, 0, "no worker is ready and answers")}
 
     def _lives(self) -> bool:
         """Whether some worker answers, though it is starting or draining; a drain ends with none."""
