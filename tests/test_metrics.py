@@ -36,6 +36,7 @@ CONTRACT: dict[str, tuple[type[MetricWrapperBase], tuple[str, ...]]] = {
     "probe_status": (Gauge, ("probe",)),
     "check_duration_seconds": (Histogram, ("check",)),
     "reactor_lag_seconds": (Histogram, ()),
+    "log_lines_dropped_total": (Counter, ()),
     "worker_restarts_total": (Counter, ("reason",)),
     "view_requests_total": (Counter, ("route", "method", "status")),
     "view_duration_seconds": (Histogram, ("route", "method", "status")),

@@ -7,7 +7,8 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +68,19 @@ class DjangoApplication:
         self._name = wsgi
         self._wsgi: WSGIApplication | None = None
 
-    def logs_by_itself(self) -> bool:
-        """Whether the project has said where its log lines go, or has Django's console for development."""
-        from django.conf import settings
+    def set_up(self, applying_logging: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """Run django.setup(): logging, apps, models. Blocks. Raises `StartError`.
 
-        return bool(settings.LOGGING or settings.DEBUG)
-
-    def set_up(self) -> None:
-        """Run django.setup(): logging, apps, models. Blocks. Raises `StartError`."""
+        The project's LOGGING is applied within `applying_logging`.
+        """
         import django
         from django.apps import apps
 
         if apps.ready:
             return
         try:
-            django.setup()
+            with _logging_applied(applying_logging):
+                django.setup()
         except (Exception, SystemExit) as error:
             raise StartError(f"django.setup() failed: {describe(error)}") from error
 
@@ -95,7 +94,9 @@ class DjangoApplication:
         name = self._name or settings.WSGI_APPLICATION
         origin = "--wsgi" if self._name else "the setting WSGI_APPLICATION"
         try:
-            application = import_string(name) if name else get_wsgi_application()
+            # get_wsgi_application() runs django.setup() again.
+            with _logging_applied(None):
+                application = import_string(name) if name else get_wsgi_application()
         except (Exception, SystemExit) as error:
             # import_string explains a missing module or attribute; the cause inside the module says more.
             cause = error if error.__cause__ is None else error.__cause__
@@ -123,6 +124,28 @@ class DjangoApplication:
         """Run one request; called on request threads, after `load`."""
         assert self._wsgi is not None
         return self._wsgi(environ, start_response)
+
+
+@contextmanager
+def _logging_applied(within: Callable[[], AbstractContextManager[None]] | None) -> Iterator[None]:
+    """Have django.setup() apply LOGGING `within` a context, or not at all where that is done.
+
+    Applied again, it closes all handlers of the first time, which may have to send what they hold.
+    """
+    from django.utils import log
+
+    configure_logging = log.configure_logging
+
+    def configure(logging_config: Any, logging_settings: Any) -> None:
+        if within is not None:
+            with within():
+                configure_logging(logging_config, logging_settings)
+
+    log.configure_logging = configure
+    try:
+        yield
+    finally:
+        log.configure_logging = configure_logging
 
 
 def django_version() -> str:

@@ -19,10 +19,14 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
 
 from twistserve.errors import StartError
+from twistserve.logs import get_logger
+from twistserve.logs.queue import queue
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class State(enum.Enum):
@@ -112,7 +116,11 @@ class Lifecycle:
         self.state, self.since, self.reason = state, self._reactor.seconds(), reason
         self.started = self.started or state is State.READY
         for observer in self._observers:
-            observer(state, reason)
+            try:
+                observer(state, reason)
+            except Exception:
+                # A state changes whatever metrics and webhooks make of it.
+                logger.exception("%s could not be told of the state %s", observer, state.value)
 
     def fail(self, message: str) -> None:
         """End the process with status 1 and this one line on its standard error; stops the reactor."""
@@ -197,6 +205,14 @@ class ServiceTree(MultiService):
         self._lifecycle = lifecycle
         self._reactor = reactor
         self._signals = signals
+        self.log_observer: Any = None
+        """What is to get Twisted's log events, for the application that twistd makes."""
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of the application, which twistd asks for its log observer."""
+        if self.log_observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.log_observer)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Start the children, and take the signals over as soon as the reactor has installed its own handlers."""
@@ -235,6 +251,7 @@ class ServiceTree(MultiService):
         """
         status = 1 if self._lifecycle.failure is not None else 0
         if status or (self._lifecycle.state is State.STOPPED and threading.active_count() > 1):
+            queue.flush(1.0)
             logging.shutdown()
             for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
                 with contextlib.suppress(OSError, ValueError):

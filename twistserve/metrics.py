@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 import twisted
 from twistserve import __version__, exposition
+from twistserve.logs.queue import queue
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
@@ -137,6 +138,10 @@ reactor_lag = Histogram(
     "Seconds a timer of the reactor was late. Above 0.1, something blocks the reactor or the CPU limit is too low.",
     buckets=_SECONDS,
 )
+log_lines_dropped = Counter(
+    "twistserve_log_lines_dropped_total",
+    "Lines of the log that could not be written. Above 0, standard output is not read fast enough, or a disk is full.",
+)
 worker_restarts = Counter(
     "twistserve_worker_restarts_total",
     "Worker processes replaced. Unless the reason is one you asked for, the log says how they ended.",
@@ -254,14 +259,25 @@ def record_view(route: str, method: str, status: int, seconds: float) -> None:
     duration.observe(seconds)
 
 
+_lost_lines = 0
+
+
 def flush() -> None:
     """Hand what was counted, and what gauges read, to prometheus-client. Reactor thread, before a scrape."""
+    flush_log()
     for series in (*_series.values(), *_others.values()):
         series.flush()
     for tally in (_queue, _received, _sent):
         tally.flush()
     for gauge, value in _read.items():
         gauge.set(value())
+
+
+def flush_log() -> None:
+    """The same for the lines of the log that are lost, which a process without requests has too."""
+    global _lost_lines
+    before, _lost_lines = _lost_lines, queue.dropped
+    log_lines_dropped.inc(_lost_lines - before)
 
 
 DURATION_BOUNDS = (*_SECONDS, inf)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from twistserve.errors import StartError, describe
+from twistserve.logs import get_logger
 from twistserve.startup import Progress, call
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SHORTEST, LONGEST = 0.25, 8.0
 """Seconds of the first pause before looking again, and of the longest; each is twice the one before."""

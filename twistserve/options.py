@@ -334,8 +334,14 @@ class Configuration:
     log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", values.level)
     access_log: bool = _option("log every request", LOGGING, True, negatable=True)
     log_format: str = _option(
-        "text, or json for one object a line in the access log", LOGGING, "text", "FORMAT", values.log_format
+        "text, one prefix for every line; combined, the same with bare lines of the access log, for tools that"
+        " parse them; or json, one object for every line",
+        LOGGING,
+        "text",
+        "FORMAT",
+        values.log_format,
     )
+    log_probes: bool = _option("log the requests of the probe port too", LOGGING, False)
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import signal
 import socket
@@ -21,7 +20,12 @@ from twistserve.application import DjangoApplication, django_version, file_index
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
 from twistserve.listening import Endpoint, Listener, Port
-from twistserve.logs import LogService
+from twistserve.logs import get_logger
+from twistserve.logs.observer import RecordingObserver
+from twistserve.logs.output import Output
+from twistserve.logs.runners import output_of
+from twistserve.logs.service import LogService
+from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.migrations import apply_migrations, wait_for_migrations
 from twistserve.options import STATUS_JSON, STATUS_PAGE, CommandLine, Configuration, resolve, unknown_variables
 from twistserve.probes import page
@@ -33,6 +37,7 @@ from twistserve.recycling import RecyclingService
 from twistserve.serving import Serving, setting_up
 from twistserve.stacks import log_all_stacks
 from twistserve.startup import Progress, StartupService, Step, command_steps
+from twistserve.web.accesslog import AccessLog
 from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
@@ -41,7 +46,7 @@ from twistserve.workers.service import START_UP, WorkerService
 from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FLUSH_TIMEOUT = 0.5
 """Seconds that workers have for bringing their metrics up to date before they are read as they are."""
@@ -51,6 +56,8 @@ class Options(CommandLine):
     """What ``twistd djangoserve`` parses its command line with; twisted's plugin machinery looks for this name."""
 
     def __init__(self) -> None:
+        # Before the reactor's first descriptor could take the number of one that is closed.
+        open_closed_streams()
         # twistd has parsed its --reactor by now, twist comes to it when we have been parsed.
         install_unless_chosen()
         super().__init__()
@@ -62,12 +69,12 @@ def makeService(options: CommandLine) -> IService:
     What is wrong with options or settings ends the process with status 1 and one line on standard error, before
     twistd forks.
     """
-    runner: dict[str, Any] = options.parent or {}
-    daemon = not runner.get("nodaemon", True)
-    to_file = daemon or any(runner.get(name) for name in ("logfile", "syslog", "logger"))
     _end_on_signals()
     try:
-        return compose(resolve(options.given, os.environ, load_settings), into_twisted=to_file)
+        output = output_of(options.parent if options.parent is not None else {})
+        tree = compose(resolve(options.given, os.environ, load_settings), output)
+        tree.log_observer = RecordingObserver()
+        return tree
     except StartError as error:
         raise SystemExit(f"twistserve: {error}") from error
 
@@ -81,11 +88,11 @@ def _end_on_signals() -> None:
         signal.signal(number, lambda number, frame: os._exit(0))
 
 
-def compose(configuration: Configuration, *, into_twisted: bool = False) -> ServiceTree:
+def compose(configuration: Configuration, output: Output | None = None) -> ServiceTree:
     """Compose the service tree: it starts in this order and stops in reverse. Raises `StartError`.
 
     Ports are reserved here, so that a conflict is told before anything runs; no thread and no connection
-    exists before the start. `into_twisted` sends log lines into Twisted's log.
+    exists before the start. `output` is where the log goes, if not to standard output.
     """
     from twisted.internet import reactor as installed
 
@@ -96,8 +103,13 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
         for name, meant in unknown_variables(os.environ).items()
     ]
     log = LogService(
-        configuration.log_level, into_twisted=into_twisted, takes_streams=not into_twisted, notices=notices
+        configuration.log_level,
+        configuration.log_format,
+        output=output,
+        notices=notices,
     )
+    # twist redirects the streams when everything has been started.
+    reactor.callWhenRunning(log.take_streams)
     if configuration.workers > 1:
         return _compose_parent(configuration, lifecycle, log, reactor)
     serving = Serving(configuration, _web_listeners(configuration, reactor), lifecycle, log, reactor)
@@ -114,7 +126,7 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
     services: list[Service] = [
         log,
         *serving.observers,
-        *_outside(configuration, results, Metrics(serving.flush_metrics, reactor), report, lifecycle, reactor),
+        *_outside(configuration, results, Metrics(serving.flush_metrics, reactor), report, lifecycle, log, reactor),
         serving.pool,
         serving.web,
         StartupService(steps, serving.web.open, lifecycle, progress, reactor),
@@ -143,11 +155,15 @@ def _compose_parent(configuration: Configuration, lifecycle: Lifecycle, log: Log
     checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
     results.django_ready = True
-    flush = partial(supervisor.ask_all, FlushMetrics, FLUSH_TIMEOUT)
+
+    def flush() -> Any:
+        metrics.flush_log()
+        return supervisor.ask_all(FlushMetrics, FLUSH_TIMEOUT)
+
     metrics_resource = Metrics(flush, reactor, AllMetrics(lambda: workers.metrics_directory, REGISTRY))
     described = partial(describe_all, supervisor)
     report = StatusReport(configuration, django_version(), lifecycle, results, described, reactor)
-    services = [log, *_outside(configuration, results, metrics_resource, report, lifecycle, reactor), workers]
+    services = [log, *_outside(configuration, results, metrics_resource, report, lifecycle, log, reactor), workers]
     _measure(lifecycle)
 
     def log_stacks(name: str) -> None:
@@ -177,7 +193,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     configuration = Configuration.of_values(values)
     lifecycle = Lifecycle(reactor)
     parent.follow(lifecycle)
-    log = LogService(configuration.log_level, process=f"[{name}]")
+    log = LogService(configuration.log_level, configuration.log_format)
     progress = Progress(lifecycle, reactor)
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
@@ -229,6 +245,7 @@ def _outside(
     metrics_resource: Metrics,
     report: StatusReport,
     lifecycle: Lifecycle,
+    log: LogService,
     reactor: Any,
 ) -> Iterator[Service]:
     """What others ask and are told: the probe port and the webhooks."""
@@ -236,7 +253,8 @@ def _outside(
     if not configuration.no_probe:
         changed = _probe_announcer(webhooks) if webhooks is not None else None
         root = _probes(results, metrics_resource, report, configuration, changed)
-        yield ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor)
+        access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
+        yield ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor, access_log)
     if webhooks is not None:
         yield webhooks
 

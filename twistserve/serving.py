@@ -11,7 +11,7 @@ from twistserve import metrics
 from twistserve.application import DjangoApplication, file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.listening import Listener
-from twistserve.logs import LogService
+from twistserve.logs.service import LogService
 from twistserve.options import Configuration
 from twistserve.reactor_lag import ReactorLagService
 from twistserve.recycling import resident_memory
@@ -54,7 +54,7 @@ class Serving:
         if isinstance(reactor, Reactor):
             reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
         self.django = DjangoResource(self._application, self.pool, returns, environs, deadlines)
-        access_log = AccessLog(log.access, configuration.log_format == "json") if configuration.access_log else None
+        access_log = AccessLog(log, configuration.log_format == "json") if configuration.access_log else None
         counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
@@ -109,8 +109,8 @@ class Serving:
 
     def _load(self) -> None:
         self._application.load()
-        # get_wsgi_application() runs django.setup() again, which applies LOGGING again.
-        self._log.settle(project_logs=self._application.logs_by_itself())
+        # A wsgi.py may have set up logging of its own.
+        self._log.settle()
 
     def _root(self) -> PrefixResource:
         """The web port's resource tree: files below their prefixes, everything else to Django."""
@@ -134,8 +134,8 @@ def setting_up(application: DjangoApplication, log: LogService, done: Callable[[
     """The step that sets Django up; `done` is called after it, in the start-up's thread."""
 
     def set_up() -> None:
-        application.set_up()
-        log.settle(project_logs=application.logs_by_itself())
+        application.set_up(log.applying_logging)
+        log.settle()
         done()
 
     return "setting Django up", set_up

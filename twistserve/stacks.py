@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 
-logger = logging.getLogger(__name__)
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
 
 _INNERMOST = 12
 _PASSING_ON = ("django/core/handlers/exception.py", "django/utils/deprecation.py")

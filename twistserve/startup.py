@@ -15,10 +15,11 @@ from twisted.internet.defer import Deferred
 
 from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs import get_logger
 from twistserve.metrics import startup_seconds
 from twistserve.values import redacted
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Step = tuple[str, Callable[[], None]]
 """A name for people and what to run, blocking, on the start-up's thread."""
@@ -110,8 +111,9 @@ class StartupService(Service):
 
     def _ready(self, result: object) -> None:
         if self._lifecycle.state is State.STARTING:
-            startup_seconds.set(self._lifecycle.age)
+            seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "start-up is complete")
+            startup_seconds.set(seconds)
 
 
 def command_steps(commands: Sequence[str]) -> list[Step]:

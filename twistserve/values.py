@@ -82,9 +82,9 @@ def endpoint(text: str) -> str:
 
 
 def log_format(text: str) -> str:
-    """A format of the access log."""
-    if text.lower() not in ("text", "json"):
-        raise ValueError("give text or json")
+    """A format of the log."""
+    if text.lower() not in ("text", "combined", "json"):
+        raise ValueError("give text, combined or json")
     return text.lower()
 
 

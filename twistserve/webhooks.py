@@ -24,8 +24,9 @@ from twisted.internet.defer import Deferred, gatherResults, race, succeed
 from twisted.internet.task import deferLater
 
 from twistserve import __version__
+from twistserve.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

@@ -128,7 +128,9 @@ def test_it_serves_the_project_and_ends_with_status_0(serve: Serve, runner: str,
     assert server.stderr == ""
     assert "Traceback" not in server.stdout
     [line] = lines_with(server.stdout, "/?marked")
-    assert re.match(r'127\.0\.0\.1 - - \[[^]]+\] "GET /\?marked HTTP/1\.1" 200 \d+ ', line)
+    assert re.match(
+        r'\S+ \S+ INFO twistserve\.access: 127\.0\.0\.1 - - \[[^]]+\] "GET /\?marked HTTP/1\.1" 200 \d+ ', line
+    )
 
 
 def test_a_daemon_serves_logs_to_its_file_and_ends_on_sigterm(serve: Serve, example: Path) -> None:

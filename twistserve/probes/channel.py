@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from twisted.web.http import HTTPChannel
@@ -15,10 +16,13 @@ class ProbeChannel(HTTPChannel):
     Python's interval of 5 ms, a startup probe took 80 ms (p50) as Twisted writes and 58 ms so.
     """
 
+    asked_at = 0.0
+    """When something came last, by `time.perf_counter`."""
     _head = b""
 
     def dataReceived(self, data: bytes) -> None:
         """A probe asks."""
+        self.asked_at = time.perf_counter()
         self.factory.attention.pay(self)
         super().dataReceived(data)
 

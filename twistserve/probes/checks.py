@@ -14,10 +14,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from twistserve.logs import get_logger
 from twistserve.metrics import check_duration
 from twistserve.values import redacted, without_directories
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FRESH = 1.0
 """Seconds for which a result is good enough for whoever asks next."""

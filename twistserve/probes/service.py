@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,21 +12,24 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistserve.listening import Port
+from twistserve.logs import get_logger
 from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
+from twistserve.web.accesslog import AccessLog
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class ProbeSite(Site):
-    """The probes' site: nothing is logged of a request that comes every few seconds."""
+    """The probes' site: requests that come every few seconds are logged with --log-probes alone."""
 
     protocol = ProbeChannel  # type: ignore[assignment]
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: Resource, reactor: Any) -> None:
+    def __init__(self, root: Resource, reactor: Any, access_log: AccessLog | None = None) -> None:
         super().__init__(root, reactor=reactor)
+        self._access_log = access_log
         self.attention = Attention(reactor)
 
     def accepting(self) -> None:
@@ -47,21 +50,48 @@ class ProbeSite(Site):
         """No log to close."""
 
     def log(self, request: Any) -> None:
-        """Nothing."""
+        """A request is answered."""
+        if self._access_log is not None:
+            try:
+                self._access_log.answered([AnsweredProbe(request)])
+            except Exception:
+                logger.exception("a probe could not be logged")
+
+
+class AnsweredProbe:
+    """A request of the probe port as the access log wants it."""
+
+    request_id = b""
+    queue_time = 0.0
+
+    def __init__(self, request: Any) -> None:
+        fields = request.requestHeaders.getAllRawHeaders()
+        self.raw_headers = [(name, value) for name, values in fields for value in values]
+        self.remote = (getattr(request.client, "host", None) or "-").removeprefix("::ffff:")
+        self.method, self.uri, self.clientproto = request.method, request.uri, request.clientproto
+        self.code, self.sentLength = request.code, request.sentLength
+        self.duration = time.perf_counter() - request.channel.asked_at
 
 
 class ProbeService(Service):
     """Serves `root` on the probe port from the very start of the process to its end.
 
-    `failed` is told why the port cannot be opened.
+    `failed` is told why the port cannot be opened. Requests are logged if there is an `access_log`.
     """
 
     name = "probes"
 
-    def __init__(self, port: Port, root: Resource, failed: Callable[[str], None], reactor: Any) -> None:
+    def __init__(
+        self,
+        port: Port,
+        root: Resource,
+        failed: Callable[[str], None],
+        reactor: Any,
+        access_log: AccessLog | None = None,
+    ) -> None:
         self._port = port
         self._failed = failed
-        self._site = ProbeSite(root, reactor)
+        self._site = ProbeSite(root, reactor, access_log)
 
     def startService(self) -> None:
         """Listen, before anything else is done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import platform
 import socket
 from collections.abc import Callable
@@ -19,12 +18,13 @@ from twisted.web.server import NOT_DONE_YET, Request
 import twisted
 from twistserve import __version__
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs import get_logger
 from twistserve.options import TABLE, Configuration
 from twistserve.probes.answers import Results
 from twistserve.probes.checks import Result, Status, worst
 from twistserve.probes.resources import PLAIN, ProbeResults, reply, step_of
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 PATIENCE = 1.0
 """Seconds that whoever looks at the page waits for the checks."""

@@ -5,12 +5,15 @@ What a client sent is escaped, so that it cannot end a field or a line.
 
 from __future__ import annotations
 
-import json
+import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
+
+from twistserve.logs.formats import encode, rfc3339
+from twistserve.logs.loggers import ACCESS
 
 _UNSAFE = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _NOT_OF_ADDRESSES = re.compile(r"[^0-9A-Za-z.:%_-]")
@@ -31,27 +34,62 @@ def _address(text: str) -> str:
     return _NOT_OF_ADDRESSES.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-class AccessLog:
-    """Makes the lines, for `write` to log; `as_json` chooses the format. Reactor thread."""
+class Log(Protocol):
+    """Takes the lines, each with its level; `LogService` of the `logs` package."""
 
-    def __init__(self, write: Callable[[Sequence[str]], None], as_json: bool = False) -> None:
-        self._write = write
-        self._line = self._json if as_json else self._text
+    @property
+    def access_is_ours(self) -> bool:
+        """Whether lines are written as they are, rather than as records for handlers of the project's."""
+
+    def access_level(self) -> int:
+        """The least level of lines that are wanted."""
+
+    def write_access(self, lines: Sequence[tuple[int, str]], seconds: float) -> None:
+        """Write lines of this time."""
+
+    def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
+        """Log a record of a line, and of the fields that it has as JSON."""
+
+
+class AccessLog:
+    """Makes the lines, for `log` to write; `as_json` chooses the format. Reactor thread."""
+
+    def __init__(self, log: Log, as_json: bool = False) -> None:
+        self._log = log
         self._as_json = as_json
         self._second = 0
         self._when = ""
 
     def answered(self, requests: Sequence[Any]) -> None:
         """Requests were answered, or their clients left (status 499)."""
-        if requests:
-            self._write([self._line(request) for request in requests])
+        if not requests:
+            return
+        least, seconds = self._log.access_level(), time.time()
+        now = rfc3339(seconds)
+        wanted = [(level, request) for request in requests if (level := level_of(request.code)) >= least]
+        if not self._log.access_is_ours:
+            for level, request in wanted:
+                self._record(level, self._text(request), _fields(request, now))
+        elif self._as_json and wanted:
+            lines = [(level, _json(level, _fields(request, now))) for level, request in wanted]
+            self._log.write_access(lines, seconds)
+        elif wanted:
+            self._log.write_access([(level, self._text(request)) for level, request in wanted], seconds)
 
     def refused(self, channel: Any, status: int) -> None:
         """A connection was closed with this status; what it sent is not worth quoting."""
-        if self._as_json:
-            self._write([json.dumps({"time": _rfc3339(), "remote": channel.remote, "status": status})])
+        level, now = level_of(status), time.time()
+        if level < self._log.access_level():
+            return
+        fields = {"time": rfc3339(now), "message": f"refused with {status}", "remote": channel.remote, "status": status}
+        text = f'{_address(channel.remote)} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'
+        if self._log.access_is_ours:
+            self._log.write_access([(level, _json(level, fields) if self._as_json else text)], now)
         else:
-            self._write([f'{_address(channel.remote)} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'])
+            self._record(level, text, fields)
+
+    def _record(self, level: int, text: str, fields: dict[str, Any]) -> None:
+        self._log.record_access(level, _json(level, fields) if self._as_json else text, fields)
 
     def _now(self) -> str:
         second = int(time.time())
@@ -78,28 +116,38 @@ class AccessLog:
             f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
         )
 
-    def _json(self, request: Any) -> str:
-        headers = {name.lower(): value for name, value in request.raw_headers}
-        fields = {
-            "time": _rfc3339(),
-            "request_id": request.request_id.decode("latin-1") or None,
-            "remote": request.remote,
-            "method": request.method.decode("latin-1"),
-            "path": request.uri.decode("latin-1"),
-            "status": request.code,
-            "bytes": request.sentLength,
-            "duration": round(request.duration, 6),
-            "queue_time": round(request.queue_time, 6),
-            "user_agent": _text_of(headers.get(b"user-agent")),
-            "traceparent": _text_of(headers.get(b"traceparent")),
-        }
-        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+def level_of(status: int) -> int:
+    """The level of a line: an error is the server's, a warning the client's or the application's."""
+    if status < 400:
+        return logging.INFO
+    return logging.ERROR if status >= 500 else logging.WARNING
+
+
+def _fields(request: Any, now: str) -> dict[str, Any]:
+    headers = {name.lower(): value for name, value in request.raw_headers}
+    method, path = request.method.decode("latin-1"), request.uri.decode("latin-1")
+    fields = {
+        "time": now,
+        "message": f"{method} {path} {request.code}",
+        "request_id": request.request_id.decode("latin-1") or None,
+        "remote": request.remote,
+        "method": method,
+        "path": path,
+        "status": request.code,
+        "bytes": request.sentLength,
+        "duration": round(request.duration, 6),
+        "queue_time": round(request.queue_time, 6),
+        "user_agent": _text_of(headers.get(b"user-agent")),
+        "traceparent": _text_of(headers.get(b"traceparent")),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _json(level: int, fields: dict[str, Any]) -> str:
+    time, *rest = fields.items()
+    return encode(dict([time, ("level", logging.getLevelName(level)), ("logger", ACCESS), *rest]))
 
 
 def _text_of(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
-
-
-def _rfc3339() -> str:
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import logging
 import tempfile
 from contextlib import suppress
 from io import BytesIO
 from typing import IO
 
+from twistserve.logs import get_logger
 from twistserve.web.head import Refusal
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SPOOL_SIZE = 1024 * 1024
 """Bytes of a body kept in memory; a larger one goes to a temporary file."""

@@ -91,12 +91,14 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Tell the requests that their client is gone, and leave the site."""
         self.closing = True
-        self._parser.drop()
-        for request in (self._current, *(self._waiting or ())):
-            if request is not None:
-                request.connectionLost(reason)
-        self._current, self._waiting = None, None
-        self.site.left(self)
+        try:
+            self._parser.drop()
+            for request in (self._current, *(self._waiting or ())):
+                if request is not None:
+                    request.connectionLost(reason)
+        finally:
+            self._current, self._waiting = None, None
+            self.site.left(self)
 
     def timed_out(self) -> None:
         """The deadline has passed: say so if a request had begun, and close; abort if nobody reads."""

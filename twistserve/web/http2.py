@@ -154,8 +154,10 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Tell the requests that their client is gone, and leave the site."""
         self._closing = True
-        self._drop_streams(reason)
-        self.site.left(self)
+        try:
+            self._drop_streams(reason)
+        finally:
+            self.site.left(self)
 
     @property
     def deadline(self) -> float:

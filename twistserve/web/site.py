@@ -6,10 +6,9 @@ Everything here belongs to the reactor thread.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,12 +20,13 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
 from twistserve import metrics
+from twistserve.logs import get_logger
 from twistserve.web.accesslog import AccessLog, escape
 from twistserve.web.channel import Channel
 from twistserve.web.limits import Limits
 from twistserve.web.request import Request
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 ACCOUNT_SIZE = 256
 ACCOUNT_DELAY = 0.02
@@ -79,6 +79,8 @@ class Site(server.Site):
         self._drained: Deferred[None] | None = None
         self._answered: list[Request] = []
         self._accounting = False
+        self._contained = ""
+        """What counting or logging raised last; the same is logged once."""
         self._tail_second = 0
         self._tails = (b"", b"")
         self._sweeping: LoopingCall | None = None
@@ -143,7 +145,7 @@ class Site(server.Site):
         """Time out the connections whose deadline has passed."""
         now = self.clock()
         for channel in [each for each in self.channels if 0.0 < each.deadline <= now]:
-            channel.timed_out()
+            self._end_if_it_fails(channel, channel.timed_out)
 
     def tail(self, persistent: bool) -> bytes:
         """The end of every head: Server, Date, and whether the connection goes on; made once a second."""
@@ -185,9 +187,21 @@ class Site(server.Site):
         self.answered += len(answered)
         if self._record is not None:
             for request in answered:
-                self._record(request)
+                self._contain(self._record, request)
+        self._log_answered(answered)
+
+    def _log_answered(self, requests: Sequence[Request]) -> None:
         if self.access_log is not None:
-            self.access_log.answered(answered)
+            self._contain(self.access_log.answered, requests)
+
+    def _contain(self, function: Callable[..., object], *arguments: object) -> None:
+        """Count or log something; should that fail, requests and connections go on all the same."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            if repr(error) != self._contained:
+                self._contained = repr(error)
+                logger.exception("requests could not be counted or logged")
 
     def _account_later(self) -> None:
         self._accounting = False
@@ -196,7 +210,7 @@ class Site(server.Site):
     def count(self, event: Counter) -> None:
         """Count something that seldom happens; from any thread."""
         if self._record is not None:
-            event.inc()
+            self._contain(event.inc)
 
     def lost(self, request: Request) -> None:
         """A request's client went away."""
@@ -205,14 +219,13 @@ class Site(server.Site):
             self.count(metrics.client_disconnects)
             request.code = 499
             request.duration = time.perf_counter() - request.received_at
-            if self.access_log is not None:
-                self.access_log.answered([request])
+            self._log_answered([request])
 
     def refused(self, channel: Any, status: int, reason: str) -> None:
         """A connection sent what cannot be answered but by this status."""
         self.count(metrics.rejected_requests.labels(reason))
         if self.access_log is not None:
-            self.access_log.refused(channel, status)
+            self._contain(self.access_log.refused, channel, status)
 
     # The end
 
@@ -224,15 +237,15 @@ class Site(server.Site):
         for channel in list(self.channels):
             # One that is held is let in when there is room, and has its turn then.
             if channel not in self._held:
-                self._drain_one(channel)
+                self._end_if_it_fails(channel, channel.drain)
         self._check_drained()
         return drained
 
-    def _drain_one(self, channel: Any) -> None:
+    def _end_if_it_fails(self, channel: Any, step: Callable[[], None]) -> None:
+        """Take a step with one of many connections: as with the reactor's reads, an error ends it and no other."""
         try:
-            channel.drain()
+            step()
         except Exception:
-            # It has read what was there. As with the reactor's reads, an error ends its connection and no other.
             logger.exception("a connection failed")
             channel.abortConnection()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections import deque
@@ -18,13 +17,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from twistserve.errors import StartError
+from twistserve.logs import get_logger
 from twistserve.stacks import where
 from twistserve.web.doing import Doing, Watch
 
 if TYPE_CHECKING:
     from twistserve.web.dispatch import Dispatcher
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Job = Callable[[], None]
 

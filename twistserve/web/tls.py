@@ -5,7 +5,6 @@ Twisted's own ``tls:`` endpoint keeps the certificates it has first seen until t
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -17,7 +16,9 @@ from twisted.protocols._sni import PEMObjects
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-logger = logging.getLogger(__name__)
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files; only a new connection looks."""

@@ -7,7 +7,6 @@ one block by block, held back while the client reads slower than the application
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -19,6 +18,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from twistserve import metrics
+from twistserve.logs import get_logger
+from twistserve.logs.context import served
 from twistserve.stacks import stack_of, where
 from twistserve.web.accesslog import escape
 from twistserve.web.deadlines import Deadline, Deadlines
@@ -28,7 +29,7 @@ from twistserve.web.request import Request
 from twistserve.web.threads import RequestThreadPool, Returns
 from twistserve.web.transfer import FileWrapper, send_file
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -185,6 +186,7 @@ class Exchange:
         """Call the application and send what it answers."""
         request = self._request
         request.queue_time = time.perf_counter() - request.received_at
+        served.set(request)
         try:
             if self._gone:
                 return
@@ -201,6 +203,7 @@ class Exchange:
             if not self._finished:
                 self._reply(self._on_failed)
         finally:
+            served.set(None)
             self._over()
 
     def _over(self) -> None:

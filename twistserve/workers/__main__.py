@@ -34,10 +34,12 @@ def main(name: str, sockets: int) -> None:
     # Before anything imports one by itself; a worker runs on the reactor that is made for it.
     reactor = install()
     # After the metrics have their place: declaring them opens their files.
-    from twistserve.logs import observe_twisted
+    from twistserve.logs.context import Process
+    from twistserve.logs.observer import observe_twisted
     from twistserve.service import begin_worker
     from twistserve.workers.worker import Parent, connect
 
+    Process.name = name
     observe_twisted()
 
     def begin(configuration: dict[str, Any], parent: Parent) -> Any:

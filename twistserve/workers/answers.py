@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -207,15 +208,22 @@ class AllMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of all processes."""
+        lost: Metric | None = None
         for metric in self._own.collect():
-            if metric.name in PARENTS or metric.name.startswith(OF_A_PROCESS):
+            if metric.name == LOST_LINES:
+                lost = metric
+            elif metric.name in PARENTS or metric.name.startswith(OF_A_PROCESS):
                 yield metric
         files = self._files()
         ours = [path for path in files if kind_of(path) in KINDS]
         rest = [path for path in files if kind_of(path) not in KINDS]
         for metric in (*self._sums.collect(ours), *MultiProcessCollector.merge(rest)):
-            if metric.name not in PARENTS:
+            if metric.name == LOST_LINES and lost is not None:
+                lost = _added(lost, metric)
+            elif metric.name not in PARENTS:
                 yield metric
+        if lost is not None:
+            yield lost
 
     def _files(self) -> list[str]:
         """The workers' files but those that one has only just made: prometheus-client cannot read an empty one."""
@@ -228,10 +236,19 @@ class AllMetrics:
         return found
 
 
+def _added(one: Metric, other: Metric) -> Metric:
+    """The sum of two counters without labels."""
+    name = f"{one.name}_total"
+    value = sum(sample.value for each in (one, other) for sample in each.samples if sample.name == name)
+    return CounterMetricFamily(one.name, one.documentation, value=value)
+
+
 PARENTS = frozenset(
     f"twistserve_{name}"
     for name in ("build_info", "startup_seconds", "lifecycle_state", "probe_status", "worker_restarts")
 )
 """What the parent alone knows."""
+LOST_LINES = "twistserve_log_lines_dropped"
+"""What both parent and workers count."""
 OF_A_PROCESS = ("process_", "python_")
 """How the names begin of what prometheus-client tells of the process that is asked."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -17,9 +16,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from twistserve.logs import get_logger
 from twistserve.workers.protocol import FIRST_SOCKET, FOR_THE_PARENT, FROM_WORKER, LIFELINE, TO_WORKER, Connection
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 STDOUT, STDERR = 1, 2
 LAST_WORDS = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from twisted.protocols import amp
 
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs import get_logger
 from twistserve.metrics import startup_seconds
 from twistserve.options import Configuration
 from twistserve.web.service import Drain
@@ -28,7 +28,7 @@ from twistserve.workers.process import WorkerProcess, environment_of_a_worker
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 START_UP = "start-up"
 """The name of the process that runs what is to run once, before there are workers."""
@@ -220,8 +220,9 @@ class WorkerService(Service):
 
     def _on_ready(self, worker: Worker) -> None:
         if self._lifecycle.state is State.STARTING:
-            startup_seconds.set(self._lifecycle.age)
+            seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "the first worker is ready")
+            startup_seconds.set(seconds)
 
     def _on_gone(self, worker: Worker) -> None:
         mark_process_dead(worker.number, self.metrics_directory)

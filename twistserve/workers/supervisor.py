@@ -7,7 +7,6 @@ every transition can be tested without one.
 from __future__ import annotations
 
 import enum
-import logging
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -18,10 +17,11 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from twistserve.logs import get_logger
 from twistserve.metrics import worker_restarts
 from twistserve.workers.protocol import DrainWorker, Heartbeat
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.project import DjangoChecks
 from twistserve.serving import Serving
@@ -39,7 +39,7 @@ from twistserve.workers.protocol import (
     RunProbe,
 )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 ORPHANED = 10.0
 """Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is at."""

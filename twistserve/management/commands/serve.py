@@ -14,7 +14,8 @@ from twisted.application.service import IService
 from twistserve import options
 from twistserve.application import load_settings
 from twistserve.errors import StartError
-from twistserve.logs import observe_twisted
+from twistserve.logs.observer import observe_twisted
+from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
 from twistserve.service import compose
 from twistserve.web.reactor import install_unless_chosen
@@ -35,6 +36,7 @@ class Command(TwistserveCommand):
 
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
+        open_closed_streams()
         install_unless_chosen()
         from twisted.internet import reactor
 

@@ -1,0 +1,105 @@
+"""What a line looks like: text with one prefix, or a JSON object.
+
+Times are UTC: a project's TIME_ZONE changes the process's local time while it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from twistserve.logs.context import Process, request_fields, served
+
+_RESET = "\x1b[0m"
+_COLOURS = {
+    logging.DEBUG: "\x1b[2m",
+    logging.INFO: "\x1b[32m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[1;31m",
+}
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
+_SCALARS = (str, int, float, bool, type(None))
+
+
+def rfc3339(seconds: float) -> str:
+    """A time in UTC with milliseconds (RFC 3339)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def text_prefix(seconds: float, level: int, name: str, coloured: bool = False) -> str:
+    """What every line of text begins with: time, level, the worker if it is one's, logger."""
+    time = datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="milliseconds")
+    word = logging.getLevelName(level)
+    if coloured:
+        word = f"{_COLOURS.get(level, '')}{word}{_RESET}"
+    return f"{time} {word} [{Process.name}] {name}: " if Process.name else f"{time} {word} {name}: "
+
+
+class TextFormatter(logging.Formatter):
+    """`time level logger: message`, and the same before every further line of a message or a traceback.
+
+    On a terminal, which people read and programs don't, levels are coloured and only first lines have the prefix.
+    """
+
+    def __init__(self, terminal: bool = False) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record, without an end of line."""
+        prefix = text_prefix(record.created, record.levelno, record.name, self._terminal)
+        text = super().format(record)
+        return prefix + (text if self._terminal else text.replace("\n", "\n" + prefix))
+
+
+class JSONFormatter(logging.Formatter):
+    """One object: time, level, logger, message, and what else there is.
+
+    That is `exception` and `stack` as text, `request_id` and `traceparent` of the request that is served, `worker`, and
+    what was given as `extra` if JSON can say it.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object of a record, in one line of ASCII."""
+        fields: dict[str, Any] = {
+            "time": rfc3339(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        access: dict[str, Any] | None = getattr(record, "access", None)
+        if access is not None:
+            fields |= access
+        else:
+            fields |= request_fields(getattr(record, "served", None) or served.get())
+            fields |= _extra(record, fields)
+        if record.exc_info or record.exc_text:
+            fields["exception"] = record.exc_text or self._exception(record)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        return encode(fields)
+
+    def _exception(self, record: logging.LogRecord) -> str:
+        information: Any = record.exc_info
+        return self.formatException(information if isinstance(information, tuple) else sys.exc_info())
+
+
+def encode(fields: dict[str, Any]) -> str:
+    """The line of an object, with the worker that it comes from."""
+    if Process.name:
+        fields["worker"] = Process.name
+    return json.dumps(fields)
+
+
+def _extra(record: logging.LogRecord, fields: dict[str, Any]) -> dict[str, Any]:
+    """What the caller gave as `extra`; Django's includes whole requests, which are left out."""
+    return {
+        name: value if not isinstance(value, float) or math.isfinite(value) else str(value)
+        for name, value in record.__dict__.items()
+        if name not in _STANDARD and name not in fields and name != "served" and isinstance(value, _SCALARS)
+    }

@@ -1,0 +1,92 @@
+"""The loggers of twistserve's own modules, which never raise and never wait."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from twistserve.logs.context import served
+from twistserve.logs.queue import queue
+
+ACCESS = "twistserve.access"
+"""The logger of the access log."""
+
+
+class ServerLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger for what serves: whatever the project has made of Python's logging, a call returns at once.
+
+    Filters, handlers and formatters run on the queue's thread; a record that cannot even be made, because a factory of
+    the project's raises, is lost and counted.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **keywords: Any) -> None:
+        """Queue a record, if the level is wanted."""
+        try:
+            if self.isEnabledFor(level):
+                record = self._record(level, msg, args, keywords.get("exc_info"))
+                queue.put(self.logger.handle, record, size=_size(record))
+        except Exception:
+            queue.lose()
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Whether the level is wanted.
+
+        Unlike Logger's it takes no lock: logging's is held while a project's handlers are made and closed.
+        """
+        return self.logger.manager.disable < level >= self.logger.getEffectiveLevel()
+
+    def _record(self, level: int, msg: object, args: tuple[object, ...], exc_info: Any) -> logging.LogRecord:
+        if isinstance(exc_info, BaseException):
+            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+        elif exc_info and not isinstance(exc_info, tuple):
+            exc_info = sys.exc_info()
+        # Of log(), info() and the one that called it.
+        code = sys._getframe(3)
+        record = self.logger.makeRecord(
+            self.logger.name, level, code.f_code.co_filename, code.f_lineno, msg, args, exc_info or None
+        )
+        record.served = served.get()
+        return record
+
+
+def get_logger(name: str) -> ServerLogger:
+    """The logger of one of our modules, by its name."""
+    return ServerLogger(logging.getLogger(name), {})
+
+
+def log_event(
+    name: str, level: int, message: str, exc_info: Any = None, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Queue a record of a logger by its name, for whom it was not our own code that logged."""
+    try:
+        logger = logging.getLogger(name)
+        if logger.manager.disable < level >= logger.getEffectiveLevel():
+            record = logger.makeRecord(name, level, "", 0, message, (), exc_info, extra=extra)
+            queue.put(logger.handle, record, size=_size(record))
+    except Exception:
+        queue.lose()
+
+
+def _size(record: logging.LogRecord) -> int:
+    """Roughly the bytes that a record keeps in memory."""
+    return 512 + (len(record.msg) if isinstance(record.msg, str) else 0) + (4096 if record.exc_info else 0)
+
+
+def spare_thread(ident: int) -> None:
+    """From now on, let nothing that is logged on this thread, by whomever, wait for a handler: queue it.
+
+    Libraries that run on the reactor's thread log too, hpack for instance. Logger.handle is the last step that all
+    records take before filters and handlers run.
+    """
+    handle = logging.Logger.handle
+
+    def queueing(logger: logging.Logger, record: logging.LogRecord) -> None:
+        if queue.running and threading.get_ident() == ident:
+            queue.put(lambda record: handle(logger, record), record, size=_size(record))
+        else:
+            handle(logger, record)
+
+    logging.Logger.handle = queueing  # type: ignore[method-assign, assignment]

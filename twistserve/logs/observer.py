@@ -1,0 +1,64 @@
+"""What Twisted logs, as records of Python's logging."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from zope.interface import implementer
+
+from twistserve.logs.loggers import log_event
+
+_LEVELS: dict[Any, int] = {
+    LogLevel.debug: logging.DEBUG,
+    LogLevel.info: logging.INFO,
+    LogLevel.warn: logging.WARNING,
+    LogLevel.error: logging.ERROR,
+    LogLevel.critical: logging.CRITICAL,
+}
+_RUNNERS = ("twisted.scripts.", "twisted.application.")
+"""Namespaces of twistd and twist, which tell when they begin and end."""
+_OF_PORTS = re.compile(r".+ starting on \S+|\((\S+ )?Port .+ Closed\)|(Starting|Stopping) (protocol|factory) .+")
+"""What Twisted's ports tell without a namespace, as an application's `log.msg` does."""
+
+
+@implementer(ILogObserver)
+class RecordingObserver:
+    """Makes a record of each event; its logger is the event's namespace, `twisted` for one without.
+
+    Twisted tells of each port and factory that it opens and closes, and so do we, where it matters: what it merely
+    informs of is for debugging.
+    """
+
+    def __call__(self, event: LogEvent) -> None:
+        """Log an event. Callable from any thread; never raises."""
+        if "warning" in event and "category" in event:
+            category = str(getattr(event["category"], "__name__", event["category"])).rpartition(".")[2]
+            message = f"{event['filename']}:{event['lineno']}: {category}: {event['warning']}"
+            log_event("py.warnings", logging.WARNING, message)
+            return
+        namespace = event.get("log_namespace") or ""
+        level = _LEVELS.get(event.get("log_level"), logging.INFO)
+        failure = event.get("log_failure")
+        information = None if failure is None else (failure.type, failure.value, failure.getTracebackObject())
+        text = eventAsText(event, includeTraceback=False, includeTimestamp=False, includeSystem=False)
+        if level == logging.INFO and _is_internal(namespace, text):
+            level = logging.DEBUG
+        log_event(_logger_name(namespace), level, text, information)
+
+
+def _is_internal(namespace: str, text: str) -> bool:
+    if namespace == "log_legacy":
+        return _OF_PORTS.fullmatch(text) is not None
+    return namespace.startswith("twisted.") and not namespace.startswith(_RUNNERS)
+
+
+def _logger_name(namespace: str) -> str:
+    return "twisted" if namespace in ("", "log_legacy") else namespace
+
+
+def observe_twisted() -> None:
+    """Hand over what Twisted logs, where no twistd does."""
+    globalLogBeginner.beginLoggingTo([RecordingObserver()], redirectStandardIO=False)

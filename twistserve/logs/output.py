@@ -1,0 +1,189 @@
+"""Where formatted lines go in the end, and the handler that sends them there by the queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import syslog
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TextIO
+
+from twisted.logger import Logger, LogLevel
+from twisted.python.logfile import LogFile
+
+from twistserve.logs.queue import queue
+
+Line = tuple[int, str]
+"""A level, and text without an end of line."""
+
+_ATOMIC = select.PIPE_BUF
+"""Bytes that a pipe takes without mixing them with what other processes write (pipe(7))."""
+
+
+class Output(Protocol):
+    """Takes lines; blocks as long as it must, and raises OSError where they cannot be written."""
+
+    terminal: bool
+    """Whether people read it as it is written."""
+    formats: bool
+    """Whether it wants lines in our formats, rather than messages for another log."""
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Write the lines."""
+
+
+class StreamOutput:
+    """A standard stream, past Python's buffers: what it cannot encode is escaped, and its errors are ours to count."""
+
+    formats = True
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._descriptor = -1 if stream is None else stream.fileno()
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self.terminal = stream is not None and stream.isatty()
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Write the lines, as many at a time as cannot be mixed with those of other processes."""
+        piece = b""
+        for _, line in lines:
+            data = f"{line}\n".encode(self._encoding, "backslashreplace")
+            if piece and len(piece) + len(data) > _ATOMIC:
+                self._write(piece)
+                piece = b""
+            piece += data
+        self._write(piece)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                # Somebody has made the pipe non-blocking, which holds for everyone who has it.
+                waiting = select.poll()
+                waiting.register(self._descriptor, select.POLLOUT)
+                waiting.poll()
+
+
+_LEVEL = re.compile(r'\S+ \S+ ([A-Z]+) \[|\{"time": "[^"]*", "level": "([A-Z]+)"')
+
+
+def level_of(line: str) -> int:
+    """The level of a line in our formats, of another process of ours; INFO of another."""
+    match = _LEVEL.match(line)
+    return logging.getLevelNamesMapping().get(match[1] or match[2], logging.INFO) if match else logging.INFO
+
+
+class FileOutput:
+    """A log file that rotates when it is large, and when it is told to (twistd's --logfile)."""
+
+    terminal = False
+    formats = True
+
+    def __init__(self, file: LogFile) -> None:
+        self._file = file
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Write the lines."""
+        self._file.write("".join(f"{line}\n" for _, line in lines).encode(errors="backslashreplace"))
+
+    def rotate(self) -> None:
+        """Begin a new file; callable from any thread."""
+        queue.put(lambda _: self._file.rotate(), None, lines=0)
+
+
+class SyslogOutput:
+    """The system's log (twistd's --syslog), with the priority of each line's level."""
+
+    terminal = False
+    formats = True
+
+    def __init__(self, prefix: str) -> None:
+        syslog.openlog(prefix, 0, syslog.LOG_USER)
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Write the lines; there is no end of line within one."""
+        for level, text in lines:
+            for line in text.splitlines():
+                syslog.syslog(self._priority(level), line.replace("\0", r"\x00"))
+
+    @staticmethod
+    def _priority(level: int) -> int:
+        for least, priority in _PRIORITIES:
+            if level >= least:
+                return priority
+        return syslog.LOG_DEBUG
+
+
+_PRIORITIES = (
+    (logging.CRITICAL, syslog.LOG_CRIT),
+    (logging.ERROR, syslog.LOG_ERR),
+    (logging.WARNING, syslog.LOG_WARNING),
+    (logging.INFO, syslog.LOG_INFO),
+)
+
+
+class EventOutput:
+    """Twisted's own log, where twistd was given a --logger that formats events as it likes."""
+
+    terminal = False
+    formats = False
+
+    _levels = (
+        (logging.CRITICAL, LogLevel.critical),
+        (logging.ERROR, LogLevel.error),
+        (logging.WARNING, LogLevel.warn),
+        (logging.INFO, LogLevel.info),
+    )
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Emit each line as an event."""
+        for number, text in lines:
+            level = next((level for least, level in self._levels if number >= least), LogLevel.debug)
+            Logger(namespace="twistserve").emit(level, "{text}", text=text)
+
+
+class OutputHandler(logging.Handler):
+    """Formats records on the thread that logs them, and has the queue write them.
+
+    At once, for what a record holds may be gone or changed when the queue comes to it, and may ask a database when it
+    is made to text.
+    """
+
+    def __init__(self, output: Output, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.output = output
+        self.setFormatter(formatter)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record if no filter is against it; without logging's lock, which another thread may hold for long."""
+        # A record where a filter gives another one (Python 3.12).
+        wanted: Any = self.filter(record)
+        if isinstance(wanted, logging.LogRecord):
+            record = wanted
+        if wanted:
+            self.emit(record)
+        return bool(wanted)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record's text. Never raises."""
+        try:
+            text = self.format(record)
+        except Exception as error:
+            text = self._unformattable(record, error)
+        self.put([(record.levelno, text)])
+
+    def put(self, lines: Sequence[Line]) -> None:
+        """Queue lines that are formatted already."""
+        queue.put(self.output.write, lines, len(lines), sum(len(text) for _, text in lines) + 64)
+
+    def _unformattable(self, record: logging.LogRecord, error: Exception) -> str:
+        """What is left of a record whose arguments do not fit its message."""
+        plain = logging.makeLogRecord({**record.__dict__, "args": (), "exc_info": None, "exc_text": None})
+        plain.msg = f"{record.msg!r} cannot be formatted: {type(error).__name__}: {error}"
+        formatter: Callable[[Any], str] = self.format
+        try:
+            return formatter(plain)
+        except Exception:
+            return f"{record.name}: a line that cannot be formatted"

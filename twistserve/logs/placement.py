@@ -1,0 +1,108 @@
+"""Which loggers our handler is put on: those for which the project's LOGGING has no place of its own.
+
+Called whenever LOGGING was applied. What matters is which handlers there are, not whether LOGGING is set.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+from collections.abc import Iterator
+
+OURS = ("twistserve", "twisted", "py.warnings")
+"""Loggers of the server; their lines go where those of the first go."""
+_ERRORS = "django.request"
+"""The logger of views that fail."""
+_LASTING = (logging.StreamHandler, logging.handlers.SysLogHandler, logging.handlers.SocketHandler)
+_PASSING_ON = (logging.handlers.QueueHandler, logging.handlers.MemoryHandler)
+
+
+def place(handler: logging.Handler) -> None:
+    """Put `handler` where it is needed, and nowhere else.
+
+    - On the server's loggers, unless the project has given `twistserve` or the root logger a handler.
+    - Where an ERROR of `django.request` passes, unless that reaches a stream, a file or a log server of the project's:
+      Django's own LOGGING only mails it in production, and one with `disable_existing_loggers` may silence it.
+    - In the place of Django's default console handler, which writes bare messages while DEBUG is on.
+    - As the handler of last resort, which Python asks for warnings of loggers that have no handler at all.
+    """
+    _remove(handler)
+    _enable_ours()
+    server = logging.getLogger(OURS[0])
+    if not any(True for _ in _handlers_of(server)):
+        for name in OURS:
+            logger = logging.getLogger(name)
+            if name == OURS[0] or not any(True for _ in _handlers_of(logger)):
+                logger.addHandler(handler)
+    console = _default_console()
+    if console is not None:
+        logging.getLogger("django").removeHandler(console)
+    if not _reaches_something():
+        _stand_in(handler)
+    logging.lastResort = handler
+
+
+def handlers_of(logger: logging.Logger) -> list[logging.Handler]:
+    """The handlers that would get a record of this logger."""
+    return list(_handlers_of(logger))
+
+
+def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+
+
+def _remove(handler: logging.Handler) -> None:
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger) and handler in logger.handlers:
+            logger.removeHandler(handler)
+
+
+def _enable_ours() -> None:
+    """LOGGING disables every logger that it does not name, unless it says otherwise; a server's are not meant."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] in ("twistserve", "twisted") and isinstance(logger, logging.Logger):
+            logger.disabled = False
+
+
+def _default_console() -> logging.Handler | None:
+    """Django's own, if the project has left it where Django puts it."""
+    from django.utils.log import RequireDebugTrue
+
+    for handler in logging.getLogger("django").handlers:
+        default = type(handler) is logging.StreamHandler and handler.formatter is None
+        if default and any(type(each) is RequireDebugTrue for each in handler.filters):
+            return handler
+    return None
+
+
+def _reaches_something() -> bool:
+    """Whether an error of a view would be seen."""
+    logger = logging.getLogger(_ERRORS)
+    if logger.disabled or not logger.isEnabledFor(logging.ERROR):
+        return False
+    error = logging.LogRecord(_ERRORS, logging.ERROR, "", 0, "Internal Server Error: /", None, None)
+    error.status_code = 500
+    return any(
+        isinstance(handler, _LASTING + _PASSING_ON) and handler.level <= logging.ERROR and _lets_pass(handler, error)
+        for handler in _handlers_of(logger)
+    )
+
+
+def _lets_pass(handler: logging.Handler, record: logging.LogRecord) -> bool:
+    try:
+        return bool(handler.filter(record))
+    except Exception:
+        # It wants of a record what only a real one has.
+        return True
+
+
+def _stand_in(handler: logging.Handler) -> None:
+    """Put the handler where Django's errors pass last, below the root logger, whose handlers are the project's."""
+    logger = logging.getLogger(_ERRORS)
+    logger.disabled = False
+    while logger.propagate and logger.parent is not None and logger.parent is not logging.root:
+        logger = logger.parent
+    logger.disabled = False
+    logger.addHandler(handler)

@@ -1,0 +1,62 @@
+"""What Python code prints, line by line into the log."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from typing import Any, TextIO
+
+from twistserve.logs.context import served
+
+_LONGEST = 1 << 20
+"""Bytes after which a line that does not end is logged as it is."""
+
+
+class _Lines(io.RawIOBase):
+    """Makes a record of each line that is written, for `handler`; threads do not mix theirs."""
+
+    def __init__(self, name: str, level: int, handler: logging.Handler, stream: TextIO | None) -> None:
+        super().__init__()
+        self._name = name
+        self._level = level
+        self._handler = handler
+        self._stream = stream
+        self._local = threading.local()
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor of the stream that it stands for, for programs that are started with it."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    def write(self, data: Any) -> int:
+        """Log the lines that are complete."""
+        written = bytes(data)
+        *lines, rest = (getattr(self._local, "rest", b"") + written).split(b"\n")
+        if len(rest) > _LONGEST:
+            lines, rest = [*lines, rest], b""
+        self._local.rest = rest
+        for line in lines:
+            self._log(line.decode(errors="backslashreplace").rstrip("\r"))
+        return len(written)
+
+    def _log(self, text: str) -> None:
+        record = logging.LogRecord(self._name, self._level, "", 0, text, None, None)
+        record.served = served.get()
+        self._handler.handle(record)
+
+
+def printed(name: str, level: int, handler: logging.Handler, stream: TextIO | None) -> TextIO:
+    """A text stream in the place of a standard one, whose lines go to `handler` as records of the logger `name`."""
+    lines: Any = _Lines(name, level, handler, stream)
+    return io.TextIOWrapper(lines, encoding="utf-8", errors="backslashreplace", write_through=True)
+
+
+def is_printed(stream: object) -> bool:
+    """Whether a stream is one of these."""
+    return isinstance(getattr(stream, "buffer", None), _Lines)
