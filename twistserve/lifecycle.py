@@ -189,7 +189,8 @@ class Lifecycle:
 
 
 def _print_error(message: str) -> None:
-    print(f"twistserve: {message}", file=sys.__stderr__, flush=True)
+    """By the log's thread: nobody may read standard error."""
+    queue.put(lambda line: print(line, file=sys.__stderr__, flush=True), f"twistserve: {message}")
 
 
 class ServiceTree(MultiService):

@@ -24,7 +24,7 @@ from twistserve.logs import get_logger
 from twistserve.logs.observer import RecordingObserver
 from twistserve.logs.output import Output
 from twistserve.logs.runners import output_of
-from twistserve.logs.service import LogService
+from twistserve.logs.service import LogService, printed_as_json
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.migrations import apply_migrations, wait_for_migrations
 from twistserve.options import STATUS_JSON, STATUS_PAGE, CommandLine, Configuration, resolve, unknown_variables
@@ -72,7 +72,9 @@ def makeService(options: CommandLine) -> IService:
     _end_on_signals()
     try:
         output = output_of(options.parent if options.parent is not None else {})
-        tree = compose(resolve(options.given, os.environ, load_settings), output)
+        log_format = options.given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT"))
+        with printed_as_json(log_format, output):
+            tree = compose(resolve(options.given, os.environ, load_settings), output)
         tree.log_observer = RecordingObserver()
         return tree
     except StartError as error:
@@ -194,6 +196,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     lifecycle = Lifecycle(reactor)
     parent.follow(lifecycle)
     log = LogService(configuration.log_level, configuration.log_format)
+    log.take_streams()
     progress = Progress(lifecycle, reactor)
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)

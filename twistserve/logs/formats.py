@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -43,16 +44,22 @@ def text_prefix(seconds: float, level: int, name: str, coloured: bool = False) -
 class TextFormatter(logging.Formatter):
     """`time level logger: message`, and the same before every further line of a message or a traceback.
 
-    On a terminal, which people read and programs don't, levels are coloured and only first lines have the prefix.
+    On a terminal, which people read and programs don't, levels are coloured, unless the environment variable NO_COLOR
+    is set, and only first lines have the prefix. The arguments of Python's Formatter are taken and have no effect.
     """
 
-    def __init__(self, terminal: bool = False) -> None:
+    def __init__(self, *arguments: object, terminal: bool = False) -> None:
         super().__init__()
         self._terminal = terminal
+        self._coloured = terminal and not os.environ.get("NO_COLOR")
+
+    def prefix(self, seconds: float, level: int, name: str) -> str:
+        """What every line of this level and logger begins with at this time."""
+        return text_prefix(seconds, level, name, self._coloured)
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of a record, without an end of line."""
-        prefix = text_prefix(record.created, record.levelno, record.name, self._terminal)
+        prefix = self.prefix(record.created, record.levelno, record.name)
         text = super().format(record)
         return prefix + (text if self._terminal else text.replace("\n", "\n" + prefix))
 

@@ -10,6 +10,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from twistserve.logs.loggers import log_event
+from twistserve.logs.queue import queue
 
 _LEVELS: dict[Any, int] = {
     LogLevel.debug: logging.DEBUG,
@@ -34,6 +35,12 @@ class RecordingObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Log an event. Callable from any thread; never raises."""
+        try:
+            self._record(event)
+        except Exception:
+            queue.lose()
+
+    def _record(self, event: LogEvent) -> None:
         if "warning" in event and "category" in event:
             category = str(getattr(event["category"], "__name__", event["category"])).rpartition(".")[2]
             message = f"{event['filename']}:{event['lineno']}: {category}: {event['warning']}"

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO
 from twisted.logger import Logger, LogLevel
 from twisted.python.logfile import LogFile
 
+from twistserve.logs.loggers import ACCESS
 from twistserve.logs.queue import queue
 
 Line = tuple[int, str]
@@ -27,8 +28,6 @@ class Output(Protocol):
 
     terminal: bool
     """Whether people read it as it is written."""
-    formats: bool
-    """Whether it wants lines in our formats, rather than messages for another log."""
 
     def write(self, lines: Sequence[Line]) -> None:
         """Write the lines."""
@@ -36,8 +35,6 @@ class Output(Protocol):
 
 class StreamOutput:
     """A standard stream, past Python's buffers: what it cannot encode is escaped, and its errors are ours to count."""
-
-    formats = True
 
     def __init__(self, stream: TextIO | None) -> None:
         self._descriptor = -1 if stream is None else stream.fileno()
@@ -79,7 +76,6 @@ class FileOutput:
     """A log file that rotates when it is large, and when it is told to (twistd's --logfile)."""
 
     terminal = False
-    formats = True
 
     def __init__(self, file: LogFile) -> None:
         self._file = file
@@ -97,7 +93,6 @@ class SyslogOutput:
     """The system's log (twistd's --syslog), with the priority of each line's level."""
 
     terminal = False
-    formats = True
 
     def __init__(self, prefix: str) -> None:
         syslog.openlog(prefix, 0, syslog.LOG_USER)
@@ -128,7 +123,6 @@ class EventOutput:
     """Twisted's own log, where twistd was given a --logger that formats events as it likes."""
 
     terminal = False
-    formats = False
 
     _levels = (
         (logging.CRITICAL, LogLevel.critical),
@@ -137,11 +131,11 @@ class EventOutput:
         (logging.INFO, LogLevel.info),
     )
 
-    def write(self, lines: Sequence[Line]) -> None:
-        """Emit each line as an event."""
+    def write(self, lines: Sequence[Line], namespace: str = ACCESS) -> None:
+        """Emit each line as an event; the access log's are those that are no records."""
         for number, text in lines:
             level = next((level for least, level in self._levels if number >= least), LogLevel.debug)
-            Logger(namespace="twistserve").emit(level, "{text}", text=text)
+            Logger(namespace=namespace).emit(level, "{text}", text=text)
 
 
 class OutputHandler(logging.Handler):
@@ -187,3 +181,17 @@ class OutputHandler(logging.Handler):
             return formatter(plain)
         except Exception:
             return f"{record.name}: a line that cannot be formatted"
+
+
+class EventHandler(OutputHandler):
+    """Has records emitted as Twisted's events, whose namespace is the logger."""
+
+    output: EventOutput
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue an event. Never raises."""
+        try:
+            text = self.format(record)
+        except Exception as error:
+            text = self._unformattable(record, error)
+        queue.put(lambda line: self.output.write([line], record.name), (record.levelno, text), size=len(text) + 64)

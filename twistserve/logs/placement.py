@@ -34,7 +34,7 @@ def place(handler: logging.Handler) -> None:
             logger = logging.getLogger(name)
             if name == OURS[0] or not any(True for _ in _handlers_of(logger)):
                 logger.addHandler(handler)
-    console = _default_console()
+    console = _default_console() if _settings_are_there() else None
     if console is not None:
         logging.getLogger("django").removeHandler(console)
     if not _reaches_something():
@@ -62,14 +62,23 @@ def _remove(handler: logging.Handler) -> None:
 def _enable_ours() -> None:
     """LOGGING disables every logger that it does not name, unless it says otherwise; a server's are not meant."""
     for name, logger in logging.root.manager.loggerDict.items():
-        if name.split(".")[0] in ("twistserve", "twisted") and isinstance(logger, logging.Logger):
+        if isinstance(logger, logging.Logger) and any(name == our or name.startswith(f"{our}.") for our in OURS):
             logger.disabled = False
+
+
+def _settings_are_there() -> bool:
+    from django.conf import settings
+
+    return settings.configured
 
 
 def _default_console() -> logging.Handler | None:
     """Django's own, if the project has left it where Django puts it."""
+    from django.conf import settings
     from django.utils.log import RequireDebugTrue
 
+    if not settings.LOGGING_CONFIG or "django" in settings.LOGGING.get("loggers", {}):
+        return None
     for handler in logging.getLogger("django").handlers:
         default = type(handler) is logging.StreamHandler and handler.formatter is None
         if default and any(type(each) is RequireDebugTrue for each in handler.filters):

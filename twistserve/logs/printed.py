@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import threading
 from typing import Any, TextIO
 
@@ -18,7 +19,7 @@ class _Lines(io.RawIOBase):
 
     def __init__(self, name: str, level: int, handler: logging.Handler, stream: TextIO | None) -> None:
         super().__init__()
-        self._name = name
+        self.name = name
         self._level = level
         self._handler = handler
         self._stream = stream
@@ -46,7 +47,7 @@ class _Lines(io.RawIOBase):
         return len(written)
 
     def _log(self, text: str) -> None:
-        record = logging.LogRecord(self._name, self._level, "", 0, text, None, None)
+        record = logging.LogRecord(self.name, self._level, "", 0, text, None, None)
         record.served = served.get()
         self._handler.handle(record)
 
@@ -57,6 +58,15 @@ def printed(name: str, level: int, handler: logging.Handler, stream: TextIO | No
     return io.TextIOWrapper(lines, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
-def is_printed(stream: object) -> bool:
-    """Whether a stream is one of these."""
-    return isinstance(getattr(stream, "buffer", None), _Lines)
+def printed_streams(handler: logging.Handler) -> dict[str, TextIO]:
+    """Those for standard output and error."""
+    return {
+        "stdout": printed("stdout", logging.INFO, handler, sys.__stdout__),
+        "stderr": printed("stderr", logging.WARNING, handler, sys.__stderr__),
+    }
+
+
+def printed_name(stream: object) -> str | None:
+    """Which standard stream one of these stands for; None for another stream."""
+    lines = getattr(stream, "buffer", None)
+    return lines.name if isinstance(lines, _Lines) else None

@@ -35,6 +35,7 @@ class LogQueue:
         """Called on the writing thread with the number of lines lost, once lines can be written again."""
         self._room = room
         self._thread = 0
+        self._failures = 0
         self._told, self._told_at = 0, -TELL_EVERY
         self._reset()
 
@@ -89,10 +90,12 @@ class LogQueue:
                 while not self._entries:
                     self._filled.wait()
                 write, item, lines, size = self._entries.popleft()
+            failures = self._failures
             self._write(write, item, lines)
             # An exception that was logged holds the frames it came through.
             del write, item
-            self._tell_recovery()
+            if failures == self._failures:
+                self._tell_recovery()
             with self._lock:
                 self._taken -= size
                 if not self._taken:
@@ -102,12 +105,13 @@ class LogQueue:
         try:
             write(item)
         except BaseException as error:
+            self._failures += 1
             self.lose(lines)
             if not (isinstance(error, Exception) or threading.get_ident() == self._thread):
                 raise
 
     def _tell_recovery(self) -> None:
-        """Say how many lines were lost, if the last one was not, and not with every line of a disk that is full."""
+        """The last line was written: say how many were lost before, but not for every second line of a full disk."""
         lost = self.dropped
         if lost == self._told or time.monotonic() - self._told_at < TELL_EVERY:
             return

@@ -7,15 +7,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.application.service import Service
 
-from twistserve.logs.formats import JSONFormatter, TextFormatter, text_prefix
+from twistserve.logs.formats import JSONFormatter, TextFormatter
 from twistserve.logs.loggers import ACCESS, get_logger, spare_thread
-from twistserve.logs.output import Line, Output, OutputHandler, StreamOutput, level_of
+from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
 from twistserve.logs.placement import OURS, handlers_of, place
-from twistserve.logs.printed import is_printed, printed
+from twistserve.logs.printed import printed_name, printed_streams
 from twistserve.logs.queue import queue
 from twistserve.logs.standard_streams import standard_output
 
@@ -42,14 +42,9 @@ class LogService(Service):
         self._own_output = output is None
         self._output: Output = output or StreamOutput(standard_output())
         self._notices = notices
-        self._handler = OutputHandler(self._output, self._formatter())
+        self._handler = output_handler(self._output, log_format)
         self._access = logging.getLogger(ACCESS)
-        self._printed: dict[str, Any] = {}
-
-    def _formatter(self) -> logging.Formatter:
-        if not self._output.formats:
-            return logging.Formatter()
-        return JSONFormatter() if self._format == "json" else TextFormatter(self._output.terminal)
+        self._printed: dict[str, TextIO] = {}
 
     def startService(self) -> None:
         """Begin to write on a thread, and install the handler. On the reactor's thread."""
@@ -77,13 +72,12 @@ class LogService(Service):
 
     def take_streams(self) -> None:
         """Give the application streams of our own choice: twistd and twist redirect them into a log of theirs."""
-        if not self._output.formats:
-            return
-        for name, level in (("stdout", logging.INFO), ("stderr", logging.WARNING)):
-            real = getattr(sys, f"__{name}__")
-            if self._format == "json" or not self._own_output:
-                real = self._printed.setdefault(name, printed(name, level, self._handler, real))
-            setattr(sys, name, real)
+        if not isinstance(self._output, EventOutput):
+            logged = self._format == "json" or not self._own_output
+            if logged and not self._printed:
+                self._printed = printed_streams(self._handler)
+            sys.stdout = self._printed["stdout"] if logged else sys.__stdout__
+            sys.stderr = self._printed["stderr"] if logged else sys.__stderr__
 
     @contextmanager
     def applying_logging(self) -> Iterator[None]:
@@ -104,8 +98,9 @@ class LogService(Service):
         """Find our place among the project's handlers; those that were made for what is printed get the real stream."""
         for handler in {id(each): each for each in _all_handlers()}.values():
             stream = getattr(handler, "stream", None)
-            if self._own_output and isinstance(handler, logging.StreamHandler) and is_printed(stream):
-                handler.setStream(sys.__stderr__ if stream is self._printed.get("stderr") else sys.__stdout__)
+            name = printed_name(stream)
+            if self._own_output and isinstance(handler, logging.StreamHandler) and name is not None:
+                handler.setStream(getattr(sys, f"__{name}__"))
         place(self._handler)
 
     # The access log
@@ -121,8 +116,9 @@ class LogService(Service):
 
     def write_access(self, lines: Sequence[Line], seconds: float) -> None:
         """Write lines of the access log, which are in their format but for the prefix of text. Never raises."""
-        if self._format == "text" and self._output.formats:
-            prefixes = {level: text_prefix(seconds, level, ACCESS, self._output.terminal) for level, _ in lines}
+        formatter = self._handler.formatter
+        if self._format == "text" and isinstance(formatter, TextFormatter):
+            prefixes = {level: formatter.prefix(seconds, level, ACCESS) for level, _ in lines}
             lines = [(level, prefixes[level] + line) for level, line in lines]
         self._handler.put(lines)
 
@@ -133,6 +129,28 @@ class LogService(Service):
             queue.put(self._access.handle, record, size=1024)
         except Exception:
             queue.lose()
+
+
+def output_handler(output: Output, log_format: str) -> OutputHandler:
+    """The handler that writes to an output in a format."""
+    if isinstance(output, EventOutput):
+        return EventHandler(output, logging.Formatter())
+    return OutputHandler(output, JSONFormatter() if log_format == "json" else TextFormatter(terminal=output.terminal))
+
+
+@contextmanager
+def printed_as_json(log_format: object, output: Output | None) -> Iterator[None]:
+    """Log what is printed meanwhile, if the log is JSON on standard output; what fails is told as text."""
+    if str(log_format).lower() != "json" or output is not None:
+        yield
+        return
+    before = sys.stdout, sys.stderr
+    streams = printed_streams(output_handler(StreamOutput(standard_output()), "json"))
+    sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def _tell_lost(lost: int) -> None:

@@ -1,0 +1,111 @@
+"""What lines look like."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from twistserve.logs import JSONFormatter, TextFormatter
+from twistserve.logs.context import Process, served
+
+MOMENT = 1_800_000_000.123
+PREFIX = "2027-01-15 08:00:00.123+00:00 ERROR shop: "
+
+
+def record(message: str = "all is well", *arguments: object, **fields: Any) -> logging.LogRecord:
+    made = logging.LogRecord("shop", logging.ERROR, "/shop.py", 3, message, arguments, fields.pop("exc_info", None))
+    made.created = MOMENT
+    vars(made).update(fields)
+    return made
+
+
+def failure() -> Any:
+    try:
+        raise ValueError("no such book\nat all")
+    except ValueError:
+        return sys.exc_info()
+
+
+@dataclass
+class Request:
+    """What is served."""
+
+    request_id: bytes = b"r-1"
+    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [(b"Traceparent", b"00-1-2-01")])
+
+
+def test_every_line_of_text_has_the_prefix() -> None:
+    """Time with its offset, level, logger; those of a traceback too."""
+    assert TextFormatter().format(record("%d books", 3)) == f"{PREFIX}3 books"
+    text = TextFormatter().format(record(exc_info=failure()))
+    assert "Traceback (most recent call last):" in text
+    assert all(line.startswith(PREFIX) for line in text.split("\n"))
+    assert text.endswith(f"{PREFIX}ValueError: no such book\n{PREFIX}at all")
+
+
+def test_a_terminal_has_colours_and_one_prefix_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People read it; NO_COLOR is for those who want none."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert TextFormatter(terminal=True).format(record("one\ntwo")) == (
+        "2027-01-15 08:00:00.123+00:00 \x1b[31mERROR\x1b[0m shop: one\ntwo"
+    )
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert TextFormatter(terminal=True).format(record("one\ntwo")) == f"{PREFIX}one\ntwo"
+
+
+def test_a_worker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both formats."""
+    monkeypatch.setattr(Process, "name", "worker-2")
+    assert TextFormatter().format(record()) == PREFIX.replace("shop", "[worker-2] shop") + "all is well"
+    assert json.loads(JSONFormatter().format(record()))["worker"] == "worker-2"
+
+
+def test_an_object_has_everything() -> None:
+    """One line, whatever is in it; the exception is one field, and what JSON cannot say is left out."""
+    extra = {"order": 7, "paid": None, "share": float("nan"), "request": object(), "level": "mine"}
+    line = JSONFormatter().format(record("%s\n\u2028é", "x", exc_info=failure(), stack_info="Stack", **extra))
+    assert line.isascii()
+    assert "\n" not in line
+    fields = json.loads(line)
+    assert "Traceback" in fields.pop("exception")
+    assert fields == {
+        "time": "2027-01-15T08:00:00.123Z",
+        "level": "ERROR",
+        "logger": "shop",
+        "message": "x\n\u2028é",
+        "order": 7,
+        "paid": None,
+        "share": "nan",
+        "stack": "Stack",
+    }
+
+
+def test_an_object_tells_the_request_that_is_served() -> None:
+    """The one of the context, or the one that a record was made for."""
+    token = served.set(Request())
+    try:
+        fields = json.loads(JSONFormatter().format(record()))
+    finally:
+        served.reset(token)
+    assert (fields["request_id"], fields["traceparent"]) == ("r-1", "00-1-2-01")
+    fields = json.loads(JSONFormatter().format(record(served=Request(b"r-2", []))))
+    assert fields["request_id"] == "r-2"
+    assert "traceparent" not in fields
+    assert "request_id" not in json.loads(JSONFormatter().format(record(served=Request(b"", []))))
+
+
+@pytest.mark.parametrize("key", ["()", "class"])
+@pytest.mark.parametrize("name", ["TextFormatter", "JSONFormatter"])
+def test_the_formatters_can_be_named_in_logging(name: str, key: str) -> None:
+    """As factory and as class, which gets a format too."""
+    formatter = {key: f"twistserve.logs.{name}"}
+    configurator = logging.config.DictConfigurator({"version": 1})
+    made: Any = configurator.configure_formatter(formatter)
+    assert "all is well" in made.format(record())
+    assert type(made).__name__ == name

@@ -1,0 +1,165 @@
+"""Where lines are written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.python.logfile import LogFile
+
+from twistserve.logs import JSONFormatter, TextFormatter, output
+from twistserve.logs.output import FileOutput, Line, OutputHandler, StreamOutput, SyslogOutput, level_of
+from twistserve.logs.printed import printed, printed_name
+
+INFO = logging.INFO
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+class Stream:
+    """A standard stream."""
+
+    def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
+        self._descriptor = descriptor
+        self.encoding = encoding
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return False
+
+
+def stream_output(descriptor: int, encoding: str = "utf-8") -> StreamOutput:
+    stream: Any = Stream(descriptor, encoding)
+    return StreamOutput(stream)
+
+
+@pytest.mark.parametrize(("encoding", "written"), [("ascii", rb"caf\xe9 \u2028 \udc80"), ("utf-8", None)])
+def test_what_a_stream_cannot_encode_is_escaped(pipe: tuple[int, int], encoding: str, written: bytes | None) -> None:
+    """Half a surrogate pair too, which no encoding has."""
+    stream_output(pipe[1], encoding).write([(INFO, "café \u2028 \udc80")])
+    expected = written or "café \u2028 ".encode() + rb"\udc80"
+    assert os.read(pipe[0], 100) == expected + b"\n"
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that has it may have made it so."""
+    os.set_blocking(pipe[1], False)
+    received = bytearray()
+
+    class Poll:
+        def register(self, descriptor: int, event: int) -> None:
+            assert (descriptor, event) == (pipe[1], select.POLLOUT)
+
+        def poll(self) -> None:
+            received.extend(os.read(pipe[0], 1 << 20))
+
+    monkeypatch.setattr(output.select, "poll", Poll)
+    stream_output(pipe[1]).write([(INFO, "x" * 300_000), (INFO, "end")])
+    received.extend(os.read(pipe[0], 1 << 20))
+    assert bytes(received) == b"x" * 300_000 + b"\nend\n"
+
+
+def test_lines_are_not_torn_apart(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write is what a pipe takes at once, so that those of several processes do not mix."""
+    sizes: list[int] = []
+    write = os.write
+    monkeypatch.setattr(output.os, "write", lambda descriptor, data: sizes.append(len(data)) or write(descriptor, data))
+    stream_output(pipe[1]).write([(INFO, "x" * 99)] * 100)
+    assert sum(sizes) == 10_000
+    assert all(size <= select.PIPE_BUF and size % 100 == 0 for size in sizes)
+
+
+def test_a_closed_stream_is_an_error() -> None:
+    """Which the queue counts."""
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        StreamOutput(None).write([(INFO, "lost")])
+
+
+def test_a_file_rotates_when_told_to(tmp_path: Path) -> None:
+    """As twistd's own log does."""
+    log = LogFile.fromFullPath(str(tmp_path / "twistd.log"))
+    file = FileOutput(log)
+    file.write([(INFO, "one"), (INFO, "\udc80")])
+    file.rotate()
+    file.write([(INFO, "two")])
+    log.close()
+    assert (tmp_path / "twistd.log.1").read_text() == "one\n\\udc80\n"
+    assert (tmp_path / "twistd.log").read_text() == "two\n"
+
+
+def test_syslog_has_the_priority_of_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no line within a line, nor an end before its end."""
+    said: list[tuple[int, str]] = []
+    monkeypatch.setattr(output.syslog, "syslog", lambda priority, line: said.append((priority, line)))
+    levels = [logging.DEBUG, INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
+    SyslogOutput("shop").write([(level, "one") for level in levels] + [(INFO, "a\nb\0c")])
+    assert said == [(7, "one"), (6, "one"), (4, "one"), (3, "one"), (2, "one"), (6, "a"), (6, r"b\x00c")]
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("2026-11-25 23:40:17.706+00:00 ERROR [worker-1] shop: no", logging.ERROR),
+        ('{"time": "2026-11-25T23:40:17.706Z", "level": "WARNING", "logger": "shop"}', logging.WARNING),
+        ("said by C code", INFO),
+    ],
+)
+def test_the_level_of_another_process_s_line(line: str, level: int) -> None:
+    """It is in the line."""
+    assert level_of(line) == level
+
+
+class Kept:
+    """Keeps what is written."""
+
+    terminal = False
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+
+    def write(self, lines: Any) -> None:
+        self.lines += lines
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()])
+def test_a_record_whose_arguments_do_not_fit_is_told(formatter: logging.Formatter) -> None:
+    """Where it was logged goes on."""
+    kept = Kept()
+    handler = OutputHandler(kept, formatter)
+    handler.handle(logging.LogRecord("shop", logging.ERROR, "", 0, "%d books", ("three",), None))
+    [(level, text)] = kept.lines
+    assert level == logging.ERROR
+    assert "'%d books' cannot be formatted: TypeError" in text
+
+
+def test_what_is_printed_is_logged_line_by_line() -> None:
+    """However it is cut into writes; bytes too; each thread's by itself, and a request's with its id."""
+    kept = Kept()
+    stream = printed("stdout", INFO, OutputHandler(kept, logging.Formatter("%(name)s: %(message)s")), None)
+    print("one", "two", file=stream)
+    stream.write("thr")
+    stream.write("ee\nfour\r\nfi")
+    stream.buffer.write(b"ve\xff\n")
+    assert kept.lines == [
+        (INFO, "stdout: one two"),
+        (INFO, "stdout: three"),
+        (INFO, "stdout: four"),
+        (INFO, "stdout: five\\xff"),
+    ]
+    assert printed_name(stream) == "stdout"
+    assert not stream.isatty()
+    with pytest.raises(OSError, match="fileno"):
+        stream.fileno()
