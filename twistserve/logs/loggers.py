@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from twistserve.logs.context import served
@@ -18,8 +17,7 @@ ACCESS = "twistserve.access"
 class ServerLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger for what serves: whatever the project has made of Python's logging, a call returns at once.
 
-    Filters, handlers and formatters run on the queue's thread; a record that cannot even be made, because a factory of
-    the project's raises, is lost and counted.
+    Filters, handlers and formatters run on the queue's thread; what cannot be handled is lost and counted.
     """
 
     def log(self, level: int, msg: object, *args: object, **keywords: Any) -> None:
@@ -45,11 +43,16 @@ class ServerLogger(logging.LoggerAdapter[logging.Logger]):
             exc_info = sys.exc_info()
         # Of log(), info() and the one that called it.
         code = sys._getframe(3)
-        record = self.logger.makeRecord(
-            self.logger.name, level, code.f_code.co_filename, code.f_lineno, msg, args, exc_info or None
+        return make_record(
+            self.logger.name,
+            level,
+            msg,
+            args,
+            exc_info or None,
+            code.f_code.co_filename,
+            code.f_lineno,
+            served=served.get(),
         )
-        record.served = served.get()
-        return record
 
 
 def get_logger(name: str) -> ServerLogger:
@@ -57,17 +60,38 @@ def get_logger(name: str) -> ServerLogger:
     return ServerLogger(logging.getLogger(name), {})
 
 
-def log_event(
-    name: str, level: int, message: str, exc_info: Any = None, extra: Mapping[str, Any] | None = None
-) -> None:
-    """Queue a record of a logger by its name, for whom it was not our own code that logged."""
+def log_event(name: str, level: int, message: str, exc_info: Any = None) -> None:
+    """Queue a record of a logger by its name, for code that is not ours. The queue's thread looks the logger up."""
     try:
-        logger = logging.getLogger(name)
-        if logger.manager.disable < level >= logger.getEffectiveLevel():
-            record = logger.makeRecord(name, level, "", 0, message, (), exc_info, extra=extra)
-            queue.put(logger.handle, record, size=_size(record))
+        record = make_record(name, level, message, (), exc_info)
+        queue.put(_handle_event, record, size=_size(record))
     except Exception:
         queue.lose()
+
+
+def _handle_event(record: logging.LogRecord) -> None:
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+def make_record(
+    name: str,
+    level: int,
+    message: object,
+    arguments: tuple[object, ...],
+    exc_info: Any,
+    path: str = "",
+    line: int = 0,
+    **fields: object,
+) -> logging.LogRecord:
+    """A record by the project's factory, or by Python's where that one fails, as one that wants a request may."""
+    try:
+        record = logging.getLogRecordFactory()(name, level, path, line, message, arguments, exc_info)
+    except Exception:
+        record = logging.LogRecord(name, level, path, line, message, arguments, exc_info)
+    vars(record).update(fields)
+    return record
 
 
 def _size(record: logging.LogRecord) -> int:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from twisted.application.service import Service
 
 from twistserve.logs.formats import JSONFormatter, TextFormatter
-from twistserve.logs.loggers import ACCESS, get_logger, spare_thread
+from twistserve.logs.loggers import ACCESS, get_logger, make_record, spare_thread
 from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
 from twistserve.logs.placement import OURS, handlers_of, place
 from twistserve.logs.printed import printed_name, printed_streams
@@ -125,7 +125,7 @@ class LogService(Service):
     def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
         """Log a line for handlers of the project's; `fields` are for our JSONFormatter. Never raises."""
         try:
-            record = self._access.makeRecord(ACCESS, level, "", 0, line, (), None, extra={"access": fields})
+            record = make_record(ACCESS, level, line, (), None, access=fields)
             queue.put(self._access.handle, record, size=1024)
         except Exception:
             queue.lose()
