@@ -13,6 +13,7 @@ import pytest
 from twisted.python.logfile import LogFile
 
 from twistserve.logs import JSONFormatter, TextFormatter, output
+from twistserve.logs.context import Process
 from twistserve.logs.output import FileOutput, Line, OutputHandler, StreamOutput, SyslogOutput, level_of
 from twistserve.logs.printed import printed, printed_name
 
@@ -73,7 +74,8 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int], mo
 
 
 def test_lines_are_not_torn_apart(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write is what a pipe takes at once, so that those of several processes do not mix."""
+    """Each write of a worker is what a pipe takes at once, so that those of several processes do not mix."""
+    monkeypatch.setattr(Process, "name", "worker-1")
     sizes: list[int] = []
     write = os.write
     monkeypatch.setattr(output.os, "write", lambda descriptor, data: sizes.append(len(data)) or write(descriptor, data))

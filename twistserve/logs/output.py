@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO
 from twisted.logger import Logger, LogLevel
 from twisted.python.logfile import LogFile
 
+from twistserve.logs.context import Process
 from twistserve.logs.loggers import ACCESS
 from twistserve.logs.queue import queue
 
@@ -42,7 +43,10 @@ class StreamOutput:
         self.terminal = stream is not None and stream.isatty()
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Write the lines, as many at a time as cannot be mixed with those of other processes."""
+        """Write the lines; those of a worker as many at a time as cannot be mixed with those of others."""
+        if not Process.name:
+            self._write("".join([f"{line}\n" for _, line in lines]).encode(self._encoding, "backslashreplace"))
+            return
         piece = b""
         for _, line in lines:
             data = f"{line}\n".encode(self._encoding, "backslashreplace")
