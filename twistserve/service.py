@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import signal
@@ -18,7 +17,10 @@ from twisted.internet.defer import succeed
 
 from twistserve import metrics
 from twistserve.application import DjangoApplication, django_version, file_indexes, load_settings
+from twistserve.ending import WORKER_END, Ending
 from twistserve.errors import StartError
+from twistserve.forks import ForkGuard, name_of
+from twistserve.init_process import FirstProcess, leave_first_process
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
 from twistserve.listening import Endpoint, Listener, Port
 from twistserve.logs import LogService
@@ -65,23 +67,22 @@ def makeService(options: CommandLine) -> IService:
     runner: dict[str, Any] = options.parent or {}
     daemon = not runner.get("nodaemon", True)
     to_file = daemon or any(runner.get(name) for name in ("logfile", "syslog", "logger"))
-    _end_on_signals()
+    # twistd that makes a daemon of itself ends as soon as that runs: then the container is over.
+    ending = Ending(FirstProcess() if daemon else leave_first_process())
+    return compose(options.given, ending, into_twisted=to_file)
+
+
+def compose(given: Mapping[str, object], ending: Ending, *, into_twisted: bool = False) -> ServiceTree:
+    """The service for these options. What is wrong with them ends the process: raises SystemExit, with one line."""
+    ending.take_early_signals()
     try:
-        return compose(resolve(options.given, os.environ, load_settings), into_twisted=to_file)
+        return _compose(resolve(given, os.environ, load_settings), ending, into_twisted=into_twisted)
     except StartError as error:
+        ending.fail_early()
         raise SystemExit(f"twistserve: {error}") from error
 
 
-def _end_on_signals() -> None:
-    """Until the service takes the signals over, end at once with status 0.
-
-    The settings may take long to import, and the first process of a container ignores signals without a handler.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: os._exit(0))
-
-
-def compose(configuration: Configuration, *, into_twisted: bool = False) -> ServiceTree:
+def _compose(configuration: Configuration, ending: Ending, *, into_twisted: bool) -> ServiceTree:
     """Compose the service tree: it starts in this order and stops in reverse. Raises `StartError`.
 
     Ports are reserved here, so that a conflict is told before anything runs; no thread and no connection
@@ -91,6 +92,8 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
 
     reactor: Any = installed
     lifecycle = Lifecycle(reactor)
+    ending.grant(configuration.drain_delay + configuration.graceful_timeout)
+    ending.follow(lifecycle, reactor)
     notices = [
         f"the environment variable {name} is no option's" + (f" (did you mean {meant}?)" if meant else "; see --help")
         for name, meant in unknown_variables(os.environ).items()
@@ -99,8 +102,9 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
         configuration.log_level, into_twisted=into_twisted, takes_streams=not into_twisted, notices=notices
     )
     if configuration.workers > 1:
-        return _compose_parent(configuration, lifecycle, log, reactor)
-    serving = Serving(configuration, _web_listeners(configuration, reactor), lifecycle, log, reactor)
+        return _compose_parent(configuration, lifecycle, ending, log, reactor)
+    listeners = _web_listeners(configuration, reactor)
+    serving = Serving(configuration, listeners, lifecycle, log, reactor)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
 
@@ -124,6 +128,8 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
     return _tree(
         services,
         lifecycle,
+        ending,
+        lambda: [name for each in listeners for name in each.names],
         reactor,
         {
             signal.SIGTERM: lifecycle.shut_down,
@@ -134,11 +140,16 @@ def compose(configuration: Configuration, *, into_twisted: bool = False) -> Serv
     )
 
 
-def _compose_parent(configuration: Configuration, lifecycle: Lifecycle, log: LogService, reactor: Any) -> ServiceTree:
+def _compose_parent(
+    configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
+) -> ServiceTree:
     """The tree of a parent: the probe port and the workers, who do what answers requests."""
     # What the settings make impossible is told before anything starts.
     file_indexes(configuration.static, configuration.media)
-    workers = WorkerService(configuration, _sockets(configuration, reactor), lifecycle, reactor, log.lines)
+    sockets = _sockets(configuration, reactor)
+    names = [each.getsockname() for each in sockets]
+    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines)
+    ending.at_cut = workers.kill
     supervisor = workers.supervisor
     checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
@@ -157,6 +168,8 @@ def _compose_parent(configuration: Configuration, lifecycle: Lifecycle, log: Log
     return _tree(
         services,
         lifecycle,
+        ending,
+        lambda: names,
         reactor,
         {
             signal.SIGTERM: lifecycle.shut_down,
@@ -176,12 +189,17 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     reactor: Any = installed
     configuration = Configuration.of_values(values)
     lifecycle = Lifecycle(reactor)
+    ending = Ending(end=WORKER_END, asks=())
+    ending.grant(0.0 if name == START_UP else configuration.graceful_timeout)
+    ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
     log = LogService(configuration.log_level, process=f"[{name}]")
     progress = Progress(lifecycle, reactor)
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     serving: Serving | None = None
+    descriptors = range(FIRST_SOCKET, FIRST_SOCKET + sockets)
+    names = [name_of(descriptor) for descriptor in descriptors]
     try:
         load_settings(configuration.settings, None, configuration.pythonpath)
         if name == START_UP:
@@ -190,7 +208,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
             services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:
-            listeners = _inherited(configuration, range(FIRST_SOCKET, FIRST_SOCKET + sockets), reactor)
+            listeners = _inherited(configuration, descriptors, reactor)
             serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor)
             steps = [*serving.steps((), lambda: None), *checks.steps()]
             services = [
@@ -206,20 +224,30 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     except StartError as error:
         lifecycle.fail(str(error))
         services = []
-    tree = _tree(services, lifecycle, reactor, signals)
+    tree = _tree(services, lifecycle, ending, lambda: names, reactor, signals)
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
 
 
 def _tree(
-    services: Sequence[Service], lifecycle: Lifecycle, reactor: Any, signals: Mapping[int, Callable[[str], None]]
+    services: Sequence[Service],
+    lifecycle: Lifecycle,
+    ending: Ending,
+    names: Callable[[], Sequence[Any]],
+    reactor: Any,
+    signals: Mapping[int, Callable[[str], None]],
 ) -> ServiceTree:
-    """The services below their root."""
+    """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them."""
     tree = ServiceTree(lifecycle, reactor, signals)
     for service in services:
         service.setServiceParent(tree)
-    atexit.register(tree.leave)
+    ending.stopping = lambda: tree.stopping
+    probes = [service.port for service in services if isinstance(service, ProbeService)]
+    guard = ForkGuard(
+        reactor, lambda: [*names(), *(name for port in probes for name in port.names)], lambda: ending.descriptors
+    )
+    reactor.callWhenRunning(guard.install)
     return tree
 
 

@@ -59,19 +59,19 @@ class ProbeService(Service):
     name = "probes"
 
     def __init__(self, port: Port, root: Resource, failed: Callable[[str], None], reactor: Any) -> None:
-        self._port = port
+        self.port = port
         self._failed = failed
         self._site = ProbeSite(root, reactor)
 
     def startService(self) -> None:
         """Listen, before anything else is done."""
         super().startService()
-        self._port.open(self._site).addCallbacks(
-            lambda result: logger.info("probes on %s", self._port),
+        self.port.open(self._site).addCallbacks(
+            lambda result: logger.info("probes on %s", self.port),
             lambda failure: self._failed(str(failure.value)),
         )
 
     def stopService(self) -> Deferred[Any]:
         """Close the port."""
         super().stopService()
-        return self._port.close()
+        return self.port.close()
