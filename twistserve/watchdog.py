@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Container
 from contextlib import suppress
 
-HURRY = 0.6
+HURRY = 0.5
 """Seconds from a second signal to the cut, which together with what the cut itself may take is less than one."""
 _LOOK_AGAIN = b"\0"
 """No signal has this number."""

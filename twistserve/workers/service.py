@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 START_UP = "start-up"
 """The name of the process that runs what is to run once, before there are workers."""
 
-KILLED = 0.4
+KILLED = 0.3
 """Seconds to wait for workers that were killed."""
 
 
