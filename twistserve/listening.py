@@ -200,7 +200,7 @@ class Port:
 
 def _name_of(listening: Any) -> Any:
     """The address of a port of Twisted's as getsockname(2) tells it: host and port, or a path; None for none."""
-    address = listening.getHost() if hasattr(listening, "getHost") else None
+    address: Any = listening.getHost() if hasattr(listening, "getHost") else None
     return (address.host, address.port) if hasattr(address, "port") else getattr(address, "name", None)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, start, wait_for, write_project
+from tests.functional.harness import PATIENCE, Server, free_port, start, wait_for, write_project
 from tests.functional.test_tls import write_certificate
 from tests.functional.workers import titles
 
@@ -119,9 +119,9 @@ def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
     """Start a server of the views above; none of its processes outlives the test."""
     servers: list[Server] = []
 
-    def launcher(*args: str, **kwargs: Any) -> Server:
-        directory = write_project(tmp_path / "project", VIEWS)
-        server = serve(*args, cwd=directory, settings="site_settings", **kwargs)
+    def launcher(*args: str, runner: str = "twistd", **modules: str) -> Server:
+        directory = write_project(tmp_path / "project", VIEWS, **modules)
+        server = serve(*args, cwd=directory, settings="site_settings", runner=runner)
         servers.append(server)
         return server
 
@@ -221,13 +221,14 @@ def test_a_child_of_a_worker_has_nothing_of_ours(launch: Launch) -> None:
 def test_a_child_has_no_socket_of_an_endpoint(launch: Launch, tmp_path: Path, number: str) -> None:
     """Of a Unix socket, and of TLS."""
     (tmp_path / "tls").mkdir()
+    port = free_port()
     write_certificate(tmp_path / "tls" / "localhost.pem", "localhost")
     path = tmp_path / "socket"
     server = launch(
         *("--endpoint", f"unix:{path}", "--endpoint", "tcp:0:interface=127.0.0.1"),
-        *("--endpoint", f"tls:{tmp_path / 'tls'}:port=0:interface=127.0.0.1", "--workers", number),
+        *("--endpoint", f"tls:{tmp_path / 'tls'}:port={port}:interface=127.0.0.1", "--workers", number),
     )
-    with socket.socket(socket.AF_UNIX) as client:
+    with socket.socket(socket.AF_UNIX) as client, socket.create_connection(("127.0.0.1", port)):
         client.settimeout(PATIENCE)
         client.connect(str(path))
         client.sendall(b"GET /told/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -236,6 +237,23 @@ def test_a_child_has_no_socket_of_an_endpoint(launch: Launch, tmp_path: Path, nu
             answer += chunk
     assert_nothing_of_ours(document(answer))
     assert server.terminate() == 0
+
+
+def test_a_program_that_is_started_early_has_nothing_of_ours(launch: Launch) -> None:
+    """By a worker whose ports are not open yet, with all files that can be inherited."""
+    wsgi = (
+        "import subprocess\n"
+        "process = subprocess.Popen(['sleep', '600'], close_fds=False)\n"
+        "open(f'early-{process.pid}', 'w').close()\n"
+        "from django.core.wsgi import get_wsgi_application\n"
+        "application = get_wsgi_application()\n"
+    )
+    server = launch("--workers", "2", site_wsgi=wsgi)
+    early = [int(path.name.partition("-")[2]) for path in server.cwd.glob("early-*")]
+    assert early
+    for pid in early:
+        names = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        assert not any(name.startswith("socket:") for name in names), names
 
 
 @pytest.mark.parametrize("args", [(), ("--workers", "2")], ids=["one process", "workers"])
