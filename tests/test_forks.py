@@ -70,13 +70,8 @@ def test_handlers() -> None:
 @pytest.mark.parametrize("kind", [Reactor, EPollReactor])
 def test_the_files_of_a_reactor(kind: type[EPollReactor]) -> None:
     """Its epolls, and both ends of the pipe that wakes it."""
-    reactor = kind()
-    try:
-        kinds = [os.readlink(f"/proc/self/fd/{each}").partition("[")[0] for each in descriptors_of(reactor) if each > 0]
-        assert kinds == ["anon_inode:"] * (2 if kind is Reactor else 1) + ["pipe:"] * 2
-    finally:
-        for each in set(descriptors_of(reactor)):
-            os.close(each)
+    kinds = [os.readlink(f"/proc/self/fd/{each}").partition("[")[0] for each in descriptors_of(kind()) if each > 0]
+    assert kinds == ["anon_inode:"] * (2 if kind is Reactor else 1) + ["pipe:"] * 2
 
 
 def test_a_reactor_gives_signals_back() -> None:
@@ -89,10 +84,6 @@ def test_a_reactor_gives_signals_back() -> None:
             self.uninstalled += 1
 
     reactor = Reactor()
-    try:
-        reactor._signals = signals = Signals()  # type: ignore[assignment]
-        release_signals(reactor)
-        assert signals.uninstalled == 1
-    finally:
-        for each in set(descriptors_of(reactor)):
-            os.close(each)
+    reactor._signals = signals = Signals()  # type: ignore[assignment]
+    release_signals(reactor)
+    assert signals.uninstalled == 1

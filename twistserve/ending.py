@@ -6,6 +6,7 @@ finalization, which aborts while a daemon thread holds the lock of a standard st
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import logging
 import math
@@ -35,6 +36,8 @@ CUT = 0.5
 """Seconds before that at which the cut begins."""
 KILL = 0.1
 """Seconds before that at which another process kills it."""
+FLUSH = 2.0
+"""Seconds that the log has for what is queued, before the functions that are registered with atexit and after."""
 LAST_WORDS = 0.2
 """Seconds that the cut waits for its line to be logged: a handler may be what holds the end up."""
 ASKS = (signal.SIGTERM, signal.SIGINT)
@@ -151,6 +154,8 @@ class Ending:
     def _on_bound(self, seconds: float) -> None:
         """Have others see to the end too: the first process, and the kernel, which ends even C code with the GIL."""
         self._first.tell_end(seconds + CUT - KILL)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         later = math.ceil(seconds + CUT) + 1
         left = signal.alarm(later)
         if 0 < left < later:
@@ -168,10 +173,10 @@ class Ending:
             return
         self._leaving = True
         try:
-            self.flush(LAST_WORDS)
+            self.flush(FLUSH)
             atexit.unregister(_Since(self._leave))  # type: ignore[arg-type]
             atexit._run_exitfuncs()
-            self.flush(LAST_WORDS)
+            self.flush(FLUSH)
             for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
                 with suppress(AttributeError, OSError, ValueError):
                     stream.flush()  # type: ignore[union-attr]
@@ -193,7 +198,8 @@ class Ending:
             self.at_cut()
         # Python starts no thread any more when it is past its end.
         with suppress(RuntimeError):
-            threading.Thread(target=say, daemon=True).start()
+            # Not threading's: a handler of a signal may have interrupted who holds its lock.
+            _thread.start_new_thread(say, ())
         if not logged.wait(LAST_WORDS):
             _write_at_once(lines[0] if lines else "cut off at the end of its time")
         os._exit(self.status)

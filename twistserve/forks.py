@@ -72,7 +72,10 @@ class ForkGuard:
 
         The reactor's epoll comes first: the child shares it with its parent, and could take connections out of it.
         """
-        ours = [*descriptors_of(self._reactor), *self._descriptors(), *_connected_to(list(self._names()))]
+        ours = [*descriptors_of(self._reactor), *self._descriptors()]
+        # There may be no /proc, after a chroot for instance.
+        with suppress(OSError):
+            ours += _connected_to(list(self._names()))
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in ours:
             if descriptor > _STANDARD:

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,7 +70,12 @@ def leave_first_process() -> FirstProcess:
     os.set_blocking(writing, False)
     # What comes in the meantime waits: pid 1 loses signals that nobody handles.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    server = _start_anew(writing, mask) if len(os.listdir("/proc/self/task")) > 1 else os.fork()
+    try:
+        server = _start_anew(writing, mask) if _has_threads() else os.fork()
+    except OSError:
+        # The system has no more processes for us: better to serve as the first than not at all.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return FirstProcess()
     if not server:
         os.setpgid(0, 0)
         os.close(reading)
@@ -79,6 +85,13 @@ def leave_first_process() -> FirstProcess:
     with suppress(OSError):
         os.setpgid(server, server)
     return _become_first(server, reading)
+
+
+def _has_threads() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:
+        return threading.active_count() > 1
 
 
 def _start_anew(pipe: int, mask: set[int]) -> int:

@@ -69,12 +69,12 @@ def makeService(options: CommandLine) -> IService:
     to_file = daemon or any(runner.get(name) for name in ("logfile", "syslog", "logger"))
     # twistd that makes a daemon of itself ends as soon as that runs: then the container is over.
     ending = Ending(FirstProcess() if daemon else leave_first_process())
+    ending.take_early_signals()
     return compose(options.given, ending, into_twisted=to_file)
 
 
 def compose(given: Mapping[str, object], ending: Ending, *, into_twisted: bool = False) -> ServiceTree:
     """The service for these options. What is wrong with them ends the process: raises SystemExit, with one line."""
-    ending.take_early_signals()
     try:
         return _compose(resolve(given, os.environ, load_settings), ending, into_twisted=into_twisted)
     except StartError as error:

@@ -35,6 +35,7 @@ class Command(TwistserveCommand):
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
         ending = Ending(leave_first_process())
+        ending.take_early_signals()
         install_unless_chosen()
         from twisted.internet import reactor
 
