@@ -115,6 +115,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Ending, Lifecycle, First, Wa
     """An Ending of 25 seconds of grace with its lifecycle, whose threads and alarms are fakes."""
     alarms: list[int] = []
     monkeypatch.setattr("signal.alarm", lambda seconds: alarms.append(seconds) or 0)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
     monkeypatch.setattr("atexit.register", lambda function: None)
     first, reactor = First(), Reactor()
     ending, lifecycle = Ending(first), Lifecycle(reactor)

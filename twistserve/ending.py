@@ -66,7 +66,7 @@ class Ending:
         self._asks = asks
         self._watchdog: Watchdog | None = None
         self._pid = 0
-        self._leaving = False
+        self._registered = self._leaving = False
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -165,6 +165,7 @@ class Ending:
 
     def _register(self) -> None:
         """Run when Python has joined its threads, and before all that was registered until now."""
+        self._registered = True
         atexit.register(self._leave)
 
     def _leave(self) -> None:
@@ -174,7 +175,8 @@ class Ending:
         self._leaving = True
         try:
             self.flush(FLUSH)
-            atexit.unregister(_Since(self._leave))  # type: ignore[arg-type]
+            if self._registered:
+                atexit.unregister(_Since(self._leave))  # type: ignore[arg-type]
             atexit._run_exitfuncs()
             self.flush(FLUSH)
             for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
@@ -214,7 +216,7 @@ class Ending:
             parts.append(f"{len(threads) - _NAMED} more threads run")
         parts.append(f"the main thread is at {where(main.ident or 0)}")
         if not self._leaving:
-            parts.append(f"the functions registered with atexit were not called: {_registered()}")
+            parts.append(f"the functions registered with atexit were not called: {_functions()}")
         return "; ".join(parts)
 
 
@@ -234,7 +236,7 @@ def _is_waited_for(thread: threading.Thread) -> bool:
     return not thread.daemon or thread in executors
 
 
-def _registered() -> str:
+def _functions() -> str:
     """The names of what is registered with atexit, the last first as they are called."""
     seen = _All()
     atexit.unregister(seen)  # type: ignore[arg-type]

@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -91,6 +90,9 @@ def _has_threads() -> bool:
     try:
         return len(os.listdir("/proc/self/task")) > 1
     except OSError:
+        # Not for the program below.
+        import threading
+
         return threading.active_count() > 1
 
 
@@ -117,11 +119,17 @@ def _become_first(server: int, pipe: int) -> NoReturn:
         import setproctitle
 
         title = os.path.dirname(os.path.dirname(setproctitle.__file__))
-    if sys.executable and not os.environ.get("PYTHONHOME"):
+    if _python_can_run_this():
         os.set_inheritable(pipe, True)
         with suppress(OSError):
             os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, str(server), str(pipe), title])
     watch_over(server, pipe)
+
+
+def _python_can_run_this() -> bool:
+    """Whether the interpreter is an ordinary one, and finds the standard library by itself."""
+    frozen = getattr(sys, "frozen", False) or not os.path.isfile(__file__)
+    return bool(sys.executable) and not frozen and not os.environ.get("PYTHONHOME")
 
 
 # The program

@@ -110,7 +110,7 @@ class Container:
 def check_orphans_and_status(*args: str) -> None:
     """The first process is ours, nothing of a shell's children stays, and SIGTERM ends all with status 0."""
     with Container(*args) as container:
-        assert title(container.first) == "twistserve: init"
+        wait_for(lambda: title(container.first) == "twistserve: init", "the first process to have its title")
         assert fetch(container.port, "/orphans/").text == "left"
         wait_for(lambda: len(children(container.first)) == 1, "orphans to be gone")
         assert fetch(container.port, "/statuses/").text == f"{[*range(10)]} {[*range(10)]}"

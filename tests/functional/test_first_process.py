@@ -159,7 +159,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 def test_orphans_are_reaped_and_statuses_are_not(launch: Launch, runner: str, args: tuple[str, ...]) -> None:
     """Nothing of a process that a view's shell has left stays, and nobody's exit status is taken."""
     server = launch(*args, runner=runner)
-    assert title(server.first) == "twistserve: init"
+    wait_for(lambda: title(server.first) == "twistserve: init", "the first process to have its title")
     assert server.get("/orphans/").text == "left"
     wait_for(lambda: children(server.first) == [server.server], f"orphans to be gone: {children(server.first)}")
     assert server.get("/statuses/").text == f"{[*range(10)]} {[*range(10)]}"
@@ -170,6 +170,7 @@ def test_orphans_are_reaped_and_statuses_are_not(launch: Launch, runner: str, ar
 def test_the_first_process_holds_little(launch: Launch) -> None:
     """No threads, no files but the standard ones and its pipes, and less memory than a server has."""
     server = launch()
+    wait_for(lambda: title(server.first) == "twistserve: init", "the first process to have its title")
     first = status(server.first)
     assert first["Threads"] == "1"
     names = [os.readlink(path) for path in Path(f"/proc/{server.first}/fd").iterdir() if int(path.name) > 2]
@@ -275,13 +276,23 @@ def test_a_process_that_has_threads_is_started_anew(launch: Launch, tmp_path: Pa
     server = launch(runner=runner, env={"PYTHONPATH": str(tmp_path / "path")})
     assert re.findall(r"customized (\d+)", server.stdout)[0] == "1"
     assert len(re.findall("customized", server.stdout)) == 2
-    assert title(server.first) == "twistserve: init"
+    wait_for(lambda: title(server.first) == "twistserve: init", "the first process to have its title")
     assert status(server.first)["Threads"] == "1"
     assert server.get("/orphans/").text == "left"
     wait_for(lambda: children(server.first) == [server.server], f"orphans to be gone: {children(server.first)}")
     server.signal(signal.SIGQUIT)
     wait_for(lambda: "thread exporter" in server.stdout, "the thread to be there")
     assert server.terminate() == 0
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_python_that_is_told_where_its_library_is(launch: Launch, runner: str) -> None:
+    """It cannot run the small program, which reads no environment: the first process goes on as it is."""
+    server = launch(runner=runner, env={"PYTHONHOME": sys.base_prefix})
+    assert server.get("/orphans/").text == "left"
+    wait_for(lambda: children(server.first) == [server.server], f"orphans to be gone: {children(server.first)}")
+    assert server.terminate() == 0
+    assert "the function ran" in (server.cwd / "ended").read_text()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["djangoserve", "--help"], ["--version"]])
