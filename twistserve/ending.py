@@ -67,6 +67,9 @@ class Ending:
         self._watchdog: Watchdog | None = None
         self._pid = 0
         self._registered = self._leaving = False
+        self._once = threading.Lock()
+        self._may_log, self._logged = threading.Event(), threading.Event()
+        self._line = "cut off at the end of its time"
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -153,6 +156,10 @@ class Ending:
 
     def _on_bound(self, seconds: float) -> None:
         """Have others see to the end too: the first process, and the kernel, which ends even C code with the GIL."""
+        if self._once.acquire(blocking=False):
+            # Python 3.12 starts no thread any more when it calls what is registered with atexit. Not by threading: a
+            # handler of a signal may have interrupted who holds its lock.
+            _thread.start_new_thread(self._log_when_cut, ())
         self._first.tell_end(seconds + CUT - KILL)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -187,24 +194,20 @@ class Ending:
 
     def _cut_off(self) -> None:
         """End the process now. Nothing here may wait for long: whatever holds the end up may hold this up too."""
-        lines: list[str] = []
-        logged = threading.Event()
-
-        def say() -> None:
-            lines.append(f"cut off at the end of its time: {self._unfinished()}")
-            logger.error("%s", lines[0])
-            self.flush(LAST_WORDS / 2)
-            logged.set()
-
         with suppress(Exception):
             self.at_cut()
-        # Python starts no thread any more when it is past its end.
-        with suppress(RuntimeError):
-            # Not threading's: a handler of a signal may have interrupted who holds its lock.
-            _thread.start_new_thread(say, ())
-        if not logged.wait(LAST_WORDS):
-            _write_at_once(lines[0] if lines else "cut off at the end of its time")
+        self._may_log.set()
+        if not self._logged.wait(LAST_WORDS):
+            _write_at_once(self._line)
         os._exit(self.status)
+
+    def _log_when_cut(self) -> None:
+        """Log what is cut off: in a thread, for a handler may be what holds the end up."""
+        self._may_log.wait()
+        self._line = f"{self._line}: {self._unfinished()}"
+        logger.error("%s", self._line)
+        self.flush(LAST_WORDS / 2)
+        self._logged.set()
 
     def _unfinished(self) -> str:
         """What has not come to its end."""
