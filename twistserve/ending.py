@@ -60,6 +60,8 @@ class Ending:
         """The name of the service that is being stopped."""
         self.at_cut: Callable[[], None] = lambda: None
         """Called by another thread before the process is cut off, to end what would outlive it. Must not wait."""
+        self.after_failure = end
+        """Seconds for the end of a start that has failed."""
         self._first = first or FirstProcess()
         self._end = end
         self._grace = 0.0
@@ -105,7 +107,7 @@ class Ending:
     def fail_early(self) -> None:
         """Python is to end with status 1, and soon: the settings may have started threads."""
         self.status = 1
-        self._begin(self._end)
+        self._begin(self.after_failure)
         self._hear()
         self._register()
 
@@ -119,7 +121,7 @@ class Ending:
         def changed(state: State, reason: str) -> None:
             self.status = 1 if lifecycle.failure is not None else 0
             if state is State.DRAINING:
-                self._begin(self._end if self.status else self._grace + self._end)
+                self._begin(self.after_failure if self.status else self._grace + self._end)
             elif state is State.STOPPED:
                 self._register()
 

@@ -17,7 +17,7 @@ from twisted.internet.defer import succeed
 
 from twistserve import metrics
 from twistserve.application import DjangoApplication, django_version, file_indexes, load_settings
-from twistserve.ending import WORKER_END, Ending
+from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
 from twistserve.forks import ForkGuard, name_of
 from twistserve.init_process import FirstProcess, leave_first_process
@@ -150,6 +150,8 @@ def _compose_parent(
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines)
     ending.at_cut = workers.kill
+    # The worker whose start has failed had the rest.
+    ending.after_failure = END - WORKER_END
     supervisor = workers.supervisor
     checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
