@@ -32,13 +32,13 @@ END = 10.0
 """Seconds for the whole end, after the time that requests have, at which the process is gone."""
 WORKER_END = 3.0
 """The same of a worker, whose parent has the rest."""
-CUT = 0.5
+CUT = 0.6
 """Seconds before that at which the cut begins."""
-KILL = 0.1
+KILL = 0.2
 """Seconds before that at which another process kills it."""
 FLUSH = 2.0
 """Seconds that the log has for what is queued, before the functions that are registered with atexit and after."""
-LAST_WORDS = 0.2
+LAST_WORDS = 0.15
 """Seconds that the cut waits for its line to be logged: a handler may be what holds the end up."""
 ASKS = (signal.SIGTERM, signal.SIGINT)
 _NAMED = 5

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 UNTOLD = 10.0
 """Seconds for the end of a server that has not said yet how long its own may take."""
-HURRY = 0.85
+HURRY = 0.8
 """Seconds from a second signal until the server is killed."""
 ASKS = (signal.SIGTERM, signal.SIGINT)
 _PIPE = "_TWISTSERVE_FIRST_PROCESS"

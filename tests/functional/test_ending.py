@@ -15,7 +15,7 @@ import pytest
 
 from tests.functional.conftest import Serve
 from tests.functional.harness import PATIENCE, Server, fetch, free_port, start, wait_for, write_project
-from tests.functional.workers import titles, workers
+from tests.functional.workers import titles, wait_until_ready, workers
 
 RUNNERS = ("twistd", "twist", "manage")
 GRACE = "0.5"
@@ -123,6 +123,8 @@ def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
         words = ("--graceful-timeout", GRACE, *args)
         server = serve(*words, cwd=directory, settings="site_settings", until=until, **kwargs)
         servers.append(server)
+        if until is not None and "--workers" in args:
+            wait_until_ready(server)
         return server
 
     yield launcher
