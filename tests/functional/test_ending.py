@@ -321,6 +321,20 @@ def test_workers_that_hold_the_end_up(launch: Launch) -> None:
     assert server.output.count("cut off at the end of its time") == 3
 
 
+def test_webhooks_have_their_five_seconds_when_workers_are_cut_off(launch: Launch) -> None:
+    """A receiver that does not answer is waited for as documented, and the bound of all is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as receiver:
+        url = f"http://127.0.0.1:{receiver.getsockname()[1]}/"
+        server = hold_up(launch, "sleep", "--workers", "2", "--webhook-url", url)
+        began = time.monotonic()
+        assert server.terminate() == 0
+        assert time.monotonic() - began <= float(GRACE) + END
+    [stopped] = [line for line in server.stdout.splitlines() if "all services have stopped" in line and "[" not in line]
+    [given_up] = [line for line in server.stdout.splitlines() if "given up at the end of the process" in line]
+    assert server.stdout.index(given_up) < server.stdout.index(stopped)
+    assert "webhooks is being stopped" not in server.output
+
+
 def test_a_second_signal_ends_workers_that_hold_the_end_up(launch: Launch) -> None:
     """Within a second, all of them."""
     server = hold_up(launch, "C", "--workers", "2", "--graceful-timeout", "60")
