@@ -1,6 +1,7 @@
 # make demo      serve the example project on port 8000, probes on 8001
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
+# make test-container  the first process of a real container, as root; needs podman, buildah, runc and debootstrap
 # make bench     compare with other servers, half an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
@@ -19,7 +20,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
 
-.PHONY: demo test coverage bench lint clean counterparts bench-programs
+.PHONY: demo test test-container coverage bench lint clean counterparts bench-programs
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -29,6 +30,9 @@ demo: $(VENV)/installed
 test: clean-venv $(VENV)/tested counterparts
 	$(MAKE) lint
 	"$(BIN)/pytest" $(SPREAD)
+
+test-container: $(VENV)/tested
+	"$(BIN)/python" -m tests.container.check
 
 coverage: $(VENV)/tested counterparts
 	"$(BIN)/coverage" erase

@@ -1,4 +1,4 @@
-"""The state every part looks at: STARTING -> READY -> DRAINING -> STOPPED, and how the process ends.
+"""The state every part looks at: STARTING -> READY -> DRAINING -> STOPPED, and the services that it starts and stops.
 
 Everything here belongs to the reactor thread.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
-import os
 import signal
 import sys
 import threading
@@ -206,6 +204,8 @@ class ServiceTree(MultiService):
         self._lifecycle = lifecycle
         self._reactor = reactor
         self._signals = signals
+        self.stopping = ""
+        """The name of the child that is being stopped, for whoever wonders what takes so long."""
         self.log_observer: Any = None
         """What is to get Twisted's log events, for the application that twistd makes."""
 
@@ -229,10 +229,12 @@ class ServiceTree(MultiService):
         self._lifecycle.enter(State.DRAINING, "the service was stopped")
         self.running = 0
         for child in reversed(list(self)):
+            self.stopping = child.name or type(child).__name__
             try:
                 yield maybeDeferred(child.stopService)
             except Exception:
-                logger.exception("%s did not stop cleanly", child.name or type(child).__name__)
+                logger.exception("%s did not stop cleanly", self.stopping)
+        self.stopping = ""
         self._lifecycle.enter(State.STOPPED, "all services have stopped")
 
     def _take_signals(self) -> None:
@@ -243,18 +245,3 @@ class ServiceTree(MultiService):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._signals[number], signal.Signals(number).name)
-
-    def leave(self) -> None:
-        """For atexit: end the interpreter with our exit status, and without waiting for threads that may never return.
-
-        twistd always ends with status 0 once its reactor ran, and an interpreter that is finalized while a
-        daemon thread holds the lock of a standard stream aborts. This runs after twistd has cleaned up.
-        """
-        status = 1 if self._lifecycle.failure is not None else 0
-        if status or (self._lifecycle.state is State.STOPPED and threading.active_count() > 1):
-            queue.flush(1.0)
-            logging.shutdown()
-            for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()  # type: ignore[union-attr]
-            os._exit(status)

@@ -26,6 +26,9 @@ BACKLOG = 1024
 class Listener(Protocol):
     """Where connections come from."""
 
+    names: list[Any]
+    """The addresses that it has listened at, as getsockname(2) tells them; its connections have the same."""
+
     def open(self, factory: IProtocolFactory) -> Deferred[None]:
         """Accept connections for `factory`; fails with `StartError`."""
 
@@ -45,6 +48,7 @@ class Endpoint:
     def __init__(self, reactor: Any, description: str) -> None:
         self._description = description
         self._listening: Any = None
+        self.names: list[Any] = []
         try:
             self._endpoint = self._parse(reactor, description)
         except Exception as error:
@@ -70,6 +74,7 @@ class Endpoint:
 
         def listening(port: Any) -> None:
             self._listening = port
+            self.names.append(_name_of(port))
 
         def failed(failure: Failure) -> None:
             reason = getattr(failure.value, "socketError", failure.value)
@@ -110,6 +115,7 @@ class Port:
         self._bound: list[socket.socket] = []
         self._listening: list[Any] = []
         self._shared = False
+        self.names: list[Any] = []
 
     def __str__(self) -> str:
         host = self._host or "*"
@@ -135,11 +141,13 @@ class Port:
                 failures.append(error)
         if not self._bound:
             raise self._error(failures[0])
+        self.names = [bound.getsockname() for bound in self._bound]
 
     def take(self, descriptors: Sequence[int]) -> None:
         """Use sockets that another process has bound and shares, in place of `bind`."""
         self._bound = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         self._shared = True
+        self.names = [bound.getsockname() for bound in self._bound]
 
     def open(self, factory: IProtocolFactory) -> Deferred[None]:
         """Accept connections for `factory`; fails with `StartError`."""
@@ -188,6 +196,12 @@ class Port:
         code = error.errno or 0
         option = self._host_option if code == errno.EADDRNOTAVAIL else self._option
         return StartError(f"{option}: {self} {remedies.get(code, 'cannot be opened: ' + os.strerror(code))}")
+
+
+def _name_of(listening: Any) -> Any:
+    """The address of a port of Twisted's as getsockname(2) tells it: host and port, or a path; None for none."""
+    address: Any = listening.getHost() if hasattr(listening, "getHost") else None
+    return (address.host, address.port) if hasattr(address, "port") else getattr(address, "name", None)
 
 
 def _pause(listening: Any, paused: bool) -> None:

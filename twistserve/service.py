@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import socket
@@ -17,7 +16,10 @@ from twisted.internet.defer import succeed
 
 from twistserve import metrics
 from twistserve.application import DjangoApplication, django_version, file_indexes, load_settings
+from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
+from twistserve.forks import ForkGuard, name_of
+from twistserve.init_process import FirstProcess, leave_first_process
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
 from twistserve.listening import Endpoint, Listener, Port
 from twistserve.logs import get_logger
@@ -69,28 +71,33 @@ def makeService(options: CommandLine) -> IService:
     What is wrong with options or settings ends the process with status 1 and one line on standard error, before
     twistd forks.
     """
-    _end_on_signals()
+    runner: dict[str, Any] = options.parent if options.parent is not None else {}
+    daemon = not runner.get("nodaemon", True)
+    # twistd that makes a daemon of itself ends as soon as that runs: then the container is over.
+    ending = Ending(FirstProcess() if daemon else leave_first_process())
+    ending.take_early_signals()
+    tree = compose(options.given, ending, lambda: output_of(runner))
+    tree.log_observer = RecordingObserver()
+    return tree
+
+
+def compose(
+    given: Mapping[str, object], ending: Ending, make_output: Callable[[], Output | None] = lambda: None
+) -> ServiceTree:
+    """The service for these options. What is wrong with them ends the process: raises SystemExit, with one line.
+
+    `make_output` gives where the log goes, None for standard output.
+    """
     try:
-        output = output_of(options.parent if options.parent is not None else {})
-        log_format = options.given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT"))
-        with printed_as_json(log_format, output):
-            tree = compose(resolve(options.given, os.environ, load_settings), output)
-        tree.log_observer = RecordingObserver()
-        return tree
+        output = make_output()
+        with printed_as_json(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), output):
+            return _compose(resolve(given, os.environ, load_settings), ending, output)
     except StartError as error:
+        ending.fail_early()
         raise SystemExit(f"twistserve: {error}") from error
 
 
-def _end_on_signals() -> None:
-    """Until the service takes the signals over, end at once with status 0.
-
-    The settings may take long to import, and the first process of a container ignores signals without a handler.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: os._exit(0))
-
-
-def compose(configuration: Configuration, output: Output | None = None) -> ServiceTree:
+def _compose(configuration: Configuration, ending: Ending, output: Output | None) -> ServiceTree:
     """Compose the service tree: it starts in this order and stops in reverse. Raises `StartError`.
 
     Ports are reserved here, so that a conflict is told before anything runs; no thread and no connection
@@ -100,6 +107,8 @@ def compose(configuration: Configuration, output: Output | None = None) -> Servi
 
     reactor: Any = installed
     lifecycle = Lifecycle(reactor)
+    ending.grant(configuration.drain_delay + configuration.graceful_timeout)
+    ending.follow(lifecycle, reactor)
     notices = [
         f"the environment variable {name} is no option's" + (f" (did you mean {meant}?)" if meant else "; see --help")
         for name, meant in unknown_variables(os.environ).items()
@@ -113,8 +122,9 @@ def compose(configuration: Configuration, output: Output | None = None) -> Servi
     # twist redirects the streams when everything has been started.
     reactor.callWhenRunning(log.take_streams)
     if configuration.workers > 1:
-        return _compose_parent(configuration, lifecycle, log, reactor)
-    serving = Serving(configuration, _web_listeners(configuration, reactor), lifecycle, log, reactor)
+        return _compose_parent(configuration, lifecycle, ending, log, reactor)
+    listeners = _web_listeners(configuration, reactor)
+    serving = Serving(configuration, listeners, lifecycle, log, reactor)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
 
@@ -138,6 +148,8 @@ def compose(configuration: Configuration, output: Output | None = None) -> Servi
     return _tree(
         services,
         lifecycle,
+        ending,
+        lambda: [name for each in listeners for name in each.names],
         reactor,
         {
             signal.SIGTERM: lifecycle.shut_down,
@@ -148,11 +160,18 @@ def compose(configuration: Configuration, output: Output | None = None) -> Servi
     )
 
 
-def _compose_parent(configuration: Configuration, lifecycle: Lifecycle, log: LogService, reactor: Any) -> ServiceTree:
+def _compose_parent(
+    configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
+) -> ServiceTree:
     """The tree of a parent: the probe port and the workers, who do what answers requests."""
     # What the settings make impossible is told before anything starts.
     file_indexes(configuration.static, configuration.media)
-    workers = WorkerService(configuration, _sockets(configuration, reactor), lifecycle, reactor, log.lines)
+    sockets = _sockets(configuration, reactor)
+    names = [each.getsockname() for each in sockets]
+    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines)
+    ending.at_cut = workers.kill
+    # The worker whose start has failed had the rest.
+    ending.after_failure = END - WORKER_END
     supervisor = workers.supervisor
     checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
@@ -175,6 +194,8 @@ def _compose_parent(configuration: Configuration, lifecycle: Lifecycle, log: Log
     return _tree(
         services,
         lifecycle,
+        ending,
+        lambda: names,
         reactor,
         {
             signal.SIGTERM: lifecycle.shut_down,
@@ -194,6 +215,9 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     reactor: Any = installed
     configuration = Configuration.of_values(values)
     lifecycle = Lifecycle(reactor)
+    ending = Ending(end=WORKER_END, asks=())
+    ending.grant(0.0 if name == START_UP else configuration.graceful_timeout)
+    ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
     log = LogService(configuration.log_level, configuration.log_format)
     log.take_streams()
@@ -201,6 +225,8 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     serving: Serving | None = None
+    descriptors = range(FIRST_SOCKET, FIRST_SOCKET + sockets)
+    names = [name_of(descriptor) for descriptor in descriptors]
     try:
         load_settings(configuration.settings, None, configuration.pythonpath)
         if name == START_UP:
@@ -209,7 +235,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
             services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:
-            listeners = _inherited(configuration, range(FIRST_SOCKET, FIRST_SOCKET + sockets), reactor)
+            listeners = _inherited(configuration, descriptors, reactor)
             serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor)
             steps = [*serving.steps((), lambda: None), *checks.steps()]
             services = [
@@ -225,20 +251,30 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     except StartError as error:
         lifecycle.fail(str(error))
         services = []
-    tree = _tree(services, lifecycle, reactor, signals)
+    tree = _tree(services, lifecycle, ending, lambda: names, reactor, signals)
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
 
 
 def _tree(
-    services: Sequence[Service], lifecycle: Lifecycle, reactor: Any, signals: Mapping[int, Callable[[str], None]]
+    services: Sequence[Service],
+    lifecycle: Lifecycle,
+    ending: Ending,
+    names: Callable[[], Sequence[Any]],
+    reactor: Any,
+    signals: Mapping[int, Callable[[str], None]],
 ) -> ServiceTree:
-    """The services below their root."""
+    """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them."""
     tree = ServiceTree(lifecycle, reactor, signals)
     for service in services:
         service.setServiceParent(tree)
-    atexit.register(tree.leave)
+    ending.stopping = lambda: tree.stopping
+    probes = [service.port for service in services if isinstance(service, ProbeService)]
+    guard = ForkGuard(
+        reactor, lambda: [*names(), *(name for port in probes for name in port.names)], lambda: ending.descriptors
+    )
+    reactor.callWhenRunning(guard.install)
     return tree
 
 

@@ -116,6 +116,16 @@ def test_a_line_that_is_logged_while_one_is_written_comes_at_once(gate: Gate) ->
     assert order == ["inner", "outer"]
 
 
+def test_a_line_may_be_logged_while_one_is_queued(gate: Gate) -> None:
+    """By what the garbage collector finds meanwhile, such as an error that no Deferred has handled."""
+    gate.open.set()
+    queue = running()
+    with queue._lock:
+        queue.put(gate.write, "one")
+    assert queue.flush(PATIENCE)
+    assert gate.written == ["one"]
+
+
 def test_losses_are_told_once_lines_can_be_written(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not more than once in a while, for a disk that is full may have room for every second line."""
     now = [100.0]

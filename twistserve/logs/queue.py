@@ -40,7 +40,8 @@ class LogQueue:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector, or a signal, may make whoever holds it log.
+        self._lock = threading.RLock()
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
         self._entries: deque[tuple[Write, Any, int, int]] = deque()

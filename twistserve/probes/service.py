@@ -89,19 +89,19 @@ class ProbeService(Service):
         reactor: Any,
         access_log: AccessLog | None = None,
     ) -> None:
-        self._port = port
+        self.port = port
         self._failed = failed
         self._site = ProbeSite(root, reactor, access_log)
 
     def startService(self) -> None:
         """Listen, before anything else is done."""
         super().startService()
-        self._port.open(self._site).addCallbacks(
-            lambda result: logger.info("probes on %s", self._port),
+        self.port.open(self._site).addCallbacks(
+            lambda result: logger.info("probes on %s", self.port),
             lambda failure: self._failed(str(failure.value)),
         )
 
     def stopService(self) -> Deferred[Any]:
         """Close the port."""
         super().stopService()
-        return self._port.close()
+        return self.port.close()

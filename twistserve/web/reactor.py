@@ -12,7 +12,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -97,3 +97,20 @@ def install_unless_chosen() -> None:
     """Make this the reactor unless somebody has chosen or used another."""
     if "twisted.internet.reactor" not in sys.modules:
         install()
+
+
+def release_signals(reactor: Any) -> None:
+    """Give the wake-up descriptor back, as the reactor itself does a moment after its last trigger. Main thread."""
+    if (release := getattr(reactor, "_uninstallHandler", None)) is not None:
+        release()
+
+
+def descriptors_of(reactor: Any) -> Iterator[int]:
+    """The files that a reactor has open by itself and for what it reads from and writes to, even if that is gone."""
+    for name in ("_poller", "_called"):
+        if (poller := getattr(reactor, name, None)) is not None and hasattr(poller, "fileno"):
+            yield poller.fileno()
+    for each in (*reactor.getReaders(), *reactor.getWriters()):
+        yield each.fileno()
+        # The other end of the pipe that it is woken by.
+        yield getattr(each, "o", -1)

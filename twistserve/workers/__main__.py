@@ -45,7 +45,7 @@ def main(name: str, sockets: int) -> None:
     def begin(configuration: dict[str, Any], parent: Parent) -> Any:
         return begin_worker(configuration, name, sockets, parent)
 
-    connect(Parent(begin))
+    connect(Parent(begin), sockets)
     reactor.run()
 
 

@@ -22,6 +22,7 @@ from twistserve.probes.project import DjangoChecks
 from twistserve.serving import Serving
 from twistserve.workers.answers import Results, to_json
 from twistserve.workers.protocol import (
+    FIRST_SOCKET,
     FROM_WORKER,
     LIFELINE,
     TO_WORKER,
@@ -194,9 +195,12 @@ class _Pipes(StandardIO):
             writer.doWrite()
 
 
-def connect(parent: Parent) -> None:
-    """Speak with the parent over the pipes, and watch the one that only its death closes."""
-    for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE):
+def connect(parent: Parent, sockets: int) -> None:
+    """Speak with the parent over the pipes, and watch the one that only its death closes.
+
+    What was inherited, with so many sockets, is not for the programs that the application starts.
+    """
+    for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE, *range(FIRST_SOCKET, FIRST_SOCKET + sockets)):
         os.set_inheritable(descriptor, False)
     _end_without_python()
     threading.Thread(target=_watch, name="lifeline", daemon=True).start()

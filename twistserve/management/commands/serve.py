@@ -6,14 +6,13 @@ import twistserve.workers.alone  # noqa: F401
 
 # isort: split
 import argparse
-import os
 from typing import Any
 
 from twisted.application.service import IService
 
 from twistserve import options
-from twistserve.application import load_settings
-from twistserve.errors import StartError
+from twistserve.ending import Ending
+from twistserve.init_process import leave_first_process
 from twistserve.logs.observer import observe_twisted
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
@@ -37,16 +36,15 @@ class Command(TwistserveCommand):
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
         open_closed_streams()
+        ending = Ending(leave_first_process())
+        ending.take_early_signals()
         install_unless_chosen()
         from twisted.internet import reactor
 
         given = options.given(arguments)
         given.pop("settings", None)
         given.pop("pythonpath", None)
-        try:
-            tree = compose(options.resolve(given, os.environ, load_settings))
-        except StartError as error:
-            raise SystemExit(f"twistserve: {error}") from error
+        tree = compose(given, ending)
         observe_twisted()
         service = IService(tree)
         service.privilegedStartService()

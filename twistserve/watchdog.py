@@ -1,0 +1,121 @@
+"""A thread that ends the process when its time is up, wherever the other threads stand.
+
+It hears signals by itself, through the wake-up descriptor (signal.set_wakeup_fd): Python runs the handlers of signals
+in the main thread alone, which may be in C code that never looks for them, or past the end of the reactor.
+"""
+
+from __future__ import annotations
+
+import _thread
+import math
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Container
+from contextlib import suppress
+
+HURRY = 0.5
+"""Seconds from a second signal to the cut, which together with what the cut itself may take is less than one."""
+_LOOK_AGAIN = b"\0"
+"""No signal has this number."""
+
+
+class Deadline:
+    """The moment at which the process is cut off: `seconds` after the first signal, or earlier."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.at = math.inf
+        self._seconds = seconds
+        self._clock = clock
+        self._asked = False
+
+    @property
+    def left(self) -> float:
+        """Seconds, infinite as long as nothing has begun."""
+        return self.at - self._clock()
+
+    def no_later_than(self, moment: float) -> bool:
+        """Bring the moment forward; whether that changed anything."""
+        earlier = moment < self.at
+        self.at = min(self.at, moment)
+        return earlier
+
+    def ask(self) -> bool:
+        """A signal to end has come: the second leaves no time for anything. Whether that changed anything."""
+        seconds = HURRY if self._asked else self._seconds
+        self._asked = True
+        return self.no_later_than(self._clock() + seconds)
+
+
+class Watchdog:
+    """Calls `cut`, which does not return, `seconds` after the first of the signals `asks`, or earlier when told.
+
+    `on_bound` is called with the seconds left whenever they become fewer, from the thread that found out.
+    """
+
+    def __init__(
+        self, seconds: float, asks: Container[int], cut: Callable[[], None], on_bound: Callable[[float], None]
+    ) -> None:
+        self._deadline = Deadline(seconds)
+        self._asks = asks
+        self._cut = cut
+        self._on_bound = on_bound
+        self._told: deque[float] = deque()
+        self._read, self._write = os.pipe()
+        for descriptor in (self._read, self._write):
+            os.set_blocking(descriptor, False)
+        self._wakes = -1
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The files that it has open."""
+        return (self._read, self._write, self._wakes)
+
+    def start(self) -> None:
+        """Start the thread, a daemon."""
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def start_in_handler(self) -> None:
+        """The same where the handler of a signal runs, which may have interrupted a holder of threading's own lock."""
+        _thread.start_new_thread(self._run, ())
+
+    def hear(self) -> None:
+        """Hear signals from now on, and wake whom they woke before, a reactor. Main thread."""
+        previous = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        if previous not in (-1, self._write):
+            # A copy: the number may be another file's once the reactor has ended.
+            self._wakes = os.dup(previous)
+
+    def asked(self) -> None:
+        """Count a signal that came before `hear`."""
+        if self._deadline.ask():
+            self._on_bound(self._deadline.left)
+
+    def bound(self, seconds: float) -> None:
+        """Leave no more than so many seconds; callable from any thread."""
+        self._told.append(time.monotonic() + seconds)
+        self._on_bound(seconds)
+        with suppress(OSError):
+            os.write(self._write, _LOOK_AGAIN)
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        while (left := self._deadline.left) > 0:
+            if poll.poll(None if left == math.inf else math.ceil(left * 1000)):
+                self._heard(os.read(self._read, 4096))
+        self._cut()
+
+    def _heard(self, numbers: bytes) -> None:
+        while self._told:
+            self._deadline.no_later_than(self._told.popleft())
+        signals = numbers.replace(_LOOK_AGAIN, b"")
+        if signals and self._wakes != -1:
+            with suppress(OSError):
+                os.write(self._wakes, signals)
+        for number in signals:
+            if number in self._asks and self._deadline.ask():
+                self._on_bound(self._deadline.left)
