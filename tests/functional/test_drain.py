@@ -279,7 +279,8 @@ def release(server: Server) -> None:
 
 def own_lines(server: Server, words: str) -> list[str]:
     """What twistserve itself logged with these words in it, which leaves out the access log."""
-    return [line for line in server.output.splitlines() if " twistserve." in line and re.search(words, line)]
+    lines = [line for line in server.output.splitlines() if " twistserve.access: " not in line]
+    return [line for line in lines if " twistserve." in line and re.search(words, line)]
 
 
 class Watch(threading.Thread):
