@@ -327,7 +327,7 @@ PARSERS = {"text": text_line, "combined": combined_line, "json": json_line}
 def read_log(text: str, form: str) -> list[Line]:
     """Read every line of a log in a format; an AssertionError says which line is wrong."""
     lines: list[Line] = []
-    for number, each in enumerate(text.splitlines(), 1):
+    for number, each in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
         try:
             line = PARSERS[form](each)
         except (AssertionError, ValueError) as error:
