@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Reply, Server, raw
+from tests.functional.harness import Reply, Server, raw, wait_for
 from tests.functional.logs import Launch, Line, ends, in_background, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
@@ -98,6 +98,11 @@ def warning(request):
     warnings.warn(f"warned of {request.GET['mark']}")
     return HttpResponse("said")
 
+def hanging(request):
+    say(request, "hanging")
+    time.sleep(20)
+    return HttpResponse("late")
+
 def reading(request):
     say(request, f"read {len(request.body)}")
     return HttpResponse("said")
@@ -124,7 +129,7 @@ request_finished.connect(told("finished"), weak=False)
 request_started.connect(told("started"), weak=False)
 
 urlpatterns = [path(f"{each.__name__}/", each) for each in (
-    view, asynchronous, streaming, closing, closing_stream, pool, failing, warning, reading, extra, later,
+    view, asynchronous, streaming, closing, closing_stream, pool, failing, warning, hanging, reading, extra, later,
 )]
 """
 SETTINGS = "MIDDLEWARE = ['site_urls.Middleware']\n"
@@ -136,6 +141,7 @@ SAID = {
     "closing_stream": ("generator closed",),
     "pool": ("copied context",),
     "failing": ("failing view",),
+    "warning": ("warned",),
 }
 """What is said in a view, or because of it, with " of " and the request's mark."""
 
@@ -227,6 +233,26 @@ def test_an_id_of_the_client(launch: Launch, project: Project) -> None:
     line = the_line(lines, "root logger of own")
     assert line["request_id"] == reply.headers["X-Request-ID"]
     assert "traceparent" not in line or not line["traceparent"]
+
+
+def test_what_the_server_says_of_a_request(launch: Launch, project: Project) -> None:
+    """Lines of ours about a request, that it has timed out or is cut off, tell it too, whichever thread writes them."""
+    server = launch(
+        *("--log-format", "json", "--request-timeout", "1", "--graceful-timeout", "0.2"),
+        cwd=project(VIEWS, settings=SETTINGS),
+    )
+    reply = ask(server, "/hanging/", "abcd")
+    assert reply.status == 504
+    thread = in_background(lambda: ask(server, "/hanging/", "abce"))
+    wait_for(lambda: "hanging of abce" in server.stdout, "the second to be in its view")
+    server.signal(15)
+    assert server.wait(PROMPT) == 0
+    thread.join(60)
+    lines = lines_of(server)
+    timed_out = the_line(lines, "request timed out")
+    assert timed_out.get("request_id") == reply.headers["X-Request-ID"], timed_out.text
+    known = the_line(lines, "hanging of abce")["request_id"]
+    assert [line.text for line in lines if "cut off" in line["message"] and line.get("request_id") != known] == []
 
 
 def test_lines_of_no_request(launch: Launch, project: Project) -> None:

@@ -344,7 +344,7 @@ def test_a_drain_with_a_request_in_flight(launch: Launch, project: Project) -> N
     assert server.wait(PROMPT) == 0
 
 
-@pytest.mark.parametrize("error", ["OSError('no space')", "ValueError('x')"])
+@pytest.mark.parametrize("error", ["OSError('no space')", "ValueError('x')", "SystemExit(3)", "KeyboardInterrupt()"])
 def test_metrics_that_raise(launch: Launch, project: Project, error: str) -> None:
     """Whatever raises in counting while requests are served releases each connection, and states go on changing."""
     directory = project(

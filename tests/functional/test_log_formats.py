@@ -237,6 +237,17 @@ def test_every_line_of_a_start_that_fails(launch: Launch, saying: Callable[..., 
     assert "the shelf is gone" in server.output
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_settings_log(launch: Launch, saying: Callable[..., Path], form: str) -> None:
+    """Under twistd, where the settings are imported once the log is there, their lines and warnings have its format."""
+    settings = "import logging, warnings\nlogging.getLogger('shop').warning('early')\nwarnings.warn('warned early')\n"
+    server = launch("--log-format", form, cwd=saying(settings=settings))
+    ends(server, PROMPT)
+    lines = lines_of(server, form)
+    assert the_line(lines, "shop", "early")["level"] == "WARNING"
+    the_line(lines, "warned early")
+
+
 # Times
 
 

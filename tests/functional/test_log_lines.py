@@ -82,6 +82,10 @@ def no_text(request):
     log.warning("after that")
     return HttpResponse("said")
 
+def module(request):
+    logging.warning("of the root")
+    return HttpResponse("said")
+
 def program(request):
     written = subprocess.run([sys.executable, "-c", "import os; print(len('z') * os.write(1, b'z' * 300_000))"],
                              stderr=subprocess.PIPE)
@@ -93,7 +97,7 @@ def multiline(request):
 
 urlpatterns = [path("", hello), path("deep/", deep), path("long/", long), path("changing/", changing),
                path("broken/", broken), path("no-text/", no_text), path("program/", program),
-               path("multiline/", multiline)]
+               path("multiline/", multiline), path("module/", module)]
 """
 
 
@@ -136,6 +140,13 @@ def assert_whole(launch: Launch, directory: Path, workers: int, form: str, path:
             assert found and all(f"-end-{mark}" in line.text for line in found), mark
 
 
+@pytest.mark.parametrize("path", ["/deep/", "/long/"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_long_lines_of_workers_in_a_pipe(launch: Launch, project: Project, form: str, path: str) -> None:
+    """Lines longer than a pipe takes at once are not mixed with those of other workers."""
+    assert_whole(launch, project(VIEWS), 3, form, path)
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_is_logged_is_what_was_so(launch: Launch, project: Project, form: str) -> None:
     """Arguments that change after the call, or depend on the thread, are shown as they were in the call."""
@@ -154,6 +165,27 @@ def test_calls_that_are_wrong(launch: Launch, project: Project, form: str) -> No
     assert server.get("/broken/").text == "said"
     ends(server, PROMPT)
     the_line(read_log(server.stdout, form), "after that")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_message_without_text(launch: Launch, project: Project, form: str) -> None:
+    """A message that cannot even be shown by repr() does not make the view's call raise: Python's handlers do not."""
+    server = launch("--log-format", form, cwd=project(VIEWS))
+    assert server.get("/no-text/").text == "said"
+    ends(server, PROMPT)
+    the_line(read_log(server.stdout, form), "after that")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_functions_of_the_logging_module(launch: Launch, project: Project, form: str) -> None:
+    """logging.warning() and its like, which give the root logger a handler where it has none, leave one line each."""
+    server = launch("--log-format", form, cwd=project(VIEWS))
+    assert server.get("/module/").text == "said"
+    server.get("/changing/")
+    ends(server, PROMPT)
+    lines = lines_of(server, form)
+    assert the_line(lines, "of the root")["logger"] == "root"
+    assert the_line(lines, "the state is")["logger"] == "shop"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

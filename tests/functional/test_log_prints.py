@@ -146,3 +146,11 @@ def test_prints_in_text(launch: Launch, project: Project, runner: str, form: str
         "bytes \u20ac of abce",
     ):
         assert server.output.count(words) == 1, server.output
+
+
+def test_prints_without_an_end(launch: Launch, project: Project) -> None:
+    """A line whose end is never printed is there at the end of the process at the latest."""
+    server = launch("--log-format", "json", cwd=project(VIEWS))
+    ask(server, "/printing_partly/", "abcd")
+    ends(server, PROMPT)
+    assert the_line(lines_of(server), "no end of line")["message"] == "no end of line"

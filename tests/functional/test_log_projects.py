@@ -354,3 +354,15 @@ def test_no_colours_in_json(project: Project, runner: str) -> None:
     text = on_a_terminal(project(VIEWS), runner, "--log-format", "json", env={})
     assert "\x1b" not in text
     read_log(text, "json")
+
+
+@pytest.mark.parametrize("runner", ["twistd", "manage"])
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colours(project: Project, env: dict[str, str], runner: str) -> None:
+    """NO_COLOR (no-color.org) is honoured, and a terminal that has no colours is not sent any, as Django has it."""
+    assert "\x1b" not in on_a_terminal(project(VIEWS), runner, env=env)
+
+
+def test_tracebacks_on_a_terminal(project: Project) -> None:
+    """On a terminal, too, every line has the prefix."""
+    read_log(COLOUR.sub("", on_a_terminal(project(VIEWS), "twistd", env={})), "text")

@@ -1,4 +1,4 @@
-"""Lines that are logged in the middle of logging: by a finalizer, or the text of an argument."""
+"""Lines that are logged in the middle of logging: by a signal handler, a finalizer, or the text of an argument."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from tests.functional.logs import (
     Launch,
     alive,
     ask_again_and_again,
+    dropped,
     ends,
     in_background,
     launching_with_streams,
     lines_of,
+    read_log,
 )
 
 Project = Callable[..., Path]
@@ -64,6 +66,17 @@ def nested(request):
 urlpatterns = [path("", hello), path("garbage/", garbage), path("nested/", nested)]
 """
 
+SIGNALS = """
+import logging, signal
+def told(number, frame):
+    logging.getLogger("shop").warning("alarm")
+    logging.getLogger("twistserve.shop").warning("alarm of ours")
+    signal.setitimer(signal.ITIMER_REAL, 0.002)
+signal.signal(signal.SIGALRM, told)
+signal.setitimer(signal.ITIMER_REAL, 0.002)
+"""
+"""Settings whose signal handler logs some hundred times a second, in the thread of the reactor."""
+
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
@@ -72,8 +85,24 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
+def test_signal_handlers(launch: Launch, project: Project, form: str) -> None:
+    """A signal handler of the application may log, wherever the reactor is, and stops nothing."""
+    server = launch("--log-format", form, cwd=project(VIEWS, settings=SIGNALS), runner="manage")
+    threads = [in_background(lambda: ask_again_and_again(server, 300, "/?marked")) for _ in range(4)]
+    for thread in threads:
+        thread.join(PATIENCE)
+    alive(server)
+    assert dropped(server) == 0
+    ends(server, PROMPT)
+    lines = read_log(server.stdout, form)
+    assert len([line for line in lines if line["logger"] == "twistserve.access"]) == 1200
+    assert [line.text for line in lines if line["level"] == "ERROR"] == []
+    assert "alarm of ours" in server.stdout
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_finalizers(launch: Launch, project: Project, form: str) -> None:
-    """Finalizers may log, which run in any thread, in the middle of anything."""
+    """So may finalizers, which run in any thread, in the middle of anything."""
     server = launch("--log-format", form, cwd=project(VIEWS))
     threads = [in_background(lambda: ask_again_and_again(server, 40, "/garbage/")) for _ in range(4)]
     for thread in threads:
