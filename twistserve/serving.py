@@ -12,6 +12,7 @@ from twistserve.application import DjangoApplication, file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.listening import Listener
 from twistserve.logs import LogService
+from twistserve.open_files import bound_connections
 from twistserve.options import Configuration
 from twistserve.reactor_lag import ReactorLagService
 from twistserve.recycling import resident_memory
@@ -70,7 +71,14 @@ class Serving:
         if shown:
             self.observers.append(self._history)
         drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
-        self.web = WebService(listeners, self.site, drain, lifecycle.wait, lambda: self.pool.finished(reactor))
+        self.web = WebService(
+            listeners,
+            self.site,
+            drain,
+            lifecycle.wait,
+            lambda: self.pool.finished(reactor),
+            lambda wanted: bound_connections(wanted, configuration.threads),
+        )
         self._measure()
 
     def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:

@@ -12,8 +12,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistserve.listening import Port
+from twistserve.open_files import Headroom
 from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
+from twistserve.probes.room import FEW, ProbeRoom
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +27,16 @@ class ProbeSite(Site):
     displayTracebacks = False
     noisy = False
 
+    around_accept = Headroom()
+
     def __init__(self, root: Resource, reactor: Any) -> None:
         super().__init__(root, reactor=reactor)
         self.attention = Attention(reactor)
+        self.channels = ProbeRoom()
+
+    def room(self) -> int:
+        """How many to accept in a turn of the reactor, after which those that make way are closed."""
+        return FEW
 
     def accepting(self) -> None:
         """A connection is to be accepted: whoever makes one asks something."""

@@ -128,7 +128,10 @@ class FileWrapper:
         # A wrapper around a file, such as gzip's, has the descriptor of other bytes than it reads.
         if not stat.S_ISREG(status.st_mode) or not isinstance(_raw_file(self._file), io.FileIO):
             return None
-        return os.dup(descriptor), offset, max(status.st_size - offset, 0)
+        try:
+            return os.dup(descriptor), offset, max(status.st_size - offset, 0)
+        except OSError:  # too many files are open: the one that is open will do
+            return None
 
 
 def _raw_file(file: Any) -> Any:

@@ -9,6 +9,7 @@ import fcntl
 import sys
 import termios
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from twisted.internet import tcp
@@ -84,10 +85,23 @@ class Port(tcp.Port):
     accepting: Callable[[], None] | None = None
     """Called before each accept(2)."""
 
+    around_accept: AbstractContextManager[None] = nullcontext()
+    """What holds while connections are accepted."""
+
     def doRead(self) -> None:
-        """Accept what waits, or the first of it."""
-        if self.shared:
-            self.numberAccepts = 1
+        """Accept what waits and has room, or the first of it."""
+        self.numberAccepts = 1 if self.shared else min(self.numberAccepts, self._room())
         if self.accepting is not None:
             self.accepting()
-        super().doRead()
+        with self.around_accept:
+            super().doRead()
+
+    def _room(self) -> int:
+        """How many connections there is room for, at least one; as the site says below what TLS puts around it."""
+        factory: Any = self.factory
+        while factory is not None:
+            room = getattr(factory, "room", None)
+            if callable(room):
+                return max(int(room()), 1)
+            factory = getattr(factory, "wrappedFactory", None)
+        return sys.maxsize

@@ -21,6 +21,7 @@ from twisted.protocols import amp
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.metrics import startup_seconds
+from twistserve.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.options import Configuration
 from twistserve.web.service import Drain
 from twistserve.workers.directory import make_directory, remove_abandoned
@@ -35,6 +36,21 @@ START_UP = "start-up"
 
 KILLED = 5.0
 """Seconds to wait for workers that were killed."""
+
+
+PIPES = 5
+"""Descriptors that the parent has for a process, at most."""
+
+
+def check_room_for(workers: int) -> None:
+    """Raise the limit of open files as far as it may be; `StartError` if it is too small for so many workers."""
+    usable = raise_limit()
+    needed = count_open() + PIPES * (workers + 1) + most_probes() + SPARE
+    if needed > usable:
+        raise StartError(
+            f"--workers: {workers} workers need {needed} open files in the parent, and the limit leaves {usable}:"
+            " raise it (ulimit -Hn, LimitNOFILE=, the container runtime's default), or start fewer"
+        )
 
 
 class FromWorker(amp.CommandLocator):
@@ -117,6 +133,7 @@ class WorkerService(Service):
         """Begin as soon as the reactor runs. Raises `StartError`."""
         super().startService()
         setproctitle("twistserve: parent")
+        check_room_for(self._configuration.workers)
         try:
             remove_abandoned()
             self.metrics_directory = make_directory()
