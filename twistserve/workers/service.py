@@ -138,7 +138,11 @@ class WorkerService(Service):
             remove_abandoned()
             self.metrics_directory = make_directory()
         except OSError as error:
-            raise StartError(f"the workers need a directory for their metrics: {error}: set TMPDIR") from error
+            logger.warning(
+                "there is no room for a directory of the workers' metrics: %s. They serve, but /metrics tells nothing"
+                " of their requests until the next start; set TMPDIR to a directory that can be written",
+                error,
+            )
         self._reactor.callWhenRunning(self._begin)
 
     @inlineCallbacks
@@ -228,7 +232,7 @@ class WorkerService(Service):
         self, name: str, told: FromWorker, exited: Callable[[str], None], sockets: Sequence[socket.socket]
     ) -> WorkerProcess:
         process = WorkerProcess(told, exited, self._lines)
-        directory = self.metrics_directory if sockets else None
+        directory = (self.metrics_directory or None) if sockets else None
         descriptors = [each.fileno() for each in sockets]
         process.start(self._reactor, name, environment_of_a_worker(directory), descriptors)
         configuration = self._configuration.values()
@@ -241,4 +245,5 @@ class WorkerService(Service):
             self._lifecycle.enter(State.READY, "the first worker is ready")
 
     def _on_gone(self, worker: Worker) -> None:
-        mark_process_dead(worker.number, self.metrics_directory)
+        if self.metrics_directory:
+            mark_process_dead(worker.number, self.metrics_directory)
