@@ -20,6 +20,8 @@ PROBES = 100
 """Connections of the probe port, or an eighth of few."""
 PER_THREAD = 3
 """Descriptors for each request thread: a database, which is three files with SQLite."""
+KEPT = 64
+"""Large static files that stay open, or a sixteenth of few."""
 SPARE = 16
 """Descriptors for checks, webhooks, and what the application opens besides."""
 _FEW = 8
@@ -33,6 +35,11 @@ def headroom(hard: int) -> int:
 def most_probes() -> int:
     """How many connections the probe port may have."""
     return min(PROBES, _hard_limit() // _FEW)
+
+
+def most_kept() -> int:
+    """How many static files may stay open for whoever asks for them next."""
+    return min(KEPT, _hard_limit() // _FEW // 2)
 
 
 def raise_limit() -> int:

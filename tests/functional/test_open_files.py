@@ -157,3 +157,28 @@ def test_a_request_beside_those_that_wait(site: Callable[..., Server]) -> None:
         server.port, b"GET /hello/ HTTP/1.1\r\nHost: x\r\n\r\n" * 5 + b"GET /hello/ HTTP/1.0\r\nHost: x\r\n\r\n"
     )
     assert answers.count(b"HTTP/1.1 200 ") == 6
+
+
+def test_what_needs_a_descriptor_and_gets_none(site: Callable[..., Server]) -> None:
+    """A file that is there is not answered 404, nor a body refused for ever: 503, and when to try again."""
+    server = site(128)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client:
+
+        def ask(request: bytes) -> bytes:
+            client.sendall(request)
+            return client.recv(1 << 20)
+
+        assert b" 200 OK" in ask(b"HEAD /keep/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"leaked" in ask(b"GET /leak/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        for path in (b"/static/large.bin", b"/media/large.bin"):
+            answer = ask(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            assert answer.startswith(b"HTTP/1.1 503 "), answer
+            assert b"\r\nRetry-After: " in answer
+        assert ask(b"GET /media/none.bin HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404 ")
+        # The file that a view has open already is sent as it is.
+        assert ask(b"GET /file/ HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        body = b"POST /upload/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n" + b"x" * 2_000_000
+        client.sendall(body)
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 "), answer
+        assert b"\r\nRetry-After: " in answer

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet import tcp
 
+from twistserve.web.file_cache import OpenFile
 from twistserve.web.transfer import FileTransfer
 from twistserve.web.transport import untaken_by_peer
 
@@ -76,7 +77,9 @@ def test_what_was_written_before_goes_first(pair: tuple[Wire, socket.socket], de
     wire, client = pair
     wire.dataBuffer = b"head"
     request = Answering(wire)
-    transfer = FileTransfer(request, descriptor, 0, 1000, lambda complete: request.done.append(f"complete: {complete}"))
+    transfer = FileTransfer(
+        request, OpenFile(descriptor, 1000), 0, 1000, lambda complete: request.done.append(f"complete: {complete}")
+    )
     transfer.start()
     assert (wire.asked, request.sentLength, request.done) == (1, 0, [])
     wire.dataBuffer = b""
@@ -91,7 +94,9 @@ def test_a_client_that_leaves_is_no_error_of_ours(pair: tuple[Wire, socket.socke
     wire, client = pair
     client.close()
     request = Answering(wire)
-    FileTransfer(request, descriptor, 0, 1000, lambda complete: request.done.append(f"complete: {complete}")).start()
+    FileTransfer(
+        request, OpenFile(descriptor, 1000), 0, 1000, lambda complete: request.done.append(f"complete: {complete}")
+    ).start()
     assert request.done == ["aborted"]
     assert not is_open(descriptor)
 
@@ -100,7 +105,7 @@ def test_a_transfer_that_is_stopped_says_nothing_more(pair: tuple[Wire, socket.s
     """Its connection is gone, whatever calls it then."""
     wire, _ = pair
     request = Answering(wire)
-    transfer = FileTransfer(request, descriptor, 0, 1000, lambda complete: request.done.append("done"))
+    transfer = FileTransfer(request, OpenFile(descriptor, 1000), 0, 1000, lambda complete: request.done.append("done"))
     transfer.stopProducing()
     transfer.resumeProducing()
     transfer.stopProducing()
