@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
-STEP = 128 * 1024
-"""Bytes from one look to the next: the kernel reads ahead by as much, so that what is between them is there too."""
+STEP = 256 * 1024
+"""Bytes from one look to the next: what lies between two that are there was read, and is dropped, together with them."""
 BLOCK = 256 * 1024
 """Bytes read at once."""
 
