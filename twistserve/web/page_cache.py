@@ -10,7 +10,7 @@ import errno
 import os
 
 STEP = 256 * 1024
-"""Bytes from one look to the next: what lies between two that are there was read, and is dropped, together with them."""
+"""Bytes from one look to the next: what is between two places was read with them, and is mostly dropped with them."""
 BLOCK = 256 * 1024
 """Bytes read at once."""
 
