@@ -316,3 +316,30 @@ def test_many_at_once(start: Start) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert failures == []
+
+
+@pytest.mark.parametrize("prefix", ["static", "media", "download"])
+def test_a_file_that_the_kernel_has_forgotten(serve: Serve, project: Callable[..., Path], prefix: str) -> None:
+    """Its beginning is in memory and the rest has to be read: it arrives whole, over TLS and HTTP/2 too."""
+    directory = project(VIEWS, SETTINGS)
+    for place in ("static", "media"):
+        (directory / place).mkdir()
+        with (directory / place / "large.bin").open("wb") as file:
+            file.write(LARGE)
+            file.flush()
+            os.fsync(file.fileno())
+    secure = test_http2.start(serve, directory, "--static", "--media", cwd=directory)
+
+    def forget() -> None:
+        for place in ("static", "media"):
+            with (directory / place / "large.bin").open("rb") as file:
+                os.posix_fadvise(file.fileno(), 1_000_000, 0, os.POSIX_FADV_DONTNEED)
+
+    for _ in range(2):
+        forget()
+        assert secure.server.get(f"/{prefix}/large.bin").body == LARGE
+        forget()
+        assert test_tls.get(secure.port, f"/{prefix}/large.bin").endswith(LARGE)
+        forget()
+        with secure.connect() as client:
+            assert client.get(f"/{prefix}/large.bin").body == LARGE
