@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, mmap_dict, values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from twistserve.workers import allocated
 from twistserve.workers.allocated import LEAST, RETRY, SIZES, AllocatedDict, Shortage
+from twistserve.workers.sums import Sums
 
 
 class Disk:
@@ -204,3 +206,20 @@ def test_nothing_is_raised_in_the_application(disk: Disk, tmp_path: Path, monkey
         Gauge("size", "Size.", registry=registry, multiprocess_mode="all").set(3)
         registry = None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_parent_reads_of_a_file_at_any_moment(disk: Disk, tmp_path: Path) -> None:
+    """Nothing of one that has only been allocated, and of one that has grown what is used of it."""
+    paths = [tmp_path / "counter_1.db", tmp_path / "gauge_all_1.db", tmp_path / "histogram_1.db"]
+    for path in paths:
+        allocated._create(str(path), (LEAST,))
+    everything = [str(path) for path in paths]
+    assert Sums().collect([everything[0], everything[2]]) == []
+    assert list(MultiProcessCollector.merge(everything)) == []
+    numbers = disk.open(paths[0])
+    for number in range(2 * LEAST // 200):
+        numbers.write_value(key(f"m{number}"), number, 0)
+    found = {metric.name: metric.samples for metric in Sums().collect(everything[:1])}
+    assert len(found) == 2 * LEAST // 200
+    assert found["m7"][0].value == 7
+    assert read(paths[0])["m7"] == 7
