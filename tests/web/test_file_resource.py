@@ -196,6 +196,16 @@ def test_errors(bench: Bench, number: int, status: int) -> None:
     assert (b"Retry-After" in request.sent[1]) is (status == 503)
 
 
+def test_an_answer_that_cannot_be_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is told, as if that had been while it was rendered."""
+    failures: list[Any] = []
+    request = bench.get(bench.media, "small.txt")
+    monkeypatch.setattr(request, "send", None)
+    monkeypatch.setattr(request, "processingFailed", failures.append, raising=False)
+    bench.threads.run()
+    assert [failure.type for failure in failures] == [TypeError]
+
+
 def test_an_error_that_nobody_expects(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """Is answered and logged."""
     answer = file_answers.answer_to_error(ValueError("odd"), "/files/a")

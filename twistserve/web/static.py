@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from whitenoise.responders import StaticFile
@@ -187,8 +188,12 @@ class Opening:
                 answer.file.close()
             return
         self._end()
-        self._keep(answer)
-        give(self._request, answer, self._resource.threads)
+        try:
+            self._keep(answer)
+            give(self._request, answer, self._resource.threads)
+        except Exception:
+            # As with what fails while a request is rendered, its connection goes on or ends.
+            self._request.processingFailed(Failure())
 
 
 def give(request: Request, answer: FileAnswer, threads: FileThreads | None = None) -> None:
