@@ -183,7 +183,7 @@ class FileIndex:
             raise StartError(f"--static: the files of STATIC_ROOT cannot be indexed: {error}") from error
 
     def find(self, relative: str, url: str) -> Any:
-        """The entry of a file, or None. Reactor thread."""
+        """The entry of a file, or None; where files may change it blocks, and raises OSError. From any thread."""
         if self._root is not None and self.kind == "media":
             return _media_file(self._whitenoise, os.path.join(self._root, relative), url)
         path = self.prefix + relative

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol
 
 from twisted.internet import tcp
@@ -158,6 +158,7 @@ class Port:
                 return fail(self._error(error))
             listening = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
             listening.shared, listening.accepting = self._shared, getattr(factory, "accepting", None)
+            listening.around_accept = getattr(factory, "around_accept", nullcontext())
             self._listening.append(listening)
             bound.close()
         self._bound = []

@@ -12,6 +12,7 @@ from twistserve.application import DjangoApplication, file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.listening import Listener
 from twistserve.logs.service import LogService
+from twistserve.open_files import bound_connections
 from twistserve.options import Configuration
 from twistserve.reactor_lag import ReactorLagService
 from twistserve.recycling import resident_memory
@@ -21,13 +22,15 @@ from twistserve.web.accesslog import AccessLog
 from twistserve.web.deadlines import Deadlines
 from twistserve.web.dispatch import Dispatcher
 from twistserve.web.environ import EnvironMaker
+from twistserve.web.file_cache import MemoryCache
+from twistserve.web.file_threads import FileThreads
 from twistserve.web.forwarded import TrustedPeers
 from twistserve.web.history import History
 from twistserve.web.limits import Limits
 from twistserve.web.reactor import Reactor
 from twistserve.web.service import Drain, WebService
 from twistserve.web.site import Site
-from twistserve.web.static import FileResource, MemoryCache, PrefixResource
+from twistserve.web.static import FileResource, PrefixResource
 from twistserve.web.status import load_of, worker_status
 from twistserve.web.threads import RequestThreadPool, Returns
 from twistserve.web.wsgi import DjangoResource
@@ -53,7 +56,12 @@ class Serving:
         returns = Returns(reactor.callFromThread)
         if isinstance(reactor, Reactor):
             reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
-        self.django = DjangoResource(self._application, self.pool, returns, environs, deadlines)
+        # Each kind has its own: a file system that hangs holds up what is on it alone.
+        self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
+        self.django = DjangoResource(
+            self._application, self.pool, returns, environs, deadlines, self._file_threads("sent")
+        )
+        self._deadlines = deadlines
         access_log = AccessLog(log, configuration.log_format == "json") if configuration.access_log else None
         counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted
@@ -70,7 +78,14 @@ class Serving:
         if shown:
             self.observers.append(self._history)
         drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
-        self.web = WebService(listeners, self.site, drain, lifecycle.wait, lambda: self.pool.finished(reactor))
+        self.web = WebService(
+            listeners,
+            self.site,
+            drain,
+            lifecycle.wait,
+            lambda: self.pool.finished(reactor),
+            lambda wanted: bound_connections(wanted, configuration.threads),
+        )
         self._measure()
 
     def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:
@@ -117,7 +132,8 @@ class Serving:
         root = PrefixResource(self.django)
         for index in self._files:
             cache = None if index.changing else MemoryCache()
-            root.mount(index.prefix, FileResource(index.kind, index.find, cache))
+            threads = self._file_threads(index.kind)
+            root.mount(index.prefix, FileResource(index.kind, index.find, threads, cache, self._deadlines))
         return root
 
     def _measure(self) -> None:

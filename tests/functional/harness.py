@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,8 +189,12 @@ def start(
     settings: str | None = "bookshop.settings",
     port: int | None = None,
     programs: Path = BIN,
+    prefix: Sequence[str] = (),
 ) -> Server:
-    """Start the real command in `cwd`; without `port`, on a free one, given as an option."""
+    """Start the real command in `cwd`; without `port`, on a free one, given as an option.
+
+    `prefix` are words before the command, of a program that changes what it finds and then runs it.
+    """
     environ = {
         name: value
         for name, value in os.environ.items()
@@ -210,7 +214,7 @@ def start(
     stdout_path, stderr_path = logs / f"{port}.stdout", logs / f"{port}.stderr"
     with stdout_path.open("wb") as stdout, stderr_path.open("wb") as stderr:
         process = subprocess.Popen(
-            [*command(runner, programs), *arguments],
+            [*prefix, *command(runner, programs), *arguments],
             cwd=cwd,
             env=environ,
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from whitenoise.responders import StaticFile
 
-from twistserve.web import static
+from twistserve.web import representation, static
+from twistserve.web.file_cache import MemoryCache
 
 
 @pytest.fixture
@@ -39,34 +40,34 @@ def found(tmp_path: Path) -> StaticFile:
 )
 def test_ranges(found: StaticFile, text: str, wanted: tuple[int, int] | None) -> None:
     """One range is served, what cannot be understood is ignored, and first > last cannot be satisfied."""
-    assert static.wanted_range(found, {"HTTP_RANGE": text}, 10) == wanted
+    assert representation.wanted_range(found, {"HTTP_RANGE": text}, 10) == wanted
 
 
 def test_if_range(found: StaticFile) -> None:
     """A part is only worth having of the file that the client has the rest of."""
     asked = {"HTTP_RANGE": "bytes=0-1"}
-    assert static.wanted_range(found, {**asked, "HTTP_IF_RANGE": found.etag}, 10) == (0, 1)
-    assert static.wanted_range(found, {**asked, "HTTP_IF_RANGE": '"another"'}, 10) is None
+    assert representation.wanted_range(found, {**asked, "HTTP_IF_RANGE": found.etag}, 10) == (0, 1)
+    assert representation.wanted_range(found, {**asked, "HTTP_IF_RANGE": '"another"'}, 10) is None
 
 
 def test_conditions(found: StaticFile) -> None:
     """Any tag of a list will do, weak ones too; the tag decides where both conditions are given."""
     for tags in (found.etag, f'"x", W/{found.etag}', "*"):
-        assert static.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
+        assert representation.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
     for tags in ('"another"', '"a*b"', f'"*", "{found.etag[1:-1]}*"'):
-        assert not static.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
+        assert not representation.is_not_modified(found, {"HTTP_IF_NONE_MATCH": tags})
     later = {"HTTP_IF_MODIFIED_SINCE": "Fri, 01 Jan 2100 00:00:00 GMT"}
-    assert static.is_not_modified(found, later)
-    assert not static.is_not_modified(found, {**later, "HTTP_IF_NONE_MATCH": '"another"'})
-    assert not static.is_not_modified(found, {})
+    assert representation.is_not_modified(found, later)
+    assert not representation.is_not_modified(found, {**later, "HTTP_IF_NONE_MATCH": '"another"'})
+    assert not representation.is_not_modified(found, {})
 
 
 def test_a_field_that_is_repeated_is_one_list(found: StaticFile) -> None:
     """A client may divide its tags and codings among several lines."""
     tags = [(b"If-None-Match", b'"x"'), (b"if-none-match", found.etag.encode()), (b"If-None-Match", b'"y"')]
-    assert static.is_not_modified(found, static.conditions(tags))
+    assert representation.is_not_modified(found, representation.conditions(tags))
     codings = [(b"Accept-Encoding", b"gzip"), (b"accept-encoding", b"br;q=0.1")]
-    assert static.conditions(codings) == {"HTTP_ACCEPT_ENCODING": "gzip, br;q=0.1"}
+    assert representation.conditions(codings) == {"HTTP_ACCEPT_ENCODING": "gzip, br;q=0.1"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_variants(tmp_path: Path, encodings: str, suffix: str) -> None:
         Path(f"{plain}{each}").write_bytes(b"x" * size)
     variants = {"gzip": f"{plain}.gz", "br": f"{plain}.br"}
     found = StaticFile(str(plain), [("Content-Type", "text/plain")], variants)
-    path, headers = static.wanted_variant(found, {"HTTP_ACCEPT_ENCODING": encodings} if encodings else {})
+    path, headers = representation.wanted_variant(found, {"HTTP_ACCEPT_ENCODING": encodings} if encodings else {})
     assert path == f"{plain}{suffix}"
     assert dict(headers).get("Content-Encoding") == {"": None, ".gz": "gzip", ".br": "br"}[suffix]
     assert dict(headers)["Vary"] == "Accept-Encoding"
@@ -108,7 +109,7 @@ def test_variants(tmp_path: Path, encodings: str, suffix: str) -> None:
 
 def test_the_only_variant(found: StaticFile) -> None:
     """A file that is not compressed is served whatever is wanted."""
-    assert static.wanted_variant(found, {"HTTP_ACCEPT_ENCODING": "gzip, identity;q=0"})[0].endswith("ten.txt")
+    assert representation.wanted_variant(found, {"HTTP_ACCEPT_ENCODING": "gzip, identity;q=0"})[0].endswith("ten.txt")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_paths(segments: list[bytes], path: str | None) -> None:
 
 def test_the_cache_is_bounded() -> None:
     """What does not fit any more is not held."""
-    cache = static.MemoryCache(size=10)
+    cache = MemoryCache(size=10)
     cache.put("a", [], b"123456")
     cache.put("b", [], b"123456")
     cache.put("c", [], b"1234")
@@ -141,7 +142,7 @@ def test_the_cache_is_bounded() -> None:
 
 def test_the_cache_counts_a_file_once() -> None:
     """A file that is read again, for a range that means nothing, takes no more room."""
-    cache = static.MemoryCache(size=10)
+    cache = MemoryCache(size=10)
     for _ in range(3):
         cache.put("a", [], b"12345")
     cache.put("b", [], b"12345")

@@ -20,15 +20,23 @@ class ProbeChannel(HTTPChannel):
     """When something came last, by `time.perf_counter`."""
     _head = b""
 
+    def connectionMade(self) -> None:
+        """Somebody is there."""
+        super().connectionMade()
+        descriptor = getattr(self.transport, "fileno", lambda: -1)()
+        self.factory.channels.joined(self, descriptor)
+
     def dataReceived(self, data: bytes) -> None:
         """A probe asks."""
         self.asked_at = time.perf_counter()
         self.factory.attention.pay(self)
+        self.factory.channels.used(self)
         super().dataReceived(data)
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """Who asked is gone."""
         self.factory.attention.rest(self)
+        self.factory.channels.left(self)
         super().connectionLost(reason)
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:

@@ -35,6 +35,7 @@ MOST_OVERDUE = 5
 STAGES = {
     "overdue": "past its deadline",
     "waiting": "waiting for a thread",
+    "opening": "opening its file",
     "abandoned": "client gone",
     "closing": "answered, closing",
 }

@@ -13,8 +13,10 @@ from twisted.web.server import Site
 
 from twistserve.listening import Port
 from twistserve.logs import get_logger
+from twistserve.open_files import Headroom
 from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
+from twistserve.probes.room import FEW, ProbeRoom
 from twistserve.web.accesslog import AccessLog
 
 logger = get_logger(__name__)
@@ -27,10 +29,17 @@ class ProbeSite(Site):
     displayTracebacks = False
     noisy = False
 
+    around_accept = Headroom()
+
     def __init__(self, root: Resource, reactor: Any, access_log: AccessLog | None = None) -> None:
         super().__init__(root, reactor=reactor)
         self._access_log = access_log
         self.attention = Attention(reactor)
+        self.channels = ProbeRoom()
+
+    def room(self) -> int:
+        """How many to accept in a turn of the reactor, after which those that make way are closed."""
+        return FEW
 
     def accepting(self) -> None:
         """A connection is to be accepted: whoever makes one asks something."""

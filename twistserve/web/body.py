@@ -75,5 +75,7 @@ class Body:
 
 def _not_stored(error: OSError) -> Refusal:
     logger.error("a request's body could not be stored: %s; check the space of the temporary directory", error)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Refusal(503, "body_not_stored")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return Refusal(507 if full else 500, "body_not_stored")

@@ -11,13 +11,13 @@ from typing import IO, Any
 
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.http import NO_BODY_CODES, RESPONSES
+from twisted.web.http import NO_BODY_CODES
 from twisted.web.http_headers import Headers
 
 from twistserve.web.head import FRAMING, Head, Refusal
 from twistserve.web.limits import FRESH, LINGER
 from twistserve.web.messages import RequestParser
-from twistserve.web.request import REASONS, RawHeaders, Request, make_head, target_path
+from twistserve.web.request import RawHeaders, Request, make_head, refusal_text, target_path
 from twistserve.web.syscalls import BULK, READ
 from twistserve.web.transport import Server, untaken_by_peer
 
@@ -202,8 +202,7 @@ class Channel(Protocol):
     def _send_refusal(self) -> None:
         assert self._refusal is not None
         status = self._refusal.status
-        body = (REASONS.get(status) or RESPONSES.get(status, b"Error")) + b".\n"
-        headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+        headers, body = refusal_text(status)
         self._send((make_head(status, headers), self.site.tail(False), body))
         self._linger()
 

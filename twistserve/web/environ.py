@@ -7,10 +7,10 @@ import sys
 from typing import IO, Any
 
 from twistserve.metrics import METHODS
+from twistserve.web.file_wrapper import FileWrapper
 from twistserve.web.flow import ClientGone
 from twistserve.web.forwarded import TrustedPeers
 from twistserve.web.request import Request
-from twistserve.web.transfer import FileWrapper
 
 _HEX = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)

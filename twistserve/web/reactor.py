@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.main import installReactor
 
 from twistserve.web import syscalls
-from twistserve.web.transport import Port
+from twistserve.web.transport import Port, UnixPort
 
 
 class Reactor(EPollReactor):
@@ -77,10 +77,20 @@ class Reactor(EPollReactor):
         listening.startListening()
         return listening
 
+    def listenUNIX(
+        self, address: Any, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
+    ) -> Any:
+        """As IReactorUNIX says, with a port of ours."""
+        listening = UnixPort(address, factory, backlog, mode, self, wantPID)
+        listening.startListening()
+        return listening
+
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> Any:
         """As IReactorSocket says, with our transport."""
-        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
-            return super().adoptStreamPort(fileDescriptor, addressFamily, factory)
+        if addressFamily == socket.AF_UNIX:
+            adopted = UnixPort._fromListeningDescriptor(self, fileDescriptor, factory)
+            adopted.startListening()
+            return adopted
         listening = Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
         listening.startListening()
         return listening

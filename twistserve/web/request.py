@@ -214,6 +214,17 @@ REASONS = {413: b"Content Too Large", 416: b"Range Not Satisfiable", 431: b"Requ
 """What RFC 9110 and RFC 6585 say otherwise than twisted.web, or not at all there."""
 
 
+def refusal_text(status: int) -> tuple[RawHeaders, bytes]:
+    """Fields and body of the answer to a request that is refused."""
+    body = (REASONS.get(status) or http.RESPONSES.get(status, b"Error")) + b".\n"
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+    return ([*fields, RETRY] if status == 503 else fields), body
+
+
+RETRY = (b"Retry-After", b"1")
+"""What every 503 of ours says."""
+
+
 def target_path(uri: bytes) -> bytes:
     """The path of a request target in origin- or absolute-form (RFC 9112 section 3.2)."""
     path = uri.partition(b"?")[0]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import resource
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succeed
 
+from twistserve import open_files
 from twistserve.listening import Listener
 from twistserve.logs import get_logger
 from twistserve.web.site import Site
@@ -27,14 +29,6 @@ class Drain:
     """Granted to requests in flight after that."""
 
 
-def raise_open_files() -> None:
-    """Raise the soft limit of open files, often 1,024, to the hard one: every connection is a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        logger.info("raised the limit of open files from %d to %d", soft, hard)
-
-
 Wait = Callable[[Deferred[None], float], Deferred[None]]
 """Waits for something, at most so many seconds, and not at all once the process is to end at once."""
 
@@ -42,7 +36,8 @@ Wait = Callable[[Deferred[None], float], Deferred[None]]
 class WebService(Service):
     """Opens the web ports when told, and drains at stop.
 
-    `finished` tells when no thread is at work that may still end by itself.
+    `finished` tells when no thread is at work that may still end by itself. `bound_connections` is told how many
+    connections are wanted, and returns how many there may be.
     """
 
     name = "web"
@@ -54,7 +49,9 @@ class WebService(Service):
         drain: Drain,
         wait: Wait,
         finished: Callable[[], Deferred[None]] = lambda: succeed(None),
+        bound_connections: Callable[[int], int] = lambda wanted: wanted,
     ) -> None:
+        self._bound_connections = bound_connections
         self._finished = finished
         self._listeners = listeners
         self._site = site
@@ -68,11 +65,16 @@ class WebService(Service):
     def startService(self) -> None:
         """Make room for connections."""
         super().startService()
-        raise_open_files()
+        open_files.raise_limit()
 
     @inlineCallbacks
     def open(self) -> Any:
         """Accept connections; fails with `StartError`."""
+        with suppress(OSError):
+            # Found once, by writing a file there: a body that is to be stored may come when no more can be opened.
+            tempfile.gettempdir()
+        limits = self._site.limits
+        self._site.limits = replace(limits, max_connections=self._bound_connections(limits.max_connections))
         for listener in self._listeners:
             yield listener.open(self._site)
             self._open = True

@@ -120,6 +120,10 @@ class Site(server.Site):
             channel.hold()
         self._look_whether_full()
 
+    def room(self) -> int:
+        """How many more connections may be accepted; what asks one port does not know of the others."""
+        return self.limits.max_connections - len(self.channels)
+
     def replaced(self, channel: Channel, connection: Any) -> None:
         """A connection goes on in another protocol."""
         self.channels.discard(channel)

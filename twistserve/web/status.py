@@ -57,7 +57,9 @@ def _requests(site: Site, pool: RequestThreadPool) -> tuple[list[dict[str, Any]]
     exchanges = {request: request.exchange for request in site.requests}
     exchanges |= {exchange.request: exchange for exchange in at_work}
     stages = {
-        request: exchange.stage(exchange in at_work) if isinstance(exchange, Exchange) else "sending"
+        request: exchange.stage(exchange in at_work)
+        if isinstance(exchange, Exchange)
+        else ("sending" if exchange is None else "opening")
         for request, exchange in exchanges.items()
     }
     longest = heapq.nsmallest(

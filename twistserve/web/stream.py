@@ -14,13 +14,12 @@ from h2.exceptions import ProtocolError, StreamClosedError
 from hpack import NeverIndexedHeaderTuple
 from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES
 from twisted.web.http_headers import Headers
 
 from twistserve.web.body import Body
 from twistserve.web.head import Head, Refusal, judged_as_http1
 from twistserve.web.limits import LINGER
-from twistserve.web.request import REASONS, RawHeaders, Request, target_path
+from twistserve.web.request import RawHeaders, Request, refusal_text, target_path
 
 if TYPE_CHECKING:
     from twistserve.web.http2 import Connection
@@ -124,8 +123,7 @@ class Stream:
         self.refused = True
         self._body.drop()
         self.site.refused(self, refusal.status, refusal.reason)
-        body = (REASONS.get(refusal.status) or RESPONSES.get(refusal.status, b"Error")) + b".\n"
-        fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+        fields, body = refusal_text(refusal.status)
         self._answer(b"%d" % refusal.status, fields, b"" if self._bodiless else body)
         self._await(LINGER)
 

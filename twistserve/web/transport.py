@@ -9,9 +9,10 @@ import fcntl
 import sys
 import termios
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from twistserve.web import syscalls
@@ -74,7 +75,29 @@ def untaken_by_peer(transport: Any) -> int:
     return waiting + int.from_bytes(kernel, sys.byteorder)
 
 
-class Port(tcp.Port):
+class _Bounded:
+    """A listening port that accepts no more connections in one turn than there is room for."""
+
+    factory: Any
+    numberAccepts: int
+
+    def doRead(self) -> None:
+        """Accept what waits and has room, or the first of it."""
+        self.numberAccepts = min(self.numberAccepts, self._room())
+        super().doRead()  # type: ignore[misc]
+
+    def _room(self) -> int:
+        """How many connections there is room for, at least one; as the site says below what TLS puts around it."""
+        factory = self.factory
+        while factory is not None:
+            room = getattr(factory, "room", None)
+            if callable(room):
+                return max(int(room()), 1)
+            factory = getattr(factory, "wrappedFactory", None)
+        return sys.maxsize
+
+
+class Port(_Bounded, tcp.Port):
     """A listening port whose connections are of this kind."""
 
     transport = Server
@@ -84,10 +107,18 @@ class Port(tcp.Port):
     accepting: Callable[[], None] | None = None
     """Called before each accept(2)."""
 
+    around_accept: AbstractContextManager[None] = nullcontext()
+    """What holds while connections are accepted."""
+
     def doRead(self) -> None:
-        """Accept what waits, or the first of it."""
+        """Accept what waits and has room, or the first of it."""
         if self.shared:
             self.numberAccepts = 1
         if self.accepting is not None:
             self.accepting()
-        super().doRead()
+        with self.around_accept:
+            super().doRead()
+
+
+class UnixPort(_Bounded, unix.Port):
+    """The same on a Unix socket, whose connections are Twisted's."""

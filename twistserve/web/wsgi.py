@@ -24,10 +24,13 @@ from twistserve.stacks import stack_of, where
 from twistserve.web.accesslog import escape
 from twistserve.web.deadlines import Deadline, Deadlines
 from twistserve.web.environ import EnvironMaker
+from twistserve.web.file_cache import OpenFile
+from twistserve.web.file_threads import FileThreads
+from twistserve.web.file_wrapper import FileWrapper
 from twistserve.web.flow import ClientGone, FlowControl
 from twistserve.web.request import Request
 from twistserve.web.threads import RequestThreadPool, Returns
-from twistserve.web.transfer import FileWrapper, send_file
+from twistserve.web.transfer import send_file
 
 logger = get_logger(__name__)
 
@@ -65,6 +68,7 @@ class DjangoResource(Resource):
         returns: Returns,
         environs: EnvironMaker,
         deadlines: Deadlines | None = None,
+        file_threads: FileThreads | None = None,
     ) -> None:
         super().__init__()
         self.application = application
@@ -72,6 +76,7 @@ class DjangoResource(Resource):
         self.reply, self.hurry = returns.put, returns.hurry
         self.environs = environs
         self.deadlines = deadlines
+        self.file_threads = file_threads
 
     def render(self, request: Request) -> int:
         """Queue the request, or say that too many wait; reactor thread."""
@@ -349,7 +354,7 @@ class Exchange:
             os.close(descriptor)
             return
         self._request.send_head(self._status, head)
-        send_file(self._request, descriptor, offset, length)
+        send_file(self._request, OpenFile(descriptor, offset + length), offset, length, self._resource.file_threads)
 
     def _on_begin(self, head: bytes) -> None:
         if not self._gone:

@@ -25,9 +25,11 @@ def main(name: str, sockets: int) -> None:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import values
 
+        from twistserve.workers.allocated import install as install_allocated
         from twistserve.workers.directory import hold
 
         hold(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        install_allocated()
         # By the worker's number instead of its pid: who takes its place goes on counting where it stopped.
         number = name.split("-")[NUMBER]
         values.ValueClass = values.MultiProcessValue(lambda: number)

@@ -21,6 +21,7 @@ from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.metrics import startup_seconds
+from twistserve.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.options import Configuration
 from twistserve.web.service import Drain
 from twistserve.workers.directory import make_directory, remove_abandoned
@@ -35,6 +36,21 @@ START_UP = "start-up"
 
 KILLED = 0.3
 """Seconds to wait for workers that were killed."""
+
+
+PIPES = 5
+"""Descriptors that the parent has for a process, at most."""
+
+
+def check_room_for(workers: int) -> None:
+    """Raise the limit of open files as far as it may be; `StartError` if it is too small for so many workers."""
+    usable = raise_limit()
+    needed = count_open() + PIPES * (workers + 1) + most_probes() + SPARE
+    if needed > usable:
+        raise StartError(
+            f"--workers: {workers} workers need {needed} open files in the parent, and the limit leaves {usable}:"
+            " raise it (ulimit -Hn, LimitNOFILE=, the container runtime's default), or start fewer"
+        )
 
 
 class FromWorker(amp.CommandLocator):
@@ -117,11 +133,16 @@ class WorkerService(Service):
         """Begin as soon as the reactor runs. Raises `StartError`."""
         super().startService()
         setproctitle("twistserve: parent")
+        check_room_for(self._configuration.workers)
         try:
             remove_abandoned()
             self.metrics_directory = make_directory()
         except OSError as error:
-            raise StartError(f"the workers need a directory for their metrics: {error}: set TMPDIR") from error
+            logger.warning(
+                "there is no room for a directory of the workers' metrics: %s. They serve, but /metrics tells nothing"
+                " of their requests until the next start; set TMPDIR to a directory that can be written",
+                error,
+            )
         self._reactor.callWhenRunning(self._begin)
 
     @inlineCallbacks
@@ -217,7 +238,7 @@ class WorkerService(Service):
         self, name: str, told: FromWorker, exited: Callable[[str], None], sockets: Sequence[socket.socket]
     ) -> WorkerProcess:
         process = WorkerProcess(told, exited, self._lines)
-        directory = self.metrics_directory if sockets else None
+        directory = (self.metrics_directory or None) if sockets else None
         descriptors = [each.fileno() for each in sockets]
         process.start(self._reactor, name, environment_of_a_worker(directory), descriptors)
         configuration = self._configuration.values()
@@ -231,4 +252,5 @@ class WorkerService(Service):
             startup_seconds.set(seconds)
 
     def _on_gone(self, worker: Worker) -> None:
-        mark_process_dead(worker.number, self.metrics_directory)
+        if self.metrics_directory:
+            mark_process_dead(worker.number, self.metrics_directory)

@@ -20,6 +20,7 @@ from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.project import DjangoChecks
 from twistserve.serving import Serving
+from twistserve.workers.allocated import shortage
 from twistserve.workers.answers import Results, to_json
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
@@ -71,6 +72,7 @@ class Parent(Connection):
         self._side: WorkerSide | None = None
         self._flushed = 0
         self._raised = ""
+        self._short = False
 
     # What the worker says
 
@@ -105,6 +107,7 @@ class Parent(Connection):
         That takes 50 us with a few kinds of requests and 1 ms with every method, handler and twelve statuses.
         """
         serving = self._serving
+        self._tell_of_shortage()
         if serving is None:
             return {"load": {}}
         if serving.site.answered != self._flushed:
@@ -162,6 +165,16 @@ class Parent(Connection):
             if repr(error) != self._raised:
                 logger.exception("the metrics cannot be brought up to date")
                 self._raised = repr(error)
+
+    def _tell_of_shortage(self) -> None:
+        """Say once that something is not counted, where it is not known while it is counted."""
+        if shortage.reason and not self._short:
+            self._short = True
+            logger.warning(
+                "there is no room for metrics in %s: what has none is served but not counted, until there is;"
+                " make room there, or set TMPDIR to a directory that has some",
+                shortage.reason,
+            )
 
     @property
     def _serving(self) -> Serving | None:
