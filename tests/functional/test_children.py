@@ -184,8 +184,8 @@ def assert_nothing_of_ours(told: dict[str, Any]) -> None:
     # multiprocessing's own have no name.
     assert all("socket  " in name for name in sockets if name not in own), told
     assert "anon_inode" not in told["files"], told
-    # What multiprocessing itself makes for a child, and twistd's own standard streams.
-    assert told["files"].count("pipe") <= 3, told
+    # What multiprocessing itself makes for a child.
+    assert told["files"].count("pipe") == 2, told
 
 
 def test_a_child_has_no_sockets_of_ours(launch: Launch) -> None:

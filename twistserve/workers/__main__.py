@@ -36,7 +36,7 @@ def main(name: str, sockets: int) -> None:
     # After the metrics have their place: declaring them opens their files.
     from twistserve.logs import observe_twisted
     from twistserve.service import begin_worker
-    from twistserve.workers.worker import Parent, connect
+    from twistserve.workers.worker import Parent, connect, stop_listening
 
     observe_twisted()
 
@@ -45,6 +45,7 @@ def main(name: str, sockets: int) -> None:
 
     connect(Parent(begin), sockets)
     reactor.run()
+    stop_listening()
 
 
 if __name__ == "__main__":
