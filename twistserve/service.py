@@ -43,7 +43,7 @@ from twistserve.web.accesslog import AccessLog
 from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
-from twistserve.workers.protocol import FIRST_SOCKET, FlushMetrics
+from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, TO_WORKER, FlushMetrics
 from twistserve.workers.service import START_UP, WorkerService
 from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
@@ -251,7 +251,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     except StartError as error:
         lifecycle.fail(str(error))
         services = []
-    tree = _tree(services, lifecycle, ending, lambda: names, reactor, signals)
+    tree = _tree(services, lifecycle, ending, lambda: names, reactor, signals, (TO_WORKER, FROM_WORKER, LIFELINE))
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
@@ -264,15 +264,21 @@ def _tree(
     names: Callable[[], Sequence[Any]],
     reactor: Any,
     signals: Mapping[int, Callable[[str], None]],
+    files: Sequence[int] = (),
 ) -> ServiceTree:
-    """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them."""
+    """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them.
+
+    `files` are descriptors that forked children must not have either.
+    """
     tree = ServiceTree(lifecycle, reactor, signals)
     for service in services:
         service.setServiceParent(tree)
     ending.stopping = lambda: tree.stopping
     probes = [service.port for service in services if isinstance(service, ProbeService)]
     guard = ForkGuard(
-        reactor, lambda: [*names(), *(name for port in probes for name in port.names)], lambda: ending.descriptors
+        reactor,
+        lambda: [*names(), *(name for port in probes for name in port.names)],
+        lambda: (*files, *ending.descriptors),
     )
     reactor.callWhenRunning(guard.install)
     return tree

@@ -321,6 +321,17 @@ def test_workers_that_hold_the_end_up(launch: Launch) -> None:
     assert server.output.count("cut off at the end of its time") == 3
 
 
+def test_a_worker_that_drains_early_has_the_rest_of_its_time(launch: Launch) -> None:
+    """Its function takes longer than a worker may be silent that serves."""
+    slow = "def slow():\n    time.sleep(12)\n    note('slow')\natexit.register(slow)\n"
+    server = launch("--workers", "2", "--graceful-timeout", "30", settings=slow)
+    old = min(workers(server))
+    os.kill(old, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{old}").exists(), "the worker to be replaced")
+    assert f"{old} slow" in ended(server)
+    assert "is killed" not in server.output
+
+
 def test_webhooks_have_their_five_seconds_when_workers_are_cut_off(launch: Launch) -> None:
     """A receiver that does not answer is waited for as documented, and the bound of all is kept."""
     with socket.create_server(("127.0.0.1", 0)) as receiver:

@@ -418,6 +418,19 @@ def test_what_was_left_behind_is_not_waited_for() -> None:
     assert len(started.ends) == 1
 
 
+def test_who_has_closed_its_pipe_is_not_asked() -> None:
+    """Its reactor has ended, though the process may be there for a while."""
+    started = Started()
+    started.process.childConnectionLost(STDOUT)
+    assert not started.process.at_end
+    started.process.childConnectionLost(TO_WORKER)
+    assert started.process.at_end
+    assert isinstance(result_of(started.process.ask(Heartbeat)), Failure)
+    assert started.ends == []
+    started.end(ProcessDone(0))
+    assert started.ends == ["status 0"]
+
+
 def test_nobody_answers_any_more() -> None:
     """What was asked fails when the process ends, and what is asked then fails at once; signals do no harm."""
     started = Started()

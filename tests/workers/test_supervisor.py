@@ -18,7 +18,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
 from twistserve.workers.protocol import DrainWorker, FlushMetrics, Heartbeat
-from twistserve.workers.supervisor import Supervisor, Worker, WorkerState
+from twistserve.workers.supervisor import MARGIN, Supervisor, Worker, WorkerState
 
 GRACE = 25.0
 """Seconds that requests in flight are granted."""
@@ -41,7 +41,7 @@ class FakeProcess:
         self.load: dict[str, int] = {"threads": 2, "stuck": 0}
         self.asked: list[Any] = []
         self.unanswered: list[Deferred[dict[str, Any]]] = []
-        self.silent = self.gone = False
+        self.silent = self.gone = self.at_end = False
 
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
         if self.gone:
@@ -424,6 +424,20 @@ def test_who_is_silent_is_killed_by_a_parent_that_is_late() -> None:
     for _ in range(round(BOUND) + 2):
         crew.clock.advance(4)
     assert [worker.process.killed for worker in (silent, well)] == [True, False]
+
+
+def test_who_is_at_its_end_has_its_time() -> None:
+    """A worker that drains and answers no more, since its reactor has ended, is killed when its time is up."""
+    crew = Crew(2).start()
+    crew.run_for(5)
+    worker = crew.workers[0]
+    worker.process.silent = True
+    crew.supervisor.stop()
+    worker.process.at_end = True
+    crew.run_for(GRACE)
+    assert not worker.process.killed
+    crew.run_for(MARGIN + 1)
+    assert worker.process.killed
 
 
 def test_python_has_time_to_load() -> None:

@@ -39,7 +39,7 @@ def main(name: str, sockets: int) -> None:
     from twistserve.logs.context import Process
     from twistserve.logs.observer import observe_twisted
     from twistserve.service import begin_worker
-    from twistserve.workers.worker import Parent, connect
+    from twistserve.workers.worker import Parent, connect, stop_listening
 
     Process.name = name
     observe_twisted()
@@ -49,6 +49,7 @@ def main(name: str, sockets: int) -> None:
 
     connect(Parent(begin), sockets)
     reactor.run()
+    stop_listening()
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class WorkerProcess(ProcessProtocol):
         self._exited = exited
         self._lines = lines
         self._partial = {STDOUT: b"", STDERR: b""}
-        self._gone = self._ended = False
+        self.at_end = self._ended = False
         self._reactor: Any = None
         self._timer: Any = None
         self.pid = 0
@@ -90,8 +90,8 @@ class WorkerProcess(ProcessProtocol):
         self.pid = process.pid
 
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
-        """Send a command; fails when the process is gone."""
-        if self._gone:
+        """Send a command; fails when the process is gone, or soon will be."""
+        if self.at_end:
             return fail(ConnectionDone())
         answer: Deferred[dict[str, Any]] | None = self._amp.callRemote(command, **arguments)
         return answer if answer is not None else Deferred()
@@ -116,9 +116,14 @@ class WorkerProcess(ProcessProtocol):
             for line in complete:
                 self._lines(line.decode(errors="replace"))
 
+    def childConnectionLost(self, childFD: int) -> None:
+        """The process has closed a pipe: it takes no more questions, though it may still be at its end."""
+        if childFD == TO_WORKER:
+            self.at_end = True
+
     def processExited(self, reason: Failure) -> None:
         """The process has ended; what it said last may still be in the pipes, which others may hold open."""
-        self._gone = True
+        self.at_end = True
         self._timer = self._reactor.callLater(LAST_WORDS, self.processEnded, reason)
 
     def processEnded(self, reason: Failure) -> None:

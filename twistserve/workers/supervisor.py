@@ -60,6 +60,8 @@ class Process(Protocol):
     """A worker's process."""
 
     pid: int
+    at_end: bool
+    """Whether its reactor has ended: it answers nothing any more, and calls what is registered with atexit."""
 
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
         """Send an AMP command; fails when the process is gone."""
@@ -446,6 +448,9 @@ class Supervisor:
         self._last_beat = now
         for worker in list(self.workers):
             self._tell_if_slow(worker)
+            if worker.process.at_end and worker.state is WorkerState.DRAINING:
+                # It has until the end of its time.
+                continue
             if worker.asked_at is None:
                 worker.asked_at = now
                 worker.process.ask(Heartbeat).addCallbacks(self._heard, self._not_heard, (worker,), {}, (worker,))

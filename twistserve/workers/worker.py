@@ -220,6 +220,13 @@ def connect(parent: Parent, sockets: int) -> None:
     _Pipes(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
 
 
+def stop_listening() -> None:
+    """Have the parent notice that this process has come to its end, and answers nothing any more."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, TO_WORKER, inheritable=False)
+    os.close(null)
+
+
 def _end_without_python() -> None:
     """Have the process end after its parent even if no Python runs in it any more.
 
