@@ -22,6 +22,7 @@ from typing import Any
 from twistserve.init_process import FirstProcess
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
+from twistserve.logs.printed import finish_printing
 from twistserve.logs.queue import queue
 from twistserve.stacks import where
 from twistserve.watchdog import Watchdog
@@ -188,6 +189,7 @@ class Ending:
             if self._registered:
                 atexit.unregister(_Since(self._leave))  # type: ignore[arg-type]
             atexit._run_exitfuncs()
+            finish_printing()
             self.flush(FLUSH)
             for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
                 with suppress(AttributeError, OSError, ValueError):

@@ -26,7 +26,7 @@ from twistserve.logs import get_logger
 from twistserve.logs.observer import RecordingObserver
 from twistserve.logs.output import Output
 from twistserve.logs.runners import output_of
-from twistserve.logs.service import LogService, printed_as_json
+from twistserve.logs.service import LogService, early_log
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.migrations import apply_migrations, wait_for_migrations
 from twistserve.options import STATUS_JSON, STATUS_PAGE, CommandLine, Configuration, resolve, unknown_variables
@@ -43,7 +43,7 @@ from twistserve.web.accesslog import AccessLog
 from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
-from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, TO_WORKER, FlushMetrics
+from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER, FlushMetrics
 from twistserve.workers.service import START_UP, WorkerService
 from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
@@ -90,7 +90,7 @@ def compose(
     """
     try:
         output = make_output()
-        with printed_as_json(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), output):
+        with early_log(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), output):
             return _compose(resolve(given, os.environ, load_settings), ending, output)
     except StartError as error:
         ending.fail_early()
@@ -168,7 +168,7 @@ def _compose_parent(
     file_indexes(configuration.static, configuration.media)
     sockets = _sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
-    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines)
+    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, log.share_output())
     ending.at_cut = workers.kill
     # The worker whose start has failed had the rest.
     ending.after_failure = END - WORKER_END
@@ -220,6 +220,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
     log = LogService(configuration.log_level, configuration.log_format)
+    log.use_lock(LOG_LOCK)
     log.take_streams()
     progress = Progress(lifecycle, reactor)
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)

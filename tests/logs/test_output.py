@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import select
@@ -13,7 +14,6 @@ import pytest
 from twisted.python.logfile import LogFile
 
 from twistserve.logs import JSONFormatter, TextFormatter, output
-from twistserve.logs.context import Process
 from twistserve.logs.output import FileOutput, Line, OutputHandler, StreamOutput, SyslogOutput, level_of
 from twistserve.logs.printed import printed, printed_name
 
@@ -73,15 +73,24 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int], mo
     assert bytes(received) == b"x" * 300_000 + b"\nend\n"
 
 
-def test_lines_are_not_torn_apart(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write of a worker is what a pipe takes at once, so that those of several processes do not mix."""
-    monkeypatch.setattr(Process, "name", "worker-1")
-    sizes: list[int] = []
-    write = os.write
-    monkeypatch.setattr(output.os, "write", lambda descriptor, data: sizes.append(len(data)) or write(descriptor, data))
-    stream_output(pipe[1]).write([(INFO, "x" * 99)] * 100)
-    assert sum(sizes) == 10_000
-    assert all(size <= select.PIPE_BUF and size % 100 == 0 for size in sizes)
+def test_processes_that_share_a_stream_do_not_mix_their_lines(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes under a lock that the others inherit, and lets go of it whatever happens."""
+    steps: list[object] = []
+    sharing = stream_output(pipe[1])
+    lock = sharing.share()
+    assert not os.get_inheritable(lock)
+    lockf, write = fcntl.lockf, os.write
+    monkeypatch.setattr(output.fcntl, "lockf", lambda file, what: steps.append(what) or lockf(file, what))
+    monkeypatch.setattr(output.os, "write", lambda file, data: steps.append(len(data)) or write(file, data))
+    sharing.write([(INFO, "x" * 9)] * 1000)
+    assert steps == [fcntl.LOCK_EX, 10_000, fcntl.LOCK_UN]
+    monkeypatch.setattr(output.os, "write", lambda file, data: os.stat("/nowhere"))
+    with pytest.raises(OSError, match="nowhere"):
+        sharing.write([(INFO, "lost")])
+    assert steps[3:] == [fcntl.LOCK_EX, fcntl.LOCK_UN]
+    os.close(lock)
 
 
 def test_a_closed_stream_is_an_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -15,6 +17,16 @@ class ServedRequest(Protocol):
 
 served: ContextVar[ServedRequest | None] = ContextVar("twistserve.request", default=None)
 """The request that the present context serves. asgiref carries it into the threads and loops of async views."""
+
+
+@contextmanager
+def serving(request: ServedRequest) -> Iterator[None]:
+    """Let what is logged meanwhile tell this request; for the reactor's thread, which serves none by itself."""
+    token = served.set(request)
+    try:
+        yield
+    finally:
+        served.reset(token)
 
 
 class Process:

@@ -44,14 +44,14 @@ def text_prefix(seconds: float, level: int, name: str, coloured: bool = False) -
 class TextFormatter(logging.Formatter):
     """`time level logger: message`, and the same before every further line of a message or a traceback.
 
-    On a terminal, which people read and programs don't, levels are coloured, unless the environment variable NO_COLOR
-    is set, and only first lines have the prefix. The arguments of Python's Formatter are taken and have no effect.
+    On a terminal, which people read and programs don't, only first lines have the prefix, and levels are coloured: not
+    where the environment has NO_COLOR or the terminal is dumb. The arguments of Python's Formatter have no effect.
     """
 
     def __init__(self, *arguments: object, terminal: bool = False) -> None:
         super().__init__()
         self._terminal = terminal
-        self._coloured = terminal and not os.environ.get("NO_COLOR")
+        self._coloured = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def prefix(self, seconds: float, level: int, name: str) -> str:
         """What every line of this level and logger begins with at this time."""

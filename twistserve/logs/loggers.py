@@ -26,7 +26,8 @@ class ServerLogger(logging.LoggerAdapter[logging.Logger]):
             if self.isEnabledFor(level):
                 record = self._record(level, msg, args, keywords.get("exc_info"))
                 queue.put(self.logger.handle, record, size=_size(record))
-        except Exception:
+        except BaseException:
+            # SystemExit too: a factory of the project's is no reason to end.
             queue.lose()
 
     def isEnabledFor(self, level: int) -> bool:
@@ -63,9 +64,9 @@ def get_logger(name: str) -> ServerLogger:
 def log_event(name: str, level: int, message: str, exc_info: Any = None) -> None:
     """Queue a record of a logger by its name, for code that is not ours. The queue's thread looks the logger up."""
     try:
-        record = make_record(name, level, message, (), exc_info)
+        record = make_record(name, level, message, (), exc_info, served=served.get())
         queue.put(_handle_event, record, size=_size(record))
-    except Exception:
+    except BaseException:
         queue.lose()
 
 
@@ -88,7 +89,7 @@ def make_record(
     """A record by the project's factory, or by Python's where that one fails, as one that wants a request may."""
     try:
         record = logging.getLogRecordFactory()(name, level, path, line, message, arguments, exc_info)
-    except Exception:
+    except BaseException:
         record = logging.LogRecord(name, level, path, line, message, arguments, exc_info)
     vars(record).update(fields)
     return record

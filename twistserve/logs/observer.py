@@ -42,9 +42,7 @@ class RecordingObserver:
 
     def _record(self, event: LogEvent) -> None:
         if "warning" in event and "category" in event:
-            category = str(getattr(event["category"], "__name__", event["category"])).rpartition(".")[2]
-            message = f"{event['filename']}:{event['lineno']}: {category}: {event['warning']}"
-            log_event("py.warnings", logging.WARNING, message)
+            log_warning(event["warning"], event["category"], event["filename"], event["lineno"])
             return
         namespace = event.get("log_namespace") or ""
         level = _LEVELS.get(event.get("log_level"), logging.INFO)
@@ -54,6 +52,15 @@ class RecordingObserver:
         if level == logging.INFO and _is_internal(namespace, text):
             level = logging.DEBUG
         log_event(_logger_name(namespace), level, text, information)
+
+
+def log_warning(message: object, category: Any, filename: object, lineno: object, *others: object) -> None:
+    """Log a warning in one line; takes the place of warnings.showwarning. Never raises."""
+    try:
+        name = str(getattr(category, "__name__", category)).rpartition(".")[2]
+        log_event("py.warnings", logging.WARNING, f"{filename}:{lineno}: {name}: {message}")
+    except Exception:
+        queue.lose()
 
 
 def _is_internal(namespace: str, text: str) -> bool:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import select
 import syslog
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, TextIO
 
 from twisted.logger import Logger, LogLevel
 from twisted.python.logfile import LogFile
 
-from twistserve.logs.context import Process
 from twistserve.logs.loggers import ACCESS
 from twistserve.logs.queue import queue
 
 Line = tuple[int, str]
 """A level, and text without an end of line."""
-
-_ATOMIC = select.PIPE_BUF
-"""Bytes that a pipe takes without mixing them with what other processes write (pipe(7))."""
 
 
 class Output(Protocol):
@@ -41,20 +38,32 @@ class StreamOutput:
         self._descriptor = -1 if stream is None else stream.fileno()
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self.terminal = stream is not None and stream.isatty()
+        self.lock = -1
+        """A file that all processes lock which write here, so that their lines do not mix; -1 if there are no others.
+
+        A pipe takes only 4 KiB in one piece (PIPE_BUF, pipe(7)).
+        """
+
+    def share(self) -> int:
+        """Have a lock for other processes of ours, which inherit it; its descriptor."""
+        try:
+            self.lock = os.memfd_create("twistserve-log")
+        except OSError:
+            self.lock = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        return self.lock
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Write the lines; those of a worker as many at a time as cannot be mixed with those of others."""
-        if not Process.name:
-            self._write("".join([f"{line}\n" for _, line in lines]).encode(self._encoding, "backslashreplace"))
+        """Write the lines."""
+        data = "".join([f"{line}\n" for _, line in lines]).encode(self._encoding, "backslashreplace")
+        if self.lock == -1:
+            self._write(data)
             return
-        piece = b""
-        for _, line in lines:
-            data = f"{line}\n".encode(self._encoding, "backslashreplace")
-            if piece and len(piece) + len(data) > _ATOMIC:
-                self._write(piece)
-                piece = b""
-            piece += data
-        self._write(piece)
+        # Of the process: it ends with it.
+        fcntl.lockf(self.lock, fcntl.LOCK_EX)
+        try:
+            self._write(data)
+        finally:
+            fcntl.lockf(self.lock, fcntl.LOCK_UN)
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -179,10 +188,12 @@ class OutputHandler(logging.Handler):
     def _unformattable(self, record: logging.LogRecord, error: Exception) -> str:
         """What is left of a record whose arguments do not fit its message."""
         plain = logging.makeLogRecord({**record.__dict__, "args": (), "exc_info": None, "exc_text": None})
-        plain.msg = f"{record.msg!r} cannot be formatted: {type(error).__name__}: {error}"
-        formatter: Callable[[Any], str] = self.format
         try:
-            return formatter(plain)
+            plain.msg = f"{record.msg!r} cannot be formatted: {type(error).__name__}: {error}"
+        except Exception:
+            plain.msg = f"a {type(record.msg).__name__} cannot be formatted"
+        try:
+            return str(self.format(plain))
         except Exception:
             return f"{record.name}: a line that cannot be formatted"
 

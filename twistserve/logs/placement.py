@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 from collections.abc import Iterator
+from typing import Any
 
 OURS = ("twistserve", "twisted", "py.warnings")
 """Loggers of the server; their lines go where those of the first go."""
@@ -24,7 +25,7 @@ def place(handler: logging.Handler) -> None:
     - Where an ERROR of `django.request` passes, unless that reaches a stream, a file or a log server of the project's:
       Django's own LOGGING only mails it in production, and one with `disable_existing_loggers` may silence it.
     - In the place of Django's default console handler, which writes bare messages while DEBUG is on.
-    - As the handler of last resort, which Python asks for warnings of loggers that have no handler at all.
+    - As the last resort, for what Python's own would write, and the root logger's that `logging.warning()` makes.
     """
     _remove(handler)
     _enable_ours()
@@ -39,17 +40,52 @@ def place(handler: logging.Handler) -> None:
         logging.getLogger("django").removeHandler(console)
     if not _reaches_something():
         _stand_in(handler)
-    logging.lastResort = handler
+    be_the_last_resort(handler)
+
+
+def be_the_last_resort(handler: logging.Handler) -> None:
+    """Let `handler` get what would have none, in Python's own two ways: `lastResort` and `basicConfig()`.
+
+    The latter is called by `logging.warning()` and its like where the root logger has no handler. With arguments it is
+    the project that calls it, and gets what it wants.
+    """
+    logging.lastResort = LastResort(handler, logging.WARNING)
+    basic_config = getattr(logging.basicConfig, "original", logging.basicConfig)
+
+    def configure(**keywords: Any) -> None:
+        if keywords:
+            for each in [each for each in logging.root.handlers if isinstance(each, LastResort)]:
+                logging.root.removeHandler(each)
+            basic_config(**keywords)
+        elif not logging.root.handlers:
+            logging.root.addHandler(LastResort(handler))
+
+    configure.original = basic_config  # type: ignore[attr-defined]
+    logging.basicConfig = configure
+
+
+class LastResort(logging.Handler):
+    """Hands a record on that no other handler gets."""
+
+    def __init__(self, handler: logging.Handler, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._handler = handler
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Hand it on, or leave it to the others."""
+        logger = logging.root.manager.loggerDict.get(record.name)
+        handled = isinstance(logger, logging.Logger) and any(True for _ in _handlers_of(logger))
+        return not handled and bool(self._handler.handle(record))
 
 
 def handlers_of(logger: logging.Logger) -> list[logging.Handler]:
-    """The handlers that would get a record of this logger."""
+    """The handlers that would get a record of this logger, but for the last resort."""
     return list(_handlers_of(logger))
 
 
 def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
     while logger is not None:
-        yield from logger.handlers
+        yield from [each for each in logger.handlers if not isinstance(each, LastResort)]
         logger = logger.parent if logger.propagate else None
 
 
@@ -100,11 +136,11 @@ def _reaches_something() -> bool:
 
 
 def _lets_pass(handler: logging.Handler, record: logging.LogRecord) -> bool:
-    try:
-        return bool(handler.filter(record))
-    except Exception:
-        # It wants of a record what only a real one has.
-        return True
+    """Whether Python's and Django's own filters do; those of the project see nothing that nobody has logged."""
+    from django.utils.log import RequireDebugFalse, RequireDebugTrue
+
+    known = (logging.Filter, RequireDebugFalse, RequireDebugTrue)
+    return all(each.filter(record) for each in handler.filters if isinstance(each, known) and type(each) in known)
 
 
 def _stand_in(handler: logging.Handler) -> None:

@@ -23,7 +23,8 @@ class _Lines(io.RawIOBase):
         self._level = level
         self._handler = handler
         self._stream = stream
-        self._local = threading.local()
+        self._rests: dict[int, bytes] = {}
+        """What threads have written without an end of line."""
 
     def writable(self) -> bool:
         """Yes."""
@@ -38,15 +39,23 @@ class _Lines(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Log the lines that are complete."""
         written = bytes(data)
-        *lines, rest = (getattr(self._local, "rest", b"") + written).split(b"\n")
+        thread = threading.get_ident()
+        *lines, rest = (self._rests.pop(thread, b"") + written).split(b"\n")
         if len(rest) > _LONGEST:
             lines, rest = [*lines, rest], b""
-        self._local.rest = rest
+        if rest:
+            self._rests[thread] = rest
         for line in lines:
-            self._log(line.decode(errors="backslashreplace").rstrip("\r"))
+            self._log(line)
         return len(written)
 
-    def _log(self, text: str) -> None:
+    def finish(self) -> None:
+        """Log what has no end."""
+        while self._rests:
+            self._log(self._rests.popitem()[1])
+
+    def _log(self, line: bytes) -> None:
+        text = line.decode(errors="backslashreplace").rstrip("\r")
         record = logging.LogRecord(self.name, self._level, "", 0, text, None, None)
         record.served = served.get()
         self._handler.handle(record)
@@ -64,6 +73,14 @@ def printed_streams(handler: logging.Handler) -> dict[str, TextIO]:
         "stdout": printed("stdout", logging.INFO, handler, sys.__stdout__),
         "stderr": printed("stderr", logging.WARNING, handler, sys.__stderr__),
     }
+
+
+def finish_printing() -> None:
+    """Log what was printed without an end of line, at the end of the process."""
+    for stream in (sys.stdout, sys.stderr):
+        lines = getattr(stream, "buffer", None)
+        if isinstance(lines, _Lines):
+            lines.finish()
 
 
 def printed_name(stream: object) -> str | None:

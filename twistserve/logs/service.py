@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -13,8 +16,9 @@ from twisted.application.service import Service
 
 from twistserve.logs.formats import JSONFormatter, TextFormatter
 from twistserve.logs.loggers import ACCESS, get_logger, make_record, spare_thread
+from twistserve.logs.observer import log_warning
 from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
-from twistserve.logs.placement import OURS, handlers_of, place
+from twistserve.logs.placement import OURS, be_the_last_resort, handlers_of, place
 from twistserve.logs.printed import printed_name, printed_streams
 from twistserve.logs.queue import queue
 from twistserve.logs.standard_streams import standard_output
@@ -60,6 +64,18 @@ class LogService(Service):
         for notice in self._notices:
             logger.warning(notice)
 
+    def share_output(self) -> int:
+        """Let other processes of ours write where we do, under a lock that they inherit; its descriptor."""
+        if isinstance(self._output, StreamOutput):
+            return self._output.share()
+        # They write to us.
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def use_lock(self, descriptor: int) -> None:
+        """Write under the lock of the process that shares its output with us."""
+        assert isinstance(self._output, StreamOutput)
+        self._output.lock = descriptor
+
     @property
     def lines(self) -> Callable[[str], None] | None:
         """Where other processes of ours should send their lines, if not to where our own output goes."""
@@ -78,6 +94,9 @@ class LogService(Service):
                 self._printed = printed_streams(self._handler)
             sys.stdout = self._printed["stdout"] if logged else sys.__stdout__
             sys.stderr = self._printed["stderr"] if logged else sys.__stderr__
+            if isinstance(sys.stdout, io.TextIOWrapper) and not logged:
+                # Prints stand in the order of the log's lines, which go past Python's buffers.
+                sys.stdout.reconfigure(line_buffering=True)
 
     @contextmanager
     def applying_logging(self) -> Iterator[None]:
@@ -112,7 +131,12 @@ class LogService(Service):
     @property
     def access_is_ours(self) -> bool:
         """Whether lines of the access log go to our output alone: a record for each costs more than the rest of it."""
-        return handlers_of(self._access) == [self._handler] and not self._access.filters and not self._access.disabled
+        handlers = handlers_of(self._access)
+        if self._handler in handlers and len(handlers) > 1:
+            # The project has given the root logger one since.
+            self.settle()
+            return False
+        return handlers == [self._handler] and not self._access.filters and not self._access.disabled
 
     def write_access(self, lines: Sequence[Line], seconds: float) -> None:
         """Write lines of the access log, which are in their format but for the prefix of text. Never raises."""
@@ -127,7 +151,7 @@ class LogService(Service):
         try:
             record = make_record(ACCESS, level, line, (), None, access=fields)
             queue.put(self._access.handle, record, size=1024)
-        except Exception:
+        except BaseException:
             queue.lose()
 
 
@@ -139,13 +163,20 @@ def output_handler(output: Output, log_format: str) -> OutputHandler:
 
 
 @contextmanager
-def printed_as_json(log_format: object, output: Output | None) -> Iterator[None]:
-    """Log what is printed meanwhile, if the log is JSON on standard output; what fails is told as text."""
-    if str(log_format).lower() != "json" or output is not None:
+def early_log(log_format: object, output: Output | None) -> Iterator[None]:
+    """Log warnings, and what has no handler, until the log starts; and as JSON on standard output what is printed.
+
+    That is what settings say while they are imported. What fails meanwhile is told as text, by others.
+    """
+    as_json = str(log_format).lower() == "json"
+    handler = output_handler(output or StreamOutput(standard_output()), "json" if as_json else "text")
+    be_the_last_resort(handler)
+    warnings.showwarning = log_warning  # type: ignore[assignment]
+    if not as_json or output is not None:
         yield
         return
     before = sys.stdout, sys.stderr
-    streams = printed_streams(output_handler(StreamOutput(standard_output()), "json"))
+    streams = printed_streams(handler)
     sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
     try:
         yield

@@ -21,6 +21,7 @@ from twisted.web.resource import IResource
 
 from twistserve import metrics
 from twistserve.logs import get_logger
+from twistserve.logs.context import serving
 from twistserve.web.accesslog import AccessLog, escape
 from twistserve.web.channel import Channel
 from twistserve.web.limits import Limits
@@ -202,7 +203,7 @@ class Site(server.Site):
         """Count or log something; should that fail, requests and connections go on all the same."""
         try:
             function(*arguments)
-        except Exception as error:
+        except BaseException as error:
             if repr(error) != self._contained:
                 self._contained = repr(error)
                 logger.exception("requests could not be counted or logged")
@@ -271,7 +272,8 @@ class Site(server.Site):
         where = request.exchange.where() if request.exchange is not None else "its answer was being sent"
         request.code = 503
         request.duration = time.perf_counter() - request.received_at
-        _log_cut(request.duration, request.method, request.uri, where)
+        with serving(request):
+            _log_cut(request.duration, request.method, request.uri, where)
         self.requests.discard(request)
         self._answered.append(request)
 

@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from twistserve import metrics
 from twistserve.logs import get_logger
-from twistserve.logs.context import served
+from twistserve.logs.context import served, serving
 from twistserve.stacks import stack_of, where
 from twistserve.web.accesslog import escape
 from twistserve.web.deadlines import Deadline, Deadlines
@@ -169,9 +169,9 @@ class Exchange:
             request.queue_time = time.perf_counter() - request.received_at
         place = f"its thread stands at\n{stack_of(self._thread)}" if self._thread else "it waited for a thread"
         self._resource.pool.give_up(self)
-        logger.error(
-            "request timed out after %.1f s: %s; %s", time.perf_counter() - request.received_at, self.line, place
-        )
+        age = time.perf_counter() - request.received_at
+        with serving(request):
+            logger.error("request timed out after %.1f s: %s; %s", age, self.line, place)
         if self._gone or self._finished:
             return
         self.client_left()
@@ -373,7 +373,8 @@ class Exchange:
         if self._gone:
             return
         if self._length is not None and self._sent < self._length:
-            logger.error("%r: the answer ended after %d of its %d bytes", self._request.uri, self._sent, self._length)
+            with serving(self._request):
+                logger.error("%r: the answer ended after %d of %d bytes", self._request.uri, self._sent, self._length)
             self._request.abort()
             return
         self._request.unregisterProducer()

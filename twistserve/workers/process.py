@@ -17,7 +17,15 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from twistserve.logs import get_logger
-from twistserve.workers.protocol import FIRST_SOCKET, FOR_THE_PARENT, FROM_WORKER, LIFELINE, TO_WORKER, Connection
+from twistserve.workers.protocol import (
+    FIRST_SOCKET,
+    FOR_THE_PARENT,
+    FROM_WORKER,
+    LIFELINE,
+    LOG_LOCK,
+    TO_WORKER,
+    Connection,
+)
 
 logger = get_logger(__name__)
 
@@ -67,8 +75,10 @@ class WorkerProcess(ProcessProtocol):
         self._timer: Any = None
         self.pid = 0
 
-    def start(self, reactor: Any, name: str, environ: Mapping[str, str], sockets: Sequence[int]) -> None:
-        """Start the process; `sockets` are file descriptors that it gets. Raises OSError."""
+    def start(
+        self, reactor: Any, name: str, environ: Mapping[str, str], sockets: Sequence[int], log_lock: int = -1
+    ) -> None:
+        """Start the process; `sockets` are file descriptors that it gets, and `log_lock` too. Raises OSError."""
         standard: dict[int, int | str] = {0: 0, STDOUT: 1, STDERR: 2}
         if self._lines is not None:
             standard |= {STDOUT: "r", STDERR: "r"}
@@ -77,6 +87,7 @@ class WorkerProcess(ProcessProtocol):
             TO_WORKER: "w",
             FROM_WORKER: "r",
             LIFELINE: "w",
+            **({LOG_LOCK: log_lock} if log_lock != -1 else {}),
             **{FIRST_SOCKET + position: descriptor for position, descriptor in enumerate(sockets)},
         }
         self._reactor = reactor

@@ -11,7 +11,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
-TO_WORKER, FROM_WORKER, LIFELINE, FIRST_SOCKET = 3, 4, 5, 6
+TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, FIRST_SOCKET = 3, 4, 5, 6, 7
 
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal sends to the whole group of processes; a worker is started with them blocked."""

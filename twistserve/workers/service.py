@@ -98,7 +98,7 @@ class WorkerService(Service):
     """Runs the start-up's work once, in a process of its own, then the workers; the first that is ready makes it READY.
 
     `sockets` are bound, and shared with the workers. `lines` is called with what processes write, if that is not to
-    go to the parent's own output.
+    go to the parent's own output; else `log_lock` is what they lock meanwhile.
     """
 
     name = "workers"
@@ -110,8 +110,10 @@ class WorkerService(Service):
         lifecycle: Lifecycle,
         reactor: Any,
         lines: Callable[[str], None] | None = None,
+        log_lock: int = -1,
     ) -> None:
         self._configuration = configuration
+        self._log_lock = log_lock
         self._sockets = list(sockets)
         self._lifecycle = lifecycle
         self._reactor = reactor
@@ -240,7 +242,7 @@ class WorkerService(Service):
         process = WorkerProcess(told, exited, self._lines)
         directory = (self.metrics_directory or None) if sockets else None
         descriptors = [each.fileno() for each in sockets]
-        process.start(self._reactor, name, environment_of_a_worker(directory), descriptors)
+        process.start(self._reactor, name, environment_of_a_worker(directory), descriptors, self._log_lock)
         configuration = self._configuration.values()
         process.ask(Begin, configuration=configuration, path=sys.path).addErrback(lambda failure: None)
         return process

@@ -26,6 +26,7 @@ from twistserve.workers.protocol import (
     FIRST_SOCKET,
     FROM_WORKER,
     LIFELINE,
+    LOG_LOCK,
     TO_WORKER,
     AtStep,
     Begin,
@@ -213,7 +214,7 @@ def connect(parent: Parent, sockets: int) -> None:
 
     What was inherited, with so many sockets, is not for the programs that the application starts.
     """
-    for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE, *range(FIRST_SOCKET, FIRST_SOCKET + sockets)):
+    for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, *range(FIRST_SOCKET, FIRST_SOCKET + sockets)):
         os.set_inheritable(descriptor, False)
     _end_without_python()
     threading.Thread(target=_watch, name="lifeline", daemon=True).start()
