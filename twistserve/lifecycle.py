@@ -22,6 +22,7 @@ from twisted.python.components import Componentized
 
 from twistserve.errors import StartError
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.logs.queue import queue
 
 logger = get_logger(__name__)
@@ -114,11 +115,7 @@ class Lifecycle:
         self.state, self.since, self.reason = state, self._reactor.seconds(), reason
         self.started = self.started or state is State.READY
         for observer in self._observers:
-            try:
-                observer(state, reason)
-            except Exception:
-                # A state changes whatever metrics and webhooks make of it.
-                logger.exception("%s could not be told of the state %s", observer, state.value)
+            contain(observer, state, reason)
 
     def fail(self, message: str) -> None:
         """End the process with status 1 and this one line on its standard error; stops the reactor."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from twisted.application.service import Service
 
+from twistserve.logs.containment import contain
+
 INTERVAL = 0.25
 """Seconds between two measurements: sixty in a usual scrape interval, and a wake-up that costs next to nothing."""
 
@@ -33,5 +35,5 @@ class ReactorLagService(Service):
             self._timer.cancel()
 
     def _measure(self) -> None:
-        self._observe(self._reactor.seconds() - self._timer.getTime())
+        contain(self._observe, self._reactor.seconds() - self._timer.getTime())
         self._timer = self._reactor.callLater(INTERVAL, self._measure)

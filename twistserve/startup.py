@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.metrics import startup_seconds
 from twistserve.values import redacted
 
@@ -113,7 +114,7 @@ class StartupService(Service):
         if self._lifecycle.state is State.STARTING:
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "start-up is complete")
-            startup_seconds.set(seconds)
+            contain(startup_seconds.set, seconds)
 
 
 def command_steps(commands: Sequence[str]) -> list[Step]:

@@ -361,8 +361,3 @@ def test_no_colours_in_json(project: Project, runner: str) -> None:
 def test_no_colours(project: Project, env: dict[str, str], runner: str) -> None:
     """NO_COLOR (no-color.org) is honoured, and a terminal that has no colours is not sent any, as Django has it."""
     assert "\x1b" not in on_a_terminal(project(VIEWS), runner, env=env)
-
-
-def test_tracebacks_on_a_terminal(project: Project) -> None:
-    """On a terminal, too, every line has the prefix."""
-    read_log(COLOUR.sub("", on_a_terminal(project(VIEWS), "twistd", env={})), "text")

@@ -16,6 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from twistserve.exposition import Source, choose_format, expose, takes_gzip
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.metrics import probe_status
 from twistserve.probes.answers import Results, answer
 from twistserve.probes.checks import PASSED, Result, Status, worst
@@ -76,13 +77,9 @@ class Probe(Resource):
     def _note(self, results: Results) -> Results:
         """Tell of a change, even when whoever asked is gone: a kubelet may wait less long than a check may take."""
         passing = worst(result.status for result in results.values()) is not Status.FAIL
-        try:
-            probe_status.labels(self._name).set(passing)
-            if self._changed is not None and passing is not self._passing:
-                self._changed(self._name, passing, "no check fails" if passing else _reason(results))
-        except Exception:
-            # Whoever asked is answered whatever becomes of metrics and webhooks.
-            logger.exception("a change of the %s probe could not be told", self._name)
+        contain(probe_status.labels(self._name).set, passing)
+        if self._changed is not None and passing is not self._passing:
+            contain(self._changed, self._name, passing, "no check fails" if passing else _reason(results))
         self._passing = passing
         return results
 

@@ -13,6 +13,7 @@ from twisted.web.server import Site
 
 from twistserve.listening import Port
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.open_files import Headroom
 from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
@@ -61,10 +62,7 @@ class ProbeSite(Site):
     def log(self, request: Any) -> None:
         """A request is answered."""
         if self._access_log is not None:
-            try:
-                self._access_log.answered([AnsweredProbe(request)])
-            except Exception:
-                logger.exception("a probe could not be logged")
+            contain(lambda log: log.answered([AnsweredProbe(request)]), self._access_log)
 
 
 class AnsweredProbe:

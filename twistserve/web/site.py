@@ -21,6 +21,7 @@ from twisted.web.resource import IResource
 
 from twistserve import metrics
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.logs.context import serving
 from twistserve.web.accesslog import AccessLog, escape
 from twistserve.web.channel import Channel
@@ -80,8 +81,6 @@ class Site(server.Site):
         self._drained: Deferred[None] | None = None
         self._answered: list[Request] = []
         self._accounting = False
-        self._contained = ""
-        """What counting or logging raised last; the same is logged once."""
         self._tail_second = 0
         self._tails = (b"", b"")
         self._sweeping: LoopingCall | None = None
@@ -192,21 +191,12 @@ class Site(server.Site):
         self.answered += len(answered)
         if self._record is not None:
             for request in answered:
-                self._contain(self._record, request)
+                contain(self._record, request)
         self._log_answered(answered)
 
     def _log_answered(self, requests: Sequence[Request]) -> None:
         if self.access_log is not None:
-            self._contain(self.access_log.answered, requests)
-
-    def _contain(self, function: Callable[..., object], *arguments: object) -> None:
-        """Count or log something; should that fail, requests and connections go on all the same."""
-        try:
-            function(*arguments)
-        except BaseException as error:
-            if repr(error) != self._contained:
-                self._contained = repr(error)
-                logger.exception("requests could not be counted or logged")
+            contain(self.access_log.answered, requests)
 
     def _account_later(self) -> None:
         self._accounting = False
@@ -215,7 +205,7 @@ class Site(server.Site):
     def count(self, event: Counter) -> None:
         """Count something that seldom happens; from any thread."""
         if self._record is not None:
-            self._contain(event.inc)
+            contain(event.inc)
 
     def lost(self, request: Request) -> None:
         """A request's client went away."""
@@ -230,7 +220,7 @@ class Site(server.Site):
         """A connection sent what cannot be answered but by this status."""
         self.count(metrics.rejected_requests.labels(reason))
         if self.access_log is not None:
-            self._contain(self.access_log.refused, channel, status)
+            contain(self.access_log.refused, channel, status)
 
     # The end
 

@@ -20,6 +20,7 @@ from twisted.protocols import amp
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.metrics import startup_seconds
 from twistserve.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.options import Configuration
@@ -251,7 +252,7 @@ class WorkerService(Service):
         if self._lifecycle.state is State.STARTING:
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "the first worker is ready")
-            startup_seconds.set(seconds)
+            contain(startup_seconds.set, seconds)
 
     def _on_gone(self, worker: Worker) -> None:
         if self.metrics_directory:

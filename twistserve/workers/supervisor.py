@@ -18,6 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.metrics import worker_restarts
 from twistserve.workers.protocol import DrainWorker, Heartbeat
 
@@ -223,7 +224,7 @@ class Supervisor:
             return
         if state is WorkerState.DRAINING or (worker.end == "unresponsive" and worker.predecessor is None):
             logger.info("%s has ended: %s", worker, how)
-            worker_restarts.labels(worker.end or "resized").inc()
+            contain(worker_restarts.labels(worker.end or "resized").inc)
         else:
             self._died(worker, state, how)
         self._fill()
@@ -236,10 +237,10 @@ class Supervisor:
         steady = worker.ready_since is not None and now - worker.ready_since >= STEADY
         self._early_deaths = 0 if steady else self._early_deaths + 1
         if state is WorkerState.STARTING and worker.predecessor is not None:
-            worker_restarts.labels(FAILED).inc()
+            contain(worker_restarts.labels(FAILED).inc)
             self._keep(worker.predecessor, f"{worker} does not start: {reason}")
         else:
-            worker_restarts.labels("unresponsive" if worker.end == "unresponsive" else "died").inc()
+            contain(worker_restarts.labels("unresponsive" if worker.end == "unresponsive" else "died").inc)
             logger.error("%s has died: %s", worker, reason)
         self._give_up(worker.failure or f"{worker} has ended before it was ready: {how}")
 
