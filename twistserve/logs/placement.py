@@ -90,14 +90,14 @@ def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
 
 
 def _remove(handler: logging.Handler) -> None:
-    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+    for logger in (logging.root, *list(logging.root.manager.loggerDict.values())):
         if isinstance(logger, logging.Logger) and handler in logger.handlers:
             logger.removeHandler(handler)
 
 
 def _enable_ours() -> None:
     """LOGGING disables every logger that it does not name, unless it says otherwise; a server's are not meant."""
-    for name, logger in logging.root.manager.loggerDict.items():
+    for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and any(name == our or name.startswith(f"{our}.") for our in OURS):
             logger.disabled = False
 

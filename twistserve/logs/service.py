@@ -133,8 +133,8 @@ class LogService(Service):
         """Whether lines of the access log go to our output alone: a record for each costs more than the rest of it."""
         handlers = handlers_of(self._access)
         if self._handler in handlers and len(handlers) > 1:
-            # The project has given the root logger one since.
-            self.settle()
+            # The project has given the root logger one since. Elsewhere: this takes logging's own lock.
+            queue.put(lambda _: self.settle(), None, lines=0)
             return False
         return handlers == [self._handler] and not self._access.filters and not self._access.disabled
 
