@@ -238,7 +238,9 @@ class Lab:
 
     def stack_of(self, request_line: str) -> str:
         """The stack that the log has with a request line."""
-        return self.wait_for_log(rf"{re.escape(request_line)}[^\n]*\n((?:  [^\n]*\n)+)")
+        pattern = rf"{re.escape(request_line)}[^\n]*\n((?:  [^\n]*\n)+)"
+        bare = lambda: re.sub(r"(?m)^\S+ \S+ [A-Z]+ [\w.]+: ", "", self.log)  # noqa: E731
+        return wait_for(lambda: re.search(pattern, bare()), f"the stack of {request_line} in the log")[1]
 
     def settle(self) -> None:
         """Let every view return, and wait for the threads."""

@@ -927,6 +927,9 @@ def test_access_log_in_json(clean: Server) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", entry.pop("time"))
     assert 0 <= entry.pop("queue_time") <= entry.pop("duration") < 60
     assert entry == {
+        "level": "INFO",
+        "logger": "twistserve.access",
+        "message": "PUT /json-line?a=1 200",
         "request_id": "request-77",
         "remote": "198.51.100.7",
         "method": "PUT",
@@ -942,6 +945,13 @@ FORGERY = b'forged" 200 0 "-" "\\" \\x0a\\n {"status": 1} \x85\x9b31m\xa8 \xff \
 COMBINED = re.compile(
     r'(\S+) - - \[[^\]]+\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"( \S+)*'
 )
+
+
+def without_prefix(text: str) -> str:
+    """A line of the access log as it is in the combined format, without time, level and logger."""
+    prefix, _, line = text.partition(" twistserve.access: ")
+    assert re.fullmatch(r"\S+ \S+ [A-Z]+", prefix), text
+    return line
 
 
 def forge(server: Server, mark: bytes) -> str:
@@ -970,7 +980,7 @@ def test_text_lines_cannot_be_forged(limited: Server) -> None:
     """What a client sends stays within its quotes of its line, and no control character reaches a terminal."""
     text = forge(limited, b"forging-text")
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", text)
-    match = COMBINED.fullmatch(text)
+    match = COMBINED.fullmatch(without_prefix(text))
     assert match, text
     assert (match[1], match[3], match[4]) == ("127.0.0.1", "200", match[4])
     assert "forged" in match[5]
@@ -993,7 +1003,7 @@ def test_refusals_are_logged(server: Server, limited: Server, log_format: str) -
     if log_format == "json":
         assert json.loads(text).items() >= {"status": 400, "remote": "127.0.0.1"}.items()
     else:
-        match = COMBINED.fullmatch(text)
+        match = COMBINED.fullmatch(without_prefix(text))
         assert match
         assert match[1] == "127.0.0.1"
 
@@ -1077,7 +1087,8 @@ def test_proxy_protocol(endpoints: tuple[Server, Path, int], greeting: bytes, ad
     assert environ["REMOTE_ADDR"] == again["REMOTE_ADDR"] == address
     assert environ["REMOTE_PORT"] == "4711"
     assert "HTTP_X_FORWARDED_FOR" not in environ
-    assert all(text.startswith(f"{address} ") for text in lines_with(server, "proxied" + address))
+    lines = lines_with(server, "proxied" + address)
+    assert all(without_prefix(text).startswith(f"{address} ") for text in lines)
 
 
 @pytest.mark.parametrize("greeting", [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ::1 ::1 4711 80\r\n"])
