@@ -148,8 +148,10 @@ def test_a_failed_start_has_ten_seconds(parts: Parts) -> None:
     assert (watchdog.bounds, alarms, ending.status) == ([END - CUT], [11], 1)
 
 
-def test_an_alarm_that_comes_earlier_stays(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker's kernel may have set one when its parent died."""
+@pytest.mark.parametrize("asks", [(), (15,)])
+def test_an_alarm_that_comes_earlier(parts: Parts, monkeypatch: pytest.MonkeyPatch, asks: tuple[int, ...]) -> None:
+    """It stays in a worker, for which the kernel sets one when its parent dies; elsewhere it is the application's."""
+    monkeypatch.setattr(parts[0], "_asks", asks)
     alarms: list[int] = []
 
     def alarm(seconds: int) -> int:
@@ -158,7 +160,7 @@ def test_an_alarm_that_comes_earlier_stays(parts: Parts, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("signal.alarm", alarm)
     parts[1].recycle("a test")
-    assert alarms == [36, 16]
+    assert alarms == ([36] if asks else [36, 16])
 
 
 def test_what_is_unfinished_is_named(parts: Parts) -> None:

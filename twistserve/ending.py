@@ -70,7 +70,7 @@ class Ending:
         self._asks = asks
         self._watchdog: Watchdog | None = None
         self._pid = 0
-        self._registered = self._leaving = False
+        self._registered = self._leaving = self._armed = False
         self._once = threading.Lock()
         self._may_log, self._logged = threading.Event(), threading.Event()
         self._line = "cut off at the end of its time"
@@ -169,8 +169,11 @@ class Ending:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         later = math.ceil(seconds + CUT) + 1
         left = signal.alarm(later)
-        if 0 < left < later:
+        # Of ours the earlier counts, and a worker's that the kernel sets when its parent dies. Another is the
+        # application's, and would end the drain now that its handler is gone.
+        if (self._armed or not self._asks) and 0 < left < later:
             signal.alarm(left)
+        self._armed = True
 
     # The end
 

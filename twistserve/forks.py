@@ -72,7 +72,9 @@ class ForkGuard:
 
         The reactor's epoll comes first: the child shares it with its parent, and could take connections out of it.
         """
-        ours = [*descriptors_of(self._reactor), *self._descriptors()]
+        ours = [*self._descriptors()]
+        with suppress(Exception):
+            ours += descriptors_of(self._reactor)
         # There may be no /proc, after a chroot for instance.
         with suppress(OSError):
             ours += _connected_to(list(self._names()))

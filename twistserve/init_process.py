@@ -227,10 +227,12 @@ def _forward(numbers: bytes, server: int, bound: Bound) -> None:
 
 def main(server: int, pipe: int, title: str) -> NoReturn:
     """Be the first process."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != pipe:
-            with suppress(OSError):
-                os.close(int(name))
+    with suppress(OSError):
+        # There may be no /proc.
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and int(name) != pipe:
+                with suppress(OSError):
+                    os.close(int(name))
     if title:
         sys.path.append(title)
         with suppress(ImportError):

@@ -110,7 +110,8 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
     ending.grant(configuration.drain_delay + configuration.graceful_timeout)
     ending.follow(lifecycle, reactor)
     notices = [
-        f"the environment variable {name} is no option's" + (f" (did you mean {meant}?)" if meant else "; see --help")
+        f"the environment variable {name} is not a known option"
+        + (f" (did you mean {meant}?)" if meant else "; see --help")
         for name, meant in unknown_variables(os.environ).items()
     ]
     log = LogService(

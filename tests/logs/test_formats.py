@@ -13,6 +13,7 @@ import pytest
 
 from twistserve.logs import JSONFormatter, TextFormatter
 from twistserve.logs.context import Process, served
+from twistserve.logs.formats import ACCESS_FIELDS, SERVED, CombinedFormatter
 
 MOMENT = 1_800_000_000.123
 PREFIX = "2027-01-15 08:00:00.123+00:00 ERROR shop: "
@@ -53,10 +54,41 @@ def test_a_terminal_has_colours_and_one_prefix_a_message(monkeypatch: pytest.Mon
     """People read it; NO_COLOR is for those who want none."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert TextFormatter(terminal=True).format(record("one\ntwo")) == (
-        "2027-01-15 08:00:00.123+00:00 \x1b[31mERROR\x1b[0m shop: one\ntwo"
+        "2027-01-15 08:00:00.123+00:00 \x1b[31mERROR\x1b[0m shop: one\n    two"
     )
     monkeypatch.setenv("NO_COLOR", "1")
-    assert TextFormatter(terminal=True).format(record("one\ntwo")) == f"{PREFIX}one\ntwo"
+    assert TextFormatter(terminal=True).format(record("one\ntwo")) == f"{PREFIX}one\n    two"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in TextFormatter(terminal=True).format(record())
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_message_cannot_pose_as_a_line(terminal: bool) -> None:
+    """Nor hide one: control characters are escaped, and what follows an end of line is marked as a part."""
+    forged = "2027-01-15 08:00:00.123+00:00 INFO twistserve: forged"
+    text = TextFormatter(terminal=terminal).format(record(f"one\n{forged}\r{forged}\u2028{forged}\x85\x1b[2K\ttab"))
+    assert sum(line.startswith(forged) for line in text.splitlines()) == 0
+    assert len(text.splitlines()) == 2
+    assert r"\r" in text
+    assert r"\u2028" in text
+    assert r"\x85\x1b[2K" in text
+    assert text.endswith("\ttab")
+
+
+def test_a_bare_line_of_the_access_log() -> None:
+    """In the combined format, and only it."""
+    assert CombinedFormatter().format(record("127.0.0.1 - -", **{ACCESS_FIELDS: {}})) == "127.0.0.1 - -"
+    assert CombinedFormatter().format(record("127.0.0.1 - -")).startswith(PREFIX)
+
+
+def test_an_object_is_for_every_reader() -> None:
+    """Whatever is given as extra, and in a message: half a surrogate pair, a number that is too long, names of ours."""
+    extra = {"access": "read", "served": True, "long": 10**5000, "half": "\udc80"}
+    fields = json.loads(JSONFormatter().format(record("x\udc80é", **extra)))
+    assert fields["message"] == "x\\udc80é"
+    assert (fields["access"], fields["served"], fields["half"]) == ("read", True, "\\udc80")
+    assert fields["long"] == hex(10**5000)
 
 
 def test_a_worker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,10 +126,10 @@ def test_an_object_tells_the_request_that_is_served() -> None:
     finally:
         served.reset(token)
     assert (fields["request_id"], fields["traceparent"]) == ("r-1", "00-1-2-01")
-    fields = json.loads(JSONFormatter().format(record(served=Request(b"r-2", []))))
+    fields = json.loads(JSONFormatter().format(record(**{SERVED: Request(b"r-2", [])})))
     assert fields["request_id"] == "r-2"
     assert "traceparent" not in fields
-    assert "request_id" not in json.loads(JSONFormatter().format(record(served=Request(b"", []))))
+    assert "request_id" not in json.loads(JSONFormatter().format(record(**{SERVED: Request(b"", [])})))
 
 
 @pytest.mark.parametrize("key", ["()", "class"])

@@ -73,6 +73,40 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int], mo
     assert bytes(received) == b"x" * 300_000 + b"\nend\n"
 
 
+def test_a_line_that_was_torn_ends_before_the_next(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full takes the first half of a line; when it has room again, the next is a line of its own."""
+    write, room = os.write, [3]
+
+    def take(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError("no space left on device")
+        size = write(descriptor, data[: room[0]])
+        room[0] -= size
+        return size
+
+    monkeypatch.setattr(output.os, "write", take)
+    stream = stream_output(pipe[1])
+    for line in ("torn", "lost"):
+        with pytest.raises(OSError, match="space"):
+            stream.write([(INFO, line)])
+    room[0] = 100
+    stream.write([(INFO, "whole")])
+    stream.write([(INFO, "too")])
+    assert os.read(pipe[0], 100) == b"tor\nwhole\ntoo\n"
+
+
+def test_a_python_without_memfd_shares_a_stream_all_the_same(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was built with an old C library."""
+    monkeypatch.delattr(output.os, "memfd_create")
+    sharing = stream_output(pipe[1])
+    lock = sharing.share()
+    sharing.write([(INFO, "one")])
+    assert os.read(pipe[0], 100) == b"one\n"
+    os.close(lock)
+
+
 def test_processes_that_share_a_stream_do_not_mix_their_lines(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

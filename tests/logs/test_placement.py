@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from django.utils.log import DEFAULT_LOGGING
 
-from twistserve.logs.placement import place
+from twistserve.logs.placement import needs_placing, place
 
 SILENT = {"version": 1, "disable_existing_loggers": False}
 
@@ -181,7 +181,50 @@ def test_a_handler_of_the_project_gets_the_server_s_lines(settings_stub: Any, ou
     apply(settings_stub, {})
     place(ours)
     theirs = Seen()
+    theirs.name = "console"
     logging.getLogger(name).addHandler(theirs)
+    assert needs_placing(ours)
     place(ours)
+    assert not needs_placing(ours)
     assert logged(ours, "twistserve.access") == 0
     assert theirs.names == ["twistserve.access"]
+
+
+def test_a_handler_of_the_access_log_is_no_reason_to_move(settings_stub: Any, ours: Seen) -> None:
+    """One that the project has put on the access log gets its lines, and so does ours."""
+    apply(settings_stub, {})
+    theirs = Seen()
+    logging.getLogger("twistserve.access").addHandler(theirs)
+    place(ours)
+    assert not needs_placing(ours)
+    assert logged(ours, "twistserve.access") == 1
+    assert theirs.names == ["twistserve.access"]
+
+
+def test_an_instrumentation_on_the_root_logger_does_not_count(settings_stub: Any, ours: Seen) -> None:
+    """OpenTelemetry's handler sends records elsewhere: people still read ours, and those without another handler."""
+    apply(settings_stub, {})
+    instrumentation = Seen()
+    logging.root.addHandler(instrumentation)
+    for _ in range(2):
+        place(ours)
+        assert not needs_placing(ours)
+        for name in ("twistserve.access", "twisted.web", "django.request", f"shop.{uuid4()}"):
+            assert logged(ours, name) == 1
+            assert instrumentation.names.pop() == name
+    logging.getLogger("shop").addHandler(Seen())
+    assert logged(ours, "shop") == 0
+
+
+def test_no_line_is_lost_while_our_place_is_found(settings_stub: Any, ours: Seen) -> None:
+    """Our handler stays where it is wanted all the time."""
+    apply(settings_stub, {})
+    place(ours)
+    removed: list[logging.Logger] = []
+    logger = logging.getLogger("django")
+    logger.removeHandler = lambda handler: removed.append(logger)  # type: ignore[method-assign]
+    try:
+        place(ours)
+    finally:
+        del logger.removeHandler
+    assert removed == []

@@ -81,7 +81,9 @@ def test_what_finds_no_room_is_lost_and_counted(gate: Gate) -> None:
     assert queue.flush(PATIENCE)
     queue.put(gate.write, "five", size=200)
     assert queue.flush(PATIENCE)
-    assert gate.written == ["one", "three", "five"]
+    queue.put(gate.write, "larger than the room", size=2000)
+    assert queue.flush(PATIENCE)
+    assert gate.written == ["one", "three", "five", "larger than the room"]
     assert queue.dropped == 8
 
 

@@ -9,16 +9,24 @@ from twistserve.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 
-_told: set[str] = set()
-_MOST_TOLD = 100
+_told: set[object] = set()
 
 
 def contain(function: Callable[..., Any], *arguments: object) -> None:
-    """Call a function that only counts or tells. What it raises is logged, the same once; SystemExit too."""
+    """Call a function that only counts or tells. What it raises is logged, SystemExit too."""
     try:
         function(*arguments)
     except BaseException as error:
-        what = repr(error)
-        if what not in _told and len(_told) < _MOST_TOLD:
-            _told.add(what)
-            logger.exception("something could not be counted, logged or told; what it was about goes on")
+        tell(error)
+
+
+def tell(error: BaseException) -> None:
+    """Log an error that is contained, and the same kind at the same place once."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    place = (traceback.tb_frame.f_code, traceback.tb_lineno) if traceback is not None else None
+    what = (type(error), place)
+    if what not in _told:
+        _told.add(what)
+        logger.error("metrics or the access log failed; serving goes on", exc_info=error)

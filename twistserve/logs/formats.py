@@ -9,12 +9,14 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from twistserve.logs.context import Process, request_fields, served
 
+_INDENT = "\n    "
 _RESET = "\x1b[0m"
 _COLOURS = {
     logging.DEBUG: "\x1b[2m",
@@ -24,6 +26,11 @@ _COLOURS = {
     logging.CRITICAL: "\x1b[1;31m",
 }
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
+ACCESS_FIELDS, SERVED = "twistserve_access", "twistserve_served"
+"""Attributes of our own records: the fields of a line of the access log, and the request that is served."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_MOST_BITS = 4096
+"""Of a number that is written out: Python refuses to do so with long ones."""
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -44,8 +51,9 @@ def text_prefix(seconds: float, level: int, name: str, coloured: bool = False) -
 class TextFormatter(logging.Formatter):
     """`time level logger: message`, and the same before every further line of a message or a traceback.
 
-    On a terminal, which people read and programs don't, only first lines have the prefix, and levels are coloured: not
-    where the environment has NO_COLOR or the terminal is dumb. The arguments of Python's Formatter have no effect.
+    On a terminal, which people read and programs don't, further lines are indented instead, and levels are coloured,
+    unless the environment has NO_COLOR or the terminal is dumb. Control characters are escaped, so that no message can
+    pose as a line of its own. The arguments of Python's Formatter have no effect.
     """
 
     def __init__(self, *arguments: object, terminal: bool = False) -> None:
@@ -61,7 +69,17 @@ class TextFormatter(logging.Formatter):
         """The text of a record, without an end of line."""
         prefix = self.prefix(record.created, record.levelno, record.name)
         text = super().format(record)
-        return prefix + (text if self._terminal else text.replace("\n", "\n" + prefix))
+        if _CONTROLS.search(text):
+            text = _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+        return prefix + text.replace("\n", _INDENT if self._terminal else "\n" + prefix)
+
+
+class CombinedFormatter(TextFormatter):
+    """The same but for the access log, whose lines are bare."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record, without an end of line."""
+        return record.getMessage() if hasattr(record, ACCESS_FIELDS) else super().format(record)
 
 
 class JSONFormatter(logging.Formatter):
@@ -79,11 +97,11 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        access: dict[str, Any] | None = getattr(record, "access", None)
+        access: dict[str, Any] | None = getattr(record, ACCESS_FIELDS, None)
         if access is not None:
             fields |= access
         else:
-            fields |= request_fields(getattr(record, "served", None) or served.get())
+            fields |= request_fields(getattr(record, SERVED, None) or served.get())
             fields |= _extra(record, fields)
         if record.exc_info or record.exc_text:
             fields["exception"] = record.exc_text or self._exception(record)
@@ -100,13 +118,24 @@ def encode(fields: dict[str, Any]) -> str:
     """The line of an object, with the worker that it comes from."""
     if Process.name:
         fields["worker"] = Process.name
-    return json.dumps(fields)
+    return json.dumps({name: _sayable(value) for name, value in fields.items()})
+
+
+def _sayable(value: Any) -> Any:
+    """What every reader of JSON takes: no half of a surrogate pair, no number that is none, or without end."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return hex(value)
+    return value
 
 
 def _extra(record: logging.LogRecord, fields: dict[str, Any]) -> dict[str, Any]:
     """What the caller gave as `extra`; Django's includes whole requests, which are left out."""
     return {
-        name: value if not isinstance(value, float) or math.isfinite(value) else str(value)
+        name: value
         for name, value in record.__dict__.items()
-        if name not in _STANDARD and name not in fields and name != "served" and isinstance(value, _SCALARS)
+        if name not in _STANDARD and name not in fields and isinstance(value, _SCALARS)
     }

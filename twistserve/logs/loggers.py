@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from twistserve.logs.context import served
+from twistserve.logs.formats import SERVED
 from twistserve.logs.queue import queue
 
 ACCESS = "twistserve.access"
@@ -52,7 +54,7 @@ class ServerLogger(logging.LoggerAdapter[logging.Logger]):
             exc_info or None,
             code.f_code.co_filename,
             code.f_lineno,
-            served=served.get(),
+            {SERVED: served.get()},
         )
 
 
@@ -64,7 +66,7 @@ def get_logger(name: str) -> ServerLogger:
 def log_event(name: str, level: int, message: str, exc_info: Any = None) -> None:
     """Queue a record of a logger by its name, for code that is not ours. The queue's thread looks the logger up."""
     try:
-        record = make_record(name, level, message, (), exc_info, served=served.get())
+        record = make_record(name, level, message, (), exc_info, fields={SERVED: served.get()})
         queue.put(_handle_event, record, size=_size(record))
     except BaseException:
         queue.lose()
@@ -84,14 +86,14 @@ def make_record(
     exc_info: Any,
     path: str = "",
     line: int = 0,
-    **fields: object,
+    fields: Mapping[str, object] | None = None,
 ) -> logging.LogRecord:
     """A record by the project's factory, or by Python's where that one fails, as one that wants a request may."""
     try:
         record = logging.getLogRecordFactory()(name, level, path, line, message, arguments, exc_info)
     except BaseException:
         record = logging.LogRecord(name, level, path, line, message, arguments, exc_info)
-    vars(record).update(fields)
+    vars(record).update(fields or {})
     return record
 
 

@@ -38,6 +38,8 @@ class StreamOutput:
         self._descriptor = -1 if stream is None else stream.fileno()
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self.terminal = stream is not None and stream.isatty()
+        self._torn = False
+        """Whether the last line has no end: the disk was full, for instance."""
         self.lock = -1
         """A file that all processes lock which write here, so that their lines do not mix; -1 if there are no others.
 
@@ -48,7 +50,8 @@ class StreamOutput:
         """Have a lock for other processes of ours, which inherit it; its descriptor."""
         try:
             self.lock = os.memfd_create("twistserve-log")
-        except OSError:
+        except (OSError, AttributeError):
+            # No such system call, or a Python that was built without it.
             self.lock = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         return self.lock
 
@@ -66,7 +69,10 @@ class StreamOutput:
             fcntl.lockf(self.lock, fcntl.LOCK_UN)
 
     def _write(self, data: bytes) -> None:
+        if self._torn:
+            data = b"\n" + data
         while data:
+            self._torn = True
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
@@ -74,6 +80,7 @@ class StreamOutput:
                 waiting = select.poll()
                 waiting.register(self._descriptor, select.POLLOUT)
                 waiting.poll()
+        self._torn = False
 
 
 _LEVEL = re.compile(r'\S+ \S+ ([A-Z]+) \[|\{"time": "[^"]*", "level": "([A-Z]+)"')
@@ -113,7 +120,7 @@ class SyslogOutput:
     def write(self, lines: Sequence[Line]) -> None:
         """Write the lines; there is no end of line within one."""
         for level, text in lines:
-            for line in text.splitlines():
+            for line in text.split("\n"):
                 syslog.syslog(self._priority(level), line.replace("\0", r"\x00"))
 
     @staticmethod
@@ -179,6 +186,9 @@ class OutputHandler(logging.Handler):
             text = self.format(record)
         except Exception as error:
             text = self._unformattable(record, error)
+        self._queue(record, text)
+
+    def _queue(self, record: logging.LogRecord, text: str) -> None:
         self.put([(record.levelno, text)])
 
     def put(self, lines: Sequence[Line]) -> None:
@@ -187,7 +197,8 @@ class OutputHandler(logging.Handler):
 
     def _unformattable(self, record: logging.LogRecord, error: Exception) -> str:
         """What is left of a record whose arguments do not fit its message."""
-        plain = logging.makeLogRecord({**record.__dict__, "args": (), "exc_info": None, "exc_text": None})
+        kept = ("name", "levelno", "levelname", "created", "msecs")
+        plain = logging.makeLogRecord({name: getattr(record, name) for name in kept})
         try:
             plain.msg = f"{record.msg!r} cannot be formatted: {type(error).__name__}: {error}"
         except Exception:
@@ -203,10 +214,5 @@ class EventHandler(OutputHandler):
 
     output: EventOutput
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue an event. Never raises."""
-        try:
-            text = self.format(record)
-        except Exception as error:
-            text = self._unformattable(record, error)
+    def _queue(self, record: logging.LogRecord, text: str) -> None:
         queue.put(lambda line: self.output.write([line], record.name), (record.levelno, text), size=len(text) + 64)

@@ -26,21 +26,42 @@ def place(handler: logging.Handler) -> None:
       Django's own LOGGING only mails it in production, and one with `disable_existing_loggers` may silence it.
     - In the place of Django's default console handler, which writes bare messages while DEBUG is on.
     - As the last resort, for what Python's own would write, and the root logger's that `logging.warning()` makes.
+
+    A handler of an instrumentation, such as OpenTelemetry's, does not count: it is none that people read.
     """
-    _remove(handler)
     _enable_ours()
-    server = logging.getLogger(OURS[0])
-    if not any(True for _ in _handlers_of(server)):
-        for name in OURS:
-            logger = logging.getLogger(name)
-            if name == OURS[0] or not any(True for _ in _handlers_of(logger)):
-                logger.addHandler(handler)
     console = _default_console() if _settings_are_there() else None
     if console is not None:
         logging.getLogger("django").removeHandler(console)
-    if not _reaches_something():
-        _stand_in(handler)
+    wanted: list[logging.Logger] = []
+    if not _theirs(logging.getLogger(OURS[0]), handler):
+        loggers = [logging.getLogger(name) for name in OURS]
+        wanted += [logger for logger in loggers if logger is loggers[0] or not _theirs(logger, handler)]
+    if not _reaches_something(handler):
+        wanted.append(_last_of_errors())
+    # First, so that no line is lost in between.
+    for logger in wanted:
+        logger.addHandler(handler)
+    for each in (logging.root, *list(logging.root.manager.loggerDict.values())):
+        if isinstance(each, logging.Logger) and handler in each.handlers and each not in wanted:
+            each.removeHandler(handler)
     be_the_last_resort(handler)
+
+
+def needs_placing(handler: logging.Handler) -> bool:
+    """Whether the server's lines have a handler of the project's that they had not when ours was put beside it."""
+    server = logging.getLogger(OURS[0])
+    return handler in server.handlers and bool(_theirs(server, handler))
+
+
+def _theirs(logger: logging.Logger, ours: logging.Handler) -> list[logging.Handler]:
+    """The handlers of the project that would get a record; the root logger's if LOGGING names it, or people read it."""
+    return [
+        each
+        for each in _handlers_of(logger)
+        if each is not ours
+        and (each not in logging.root.handlers or each.name or isinstance(each, _LASTING + _PASSING_ON))
+    ]
 
 
 def be_the_last_resort(handler: logging.Handler) -> None:
@@ -50,6 +71,11 @@ def be_the_last_resort(handler: logging.Handler) -> None:
     the project that calls it, and gets what it wants.
     """
     logging.lastResort = LastResort(handler, logging.WARNING)
+    for each in [each for each in logging.root.handlers if isinstance(each, LastResort)]:
+        logging.root.removeHandler(each)
+    if logging.root.handlers and not _theirs(logging.root, handler):
+        # An instrumentation's, for which Python would ask lastResort no more.
+        logging.root.addHandler(LastResort(handler, logging.WARNING))
     basic_config = getattr(logging.basicConfig, "original", logging.basicConfig)
 
     def configure(**keywords: Any) -> None:
@@ -74,8 +100,11 @@ class LastResort(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Hand it on, or leave it to the others."""
         logger = logging.root.manager.loggerDict.get(record.name)
-        handled = isinstance(logger, logging.Logger) and any(True for _ in _handlers_of(logger))
-        return not handled and bool(self._handler.handle(record))
+        if not isinstance(logger, logging.Logger):
+            logger = logging.root
+        if self._handler in _handlers_of(logger) or _theirs(logger, self._handler):
+            return False
+        return bool(self._handler.handle(record))
 
 
 def handlers_of(logger: logging.Logger) -> list[logging.Handler]:
@@ -87,12 +116,6 @@ def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
     while logger is not None:
         yield from [each for each in logger.handlers if not isinstance(each, LastResort)]
         logger = logger.parent if logger.propagate else None
-
-
-def _remove(handler: logging.Handler) -> None:
-    for logger in (logging.root, *list(logging.root.manager.loggerDict.values())):
-        if isinstance(logger, logging.Logger) and handler in logger.handlers:
-            logger.removeHandler(handler)
 
 
 def _enable_ours() -> None:
@@ -122,7 +145,7 @@ def _default_console() -> logging.Handler | None:
     return None
 
 
-def _reaches_something() -> bool:
+def _reaches_something(ours: logging.Handler) -> bool:
     """Whether an error of a view would be seen."""
     logger = logging.getLogger(_ERRORS)
     if logger.disabled or not logger.isEnabledFor(logging.ERROR):
@@ -132,6 +155,7 @@ def _reaches_something() -> bool:
     return any(
         isinstance(handler, _LASTING + _PASSING_ON) and handler.level <= logging.ERROR and _lets_pass(handler, error)
         for handler in _handlers_of(logger)
+        if handler is not ours
     )
 
 
@@ -143,11 +167,11 @@ def _lets_pass(handler: logging.Handler, record: logging.LogRecord) -> bool:
     return all(each.filter(record) for each in handler.filters if isinstance(each, known) and type(each) in known)
 
 
-def _stand_in(handler: logging.Handler) -> None:
-    """Put the handler where Django's errors pass last, below the root logger, whose handlers are the project's."""
+def _last_of_errors() -> logging.Logger:
+    """Where Django's errors pass last, below the root logger, whose handlers are the project's."""
     logger = logging.getLogger(_ERRORS)
     logger.disabled = False
     while logger.propagate and logger.parent is not None and logger.parent is not logging.root:
         logger = logger.parent
     logger.disabled = False
-    logger.addHandler(handler)
+    return logger

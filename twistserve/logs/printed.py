@@ -9,6 +9,7 @@ import threading
 from typing import Any, TextIO
 
 from twistserve.logs.context import served
+from twistserve.logs.formats import SERVED
 
 _LONGEST = 1 << 20
 """Bytes after which a line that does not end is logged as it is."""
@@ -57,7 +58,7 @@ class _Lines(io.RawIOBase):
     def _log(self, line: bytes) -> None:
         text = line.decode(errors="backslashreplace").rstrip("\r")
         record = logging.LogRecord(self.name, self._level, "", 0, text, None, None)
-        record.served = served.get()
+        setattr(record, SERVED, served.get())
         self._handler.handle(record)
 
 

@@ -66,7 +66,8 @@ class LogQueue:
             self._write(write, item, lines)
             return
         with self._lock:
-            if self._taken + size > self._room:
+            # Whatever its size, one line has room.
+            if self._taken and self._taken + size > self._room:
                 self.dropped += lines
                 return
             self._taken += size

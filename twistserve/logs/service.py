@@ -14,11 +14,11 @@ from typing import Any, TextIO
 
 from twisted.application.service import Service
 
-from twistserve.logs.formats import JSONFormatter, TextFormatter
+from twistserve.logs.formats import ACCESS_FIELDS, CombinedFormatter, JSONFormatter, TextFormatter
 from twistserve.logs.loggers import ACCESS, get_logger, make_record, spare_thread
 from twistserve.logs.observer import log_warning
 from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
-from twistserve.logs.placement import OURS, be_the_last_resort, handlers_of, place
+from twistserve.logs.placement import OURS, be_the_last_resort, handlers_of, needs_placing, place
 from twistserve.logs.printed import printed_name, printed_streams
 from twistserve.logs.queue import queue
 from twistserve.logs.standard_streams import standard_output
@@ -132,10 +132,9 @@ class LogService(Service):
     def access_is_ours(self) -> bool:
         """Whether lines of the access log go to our output alone: a record for each costs more than the rest of it."""
         handlers = handlers_of(self._access)
-        if self._handler in handlers and len(handlers) > 1:
+        if len(handlers) > 1 and needs_placing(self._handler):
             # The project has given the root logger one since. Elsewhere: this takes logging's own lock.
             queue.put(lambda _: self.settle(), None, lines=0)
-            return False
         return handlers == [self._handler] and not self._access.filters and not self._access.disabled
 
     def write_access(self, lines: Sequence[Line], seconds: float) -> None:
@@ -149,17 +148,27 @@ class LogService(Service):
     def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
         """Log a line for handlers of the project's; `fields` are for our JSONFormatter. Never raises."""
         try:
-            record = make_record(ACCESS, level, line, (), None, access=fields)
-            queue.put(self._access.handle, record, size=1024)
+            record = make_record(ACCESS, level, line, (), None, fields={ACCESS_FIELDS: fields})
+            queue.put(self._handle_access, record, size=1024)
         except BaseException:
             queue.lose()
+
+    def _handle_access(self, record: logging.LogRecord) -> None:
+        """Hand a record to its handlers, past Logger.callHandlers, where Sentry would take it for one more error."""
+        if not self._access.disabled and self._access.filter(record):
+            for handler in handlers_of(self._access):
+                if record.levelno >= handler.level:
+                    handler.handle(record)
 
 
 def output_handler(output: Output, log_format: str) -> OutputHandler:
     """The handler that writes to an output in a format."""
     if isinstance(output, EventOutput):
         return EventHandler(output, logging.Formatter())
-    return OutputHandler(output, JSONFormatter() if log_format == "json" else TextFormatter(terminal=output.terminal))
+    if log_format == "json":
+        return OutputHandler(output, JSONFormatter())
+    kind = CombinedFormatter if log_format == "combined" else TextFormatter
+    return OutputHandler(output, kind(terminal=output.terminal))
 
 
 @contextmanager

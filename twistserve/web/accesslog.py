@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from twistserve.logs.formats import encode, rfc3339
 from twistserve.logs.loggers import ACCESS
 
+_INFO = logging.INFO
 _UNSAFE = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _NOT_OF_ADDRESSES = re.compile(r"[^0-9A-Za-z.:%_-]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -66,15 +67,18 @@ class AccessLog:
             return
         least, seconds = self._log.access_level(), time.time()
         now = rfc3339(seconds)
-        wanted = [(level, request) for request in requests if (level := level_of(request.code)) >= least]
         if not self._log.access_is_ours:
-            for level, request in wanted:
-                self._record(level, self._text(request), _fields(request, now))
-        elif self._as_json and wanted:
-            lines = [(level, _json(level, _fields(request, now))) for level, request in wanted]
+            for request in requests:
+                if (level := level_of(request.code)) >= least:
+                    self._record(level, self._text(request), _fields(request, now))
+            return
+        lines: list[tuple[int, str]] = []
+        for request in requests:
+            level = _INFO if request.code < 400 else level_of(request.code)
+            if level >= least:
+                lines.append((level, _json(level, _fields(request, now)) if self._as_json else self._text(request)))
+        if lines:
             self._log.write_access(lines, seconds)
-        elif wanted:
-            self._log.write_access([(level, self._text(request)) for level, request in wanted], seconds)
 
     def refused(self, channel: Any, status: int) -> None:
         """A connection was closed with this status; what it sent is not worth quoting."""

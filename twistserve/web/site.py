@@ -21,7 +21,7 @@ from twisted.web.resource import IResource
 
 from twistserve import metrics
 from twistserve.logs import get_logger
-from twistserve.logs.containment import contain
+from twistserve.logs.containment import contain, tell
 from twistserve.logs.context import serving
 from twistserve.web.accesslog import AccessLog, escape
 from twistserve.web.channel import Channel
@@ -191,7 +191,10 @@ class Site(server.Site):
         self.answered += len(answered)
         if self._record is not None:
             for request in answered:
-                contain(self._record, request)
+                try:
+                    self._record(request)
+                except BaseException as error:
+                    tell(error)
         self._log_answered(answered)
 
     def _log_answered(self, requests: Sequence[Request]) -> None:
