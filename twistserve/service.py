@@ -15,9 +15,10 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import succeed
 
 from twistserve import metrics
-from twistserve.application import DjangoApplication, django_version, file_indexes, load_settings
+from twistserve.application import DjangoApplication, django_version, load_settings
 from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
+from twistserve.file_index import file_indexes
 from twistserve.forks import ForkGuard, name_of
 from twistserve.init_process import FirstProcess, leave_first_process
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
@@ -44,7 +45,7 @@ from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
 from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER, FlushMetrics
-from twistserve.workers.service import START_UP, WorkerService
+from twistserve.workers.service import FIRST_WORKER, START_UP, WorkerService
 from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
 
@@ -237,7 +238,8 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:
             listeners = _inherited(configuration, descriptors, reactor)
-            serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor)
+            tells = name == FIRST_WORKER
+            serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, tells)
             steps = [*serving.steps((), lambda: None), *checks.steps()]
             services = [
                 log,

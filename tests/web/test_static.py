@@ -122,7 +122,10 @@ def test_the_only_variant(found: StaticFile) -> None:
         ([b"", b"etc"], None),
         ([b"a/b"], None),
         ([b"a\0b"], None),
-        ([b""], None),
+        ([b"a", b""], "a/"),
+        ([b"a", b"", b""], None),
+        ([b""], ""),
+        ([b"", b""], None),
         ([], None),
     ],
 )

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from whitenoise.responders import StaticFile
+from whitenoise.responders import Redirect, StaticFile
 
 from twistserve.logs import get_logger
 from twistserve.web import page_cache
@@ -55,16 +55,22 @@ class FileAnswer:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request says of the file it wants: the fields that matter, and whether for its head alone."""
+    """What a request says of the file it wants: the fields that matter, and what is to be done with it."""
 
     conditions: dict[str, str]
     head_only: bool
+    reads: bool = True
+    """Whether it is to be read at all: by GET or HEAD."""
 
 
-def answer_for(found: StaticFile | None, asked: Asked) -> FileAnswer:
+def answer_for(found: StaticFile | Redirect | None, asked: Asked) -> FileAnswer:
     """The answer with a file that was looked up just now. Blocks. Raises OSError."""
     if found is None:
         return NOT_FOUND
+    if not asked.reads:
+        return NOT_ALLOWED
+    if isinstance(found, Redirect):
+        return redirection(found)
     if is_not_modified(found, asked.conditions):
         return not_modified(found)
     path, listed = wanted_variant(found, asked.conditions)
@@ -119,6 +125,11 @@ def _read_if_small(answer: FileAnswer) -> FileAnswer:
 def not_modified(found: StaticFile) -> FileAnswer:
     """The client has it."""
     return FileAnswer(304, raw(found.not_modified_response.headers))
+
+
+def redirection(found: Redirect) -> FileAnswer:
+    """The way to the URL of an index file (WHITENOISE_INDEX_FILE)."""
+    return FileAnswer(302, [*raw(found.response.headers), (b"Content-Length", b"0")])
 
 
 def answer_to_error(error: BaseException, path: str) -> FileAnswer:

@@ -1,0 +1,253 @@
+"""Files as WhiteNoise's users have set them up: what the settings say, as Django understands them once it is set up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.conftest import Serve
+from tests.functional.harness import Server
+
+Project = Callable[..., Path]
+
+VIEWS = (
+    "from django.conf import settings\n"
+    "from django.http import JsonResponse\n"
+    "from django.templatetags.static import static\n"
+    "from django.urls import re_path\n"
+    "def tell(request):\n"
+    "    return JsonResponse({'static': static('a.css'), 'media': settings.MEDIA_URL, 'asked': request.path_info})\n"
+    "urlpatterns = [re_path('', tell)]\n"
+)
+"""Everything that is no file is answered with the links that pages would have."""
+
+SETTINGS = (
+    "INSTALLED_APPS += ['django.contrib.staticfiles']\n"
+    "STATIC_URL, STATIC_ROOT = 'static/', BASE_DIR / 'collected'\n"
+    "MEDIA_URL, MEDIA_ROOT = 'media/', BASE_DIR / 'uploads'\n"
+)
+
+WHITENOISE = """
+import json, os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+import site_settings
+site_settings.MIDDLEWARE = ["whitenoise.middleware.WhiteNoiseMiddleware"]
+import django
+django.setup()
+from django.test import Client
+client, found = Client(), []
+for path in sys.argv[1:]:
+    reply = client.get(path)
+    body = b"".join(reply) if reply.streaming else reply.content
+    found.append([reply.status_code, body.decode(), reply.get("Location"), reply.get("Cache-Control")])
+print(json.dumps(found))
+"""
+
+
+def by_whitenoise(directory: Path, paths: Sequence[str]) -> list[Any]:
+    """What WhiteNoise itself answers in this project: status, body, Location and Cache-Control."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHITENOISE, *paths], cwd=directory, check=True, capture_output=True, text=True
+    )
+    found: list[Any] = json.loads(done.stdout)
+    return found
+
+
+def by_us(server: Server, path: str) -> list[Any]:
+    """The same of a server."""
+    reply = server.get(path)
+    return [reply.status, reply.text, reply.headers["Location"], reply.headers["Cache-Control"]]
+
+
+def furnish(directory: Path) -> Path:
+    """A static and a media file."""
+    for root, name in (("collected", "a.css"), ("uploads", "b.txt")):
+        (directory / root).mkdir()
+        (directory / root / name).write_text(name)
+    return directory
+
+
+# When the files are looked for
+
+
+@pytest.mark.parametrize(
+    ("runner", "options"), [("twistd", ()), ("manage", ()), ("twistd", ("--workers", "2"))], ids=str
+)
+def test_a_directory_that_the_command_makes(
+    serve: Serve, project: Project, runner: str, options: tuple[str, ...]
+) -> None:
+    """collectstatic may be what makes STATIC_ROOT: its files are indexed after the commands."""
+    directory = project(VIEWS, SETTINGS + "STATICFILES_DIRS = [BASE_DIR / 'assets']\n")
+    (directory / "assets").mkdir()
+    (directory / "assets" / "a.css").write_text("a {}")
+    server = serve(
+        "--static",
+        *("--command", "collectstatic --noinput"),
+        *options,
+        runner=runner,
+        cwd=directory,
+        settings="site_settings",
+    )
+    assert server.get("/static/a.css").text == "a {}"
+
+
+@pytest.mark.parametrize("options", [("--command", "check"), ("--workers", "2")], ids=str)
+def test_what_is_found_out_late_is_one_line(serve: Serve, project: Project, options: tuple[str, ...]) -> None:
+    """After commands, and in workers: status 1, and standard error names the setting and the directory."""
+    server = serve("--static", *options, cwd=project(VIEWS, SETTINGS), settings="site_settings", until=None)
+    assert server.wait() == 1
+    (line,) = server.stderr.splitlines()
+    for part in ("--static", "STATIC_ROOT", "collected", "collectstatic"):
+        assert part in line
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=str)
+def test_media_before_the_first_upload(serve: Serve, project: Project, options: tuple[str, ...]) -> None:
+    """A MEDIA_ROOT that is not there is said once and not made; its files are served as soon as it is there."""
+    directory = project(VIEWS, SETTINGS)
+    server = serve("--media", *options, cwd=directory, settings="site_settings")
+    assert server.get("/media/b.txt").status == 404
+    lines = [line for line in server.output.splitlines() if "MEDIA_ROOT" in line]
+    assert len(lines) == 1, server.output
+    assert str(directory / "uploads") in lines[0]
+    assert not (directory / "uploads").exists()
+    (directory / "uploads").mkdir()
+    (directory / "uploads" / "b.txt").write_text("late")
+    assert server.get("/media/b.txt").text == "late"
+
+
+# Below which paths
+
+
+@pytest.mark.parametrize(
+    ("settings", "links", "path"),
+    [
+        ("", ["/app/static/a.css", "/app/media/"], "/static/a.css"),
+        ("STATIC_URL, MEDIA_URL = '/app/static/', '/app/media/'\n", ["/app/static/a.css", "/app/media/"], None),
+        ("STATIC_URL, MEDIA_URL = '/static/', '/media/'\n", ["/static/a.css", "/media/"], None),
+        ("STATIC_URL, MEDIA_URL = '/application/s/', '/application/m/'\n", None, None),
+        ("WHITENOISE_STATIC_PREFIX = '/elsewhere/'\n", ["/app/static/a.css", "/app/media/"], "/elsewhere/a.css"),
+        ("STATIC_URL = 'https://cdn.example/app/static/'\n", ["https://cdn.example/app/static/a.css", None], None),
+    ],
+    ids=["relative", "with the prefix", "without it", "another that begins alike", "WhiteNoise's", "CDN"],
+)
+@pytest.mark.parametrize("runner", ["twistd", "manage"])
+def test_a_script_name(
+    serve: Serve, project: Project, runner: str, settings: str, links: list[str | None] | None, path: str | None
+) -> None:
+    """Links have FORCE_SCRIPT_NAME, which the ingress takes away: files are where WhiteNoise has them."""
+    directory = furnish(project(VIEWS, SETTINGS + "FORCE_SCRIPT_NAME = '/app'\n" + settings))
+    server = serve("--static", "--media", runner=runner, cwd=directory, settings="site_settings")
+    told = server.get("/").json()
+    for name, link in zip(("static", "media"), links or (), strict=False):
+        assert link is None or told[name] == link
+    paths = [
+        "/static/a.css",
+        "/app/static/a.css",
+        "/elsewhere/a.css",
+        "/application/s/a.css",
+        "/lication/s/a.css",
+        "/x",
+    ]
+    ours = [by_us(server, each) for each in paths]
+    for each, mine, theirs in zip(paths, ours, by_whitenoise(directory, paths), strict=True):
+        # Below the prefix what is not there is 404 without Django being asked.
+        if mine[0] != 404:
+            assert mine == theirs, each
+        else:
+            assert "a.css" in theirs[1], each
+    assert "a.css" in [reply[1] for reply in ours]
+    if path is not None:
+        assert server.get(path).text == "a.css"
+    media = "/application/m/b.txt" if links is None else "/media/b.txt"
+    assert server.get(media).text == "b.txt"
+
+
+# Files outside the prefix, index files, other hosts
+
+
+def plant(directory: Path) -> Path:
+    """Files for WHITENOISE_ROOT and index files, beside those of `furnish`."""
+    furnish(directory)
+    for name in ("root/robots.txt", "root/deep/index.html", "root/static/rooted.css", "root/100% é.txt"):
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (directory / "collected" / "guide").mkdir()
+    for name in ("index.html", "guide/index.html", "guide/page.html"):
+        (directory / "collected" / name).write_text(name)
+    return directory
+
+
+ASKED = [
+    "/",
+    "/robots.txt",
+    "/robots.txt/",
+    "/robots",
+    "/deep",
+    "/deep/",
+    "/deep/index.html",
+    "/100%25%20%C3%A9.txt",
+    "/static/rooted.css",
+    "/static",
+    "/static/",
+    "/static/index.html",
+    "/static/guide",
+    "/static/guide/",
+    "/static/guide/index.html",
+    "/static/guide/page.html",
+    "/static/a.css",
+    "/a.css",
+    "/guide/",
+    "/nothing/at/all",
+]
+
+
+@pytest.mark.parametrize("debug", ["", "DEBUG = True\n", "WHITENOISE_AUTOREFRESH = True\n"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "WHITENOISE_ROOT = BASE_DIR / 'root'\n",
+        "WHITENOISE_INDEX_FILE = True\n",
+        "WHITENOISE_ROOT = BASE_DIR / 'root'\nWHITENOISE_INDEX_FILE = True\n",
+        "WHITENOISE_ROOT = BASE_DIR / 'root'\nWHITENOISE_INDEX_FILE = 'page.html'\nWHITENOISE_MAX_AGE = 5\n",
+        "STATIC_URL = 'https://cdn.example/static/'\n",
+        "STATIC_URL = '//cdn.example/'\nWHITENOISE_INDEX_FILE = True\n",
+    ],
+)
+def test_as_whitenoise_does(serve: Serve, project: Project, settings: str, debug: str) -> None:
+    """WHITENOISE_ROOT, WHITENOISE_INDEX_FILE and a STATIC_URL on another host, which pulls from here."""
+    directory = plant(project(VIEWS, SETTINGS + settings + debug))
+    server = serve("--static", cwd=directory, settings="site_settings")
+    for path, theirs in zip(ASKED, by_whitenoise(directory, ASKED), strict=True):
+        ours = by_us(server, path)
+        if ours[0] == 404:
+            # Below the prefix what is no file is 404 without Django being asked.
+            assert path.startswith("/static/"), path
+            assert "asked" in theirs[1]
+        else:
+            assert ours == theirs, path
+
+
+@pytest.mark.parametrize("debug", ["", "DEBUG = True\n"])
+def test_methods_at_the_root(serve: Serve, project: Project, debug: str) -> None:
+    """A file at the root is only read; what is none is Django's, with its body."""
+    views = (
+        "from django.http import HttpResponse\n"
+        "from django.urls import re_path\n"
+        "urlpatterns = [re_path('', lambda request: HttpResponse(request.method.encode() + request.body))]\n"
+    )
+    settings = SETTINGS + "MIDDLEWARE = []\nWHITENOISE_ROOT = BASE_DIR / 'root'\n" + debug
+    server = serve("--static", cwd=plant(project(views, settings)), settings="site_settings")
+    assert server.get("/robots.txt", method="POST", body=b"x").status == 405
+    head = server.get("/robots.txt", method="HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len("root/robots.txt")))
+    assert server.get("/form", method="POST", body=b"given").text == "POSTgiven"
+    assert server.get("/robots.txt", headers={"If-None-Match": head.headers["ETag"]}).status == 304
+    assert server.get("/robots.txt", headers={"Range": "bytes=0-3"}).text == "root"
