@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.functional.conftest import Serve
-from tests.functional.harness import Server
+from tests.functional.harness import Reply, Server
 
 Project = Callable[..., Path]
 
@@ -251,3 +251,40 @@ def test_methods_at_the_root(serve: Serve, project: Project, debug: str) -> None
     assert server.get("/form", method="POST", body=b"given").text == "POSTgiven"
     assert server.get("/robots.txt", headers={"If-None-Match": head.headers["ETag"]}).status == 304
     assert server.get("/robots.txt", headers={"Range": "bytes=0-3"}).text == "root"
+
+
+# Tags
+
+
+@pytest.mark.parametrize("size", [1_000, 300_000])
+@pytest.mark.parametrize("debug", ["", "DEBUG = True\n"])
+def test_a_tag_for_each_coding(serve: Serve, project: Project, debug: str, size: int) -> None:
+    """What a client has of one coding is neither current nor completed with bytes of another."""
+    directory = furnish(project(VIEWS, SETTINGS + debug))
+    bodies = {"identity": b"i" * size, "gzip": b"g" * (size - 10), "br": b"b" * (size - 20)}
+    for coding, suffix in (("identity", ""), ("gzip", ".gz"), ("br", ".br")):
+        (directory / "collected" / f"page.css{suffix}").write_bytes(bodies[coding])
+    server = serve("--static", cwd=directory, settings="site_settings")
+
+    def get(coding: str, **conditions: str) -> Reply:
+        headers = {name.replace("_", "-"): value for name, value in conditions.items()}
+        return server.get("/static/page.css", headers={"Accept-Encoding": coding, **headers})
+
+    for _ in range(2):
+        whole = {coding: get(coding) for coding in bodies}
+        tags = {coding: reply.headers["ETag"] for coding, reply in whole.items()}
+        assert len(set(tags.values())) == 3
+        for coding, body in bodies.items():
+            assert whole[coding].body == body
+            for has, tag in tags.items():
+                current = get(coding, If_None_Match=tag)
+                assert current.status == (304 if has == coding else 200)
+                assert current.headers["ETag"] == tags[coding]
+                assert current.headers["Vary"] == "Accept-Encoding"
+                rest = get(coding, Range="bytes=500-", If_Range=tag)
+                assert (rest.status, rest.body) == ((206, body[500:]) if has == coding else (200, body))
+            every = get(coding, If_None_Match=", ".join(tags.values()))
+            assert (every.status, every.headers["ETag"]) == (304, tags[coding])
+            # All codings have the same date, which therefore tells nothing of the bytes.
+            dated = get(coding, Range="bytes=500-", If_Range=whole[coding].headers["Last-Modified"])
+            assert (dated.status, dated.body) == (200, body)

@@ -96,10 +96,10 @@ class FileResource(Resource):
         if isinstance(found, Redirect):
             give(request, file_answers.redirection(found))
             return
-        if is_not_modified(found, asked.conditions):
-            give(request, file_answers.not_modified(found))
-            return
         path, listed = wanted_variant(found, asked.conditions)
+        if is_not_modified(found, listed, asked.conditions):
+            give(request, file_answers.not_modified(listed))
+            return
         whole = asked.head_only or "HTTP_RANGE" not in asked.conditions
         if whole and (held := cache.get(path)) is not None:
             cache.answered(request, held)
