@@ -148,7 +148,7 @@ class Serving:
         self._mounted[index.prefix] = index.kind
         cache = None if index.changing else MemoryCache()
         threads = self._file_threads(index.kind)
-        resource = FileResource(index.kind, index.find, threads, cache, self._deadlines)
+        resource = FileResource(index.kind, index.find, threads, cache, self._deadlines, self.django.environs.identify)
         if index.prefix != "/":
             self._root.mount(index.prefix, resource)
         if isinstance(index, StaticIndex):
@@ -156,7 +156,8 @@ class Serving:
 
     def _mount_outside(self, index: StaticIndex, threads: FileThreads, cache: MemoryCache | None) -> None:
         """Serve the files of WHITENOISE_ROOT, such as /robots.txt."""
-        make = partial(FileResource, index.kind, index.find_outside, threads, cache, self._deadlines)
+        identify = self.django.environs.identify
+        make = partial(FileResource, index.kind, index.find_outside, threads, cache, self._deadlines, identify)
         if index.anywhere:
             self._root.default = make(self.django)
         resource = make()

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.functional import test_http2
 from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server
+from tests.functional.harness import Reply, Server, wait_for
 
 Project = Callable[..., Path]
 
@@ -288,3 +289,62 @@ def test_a_tag_for_each_coding(serve: Serve, project: Project, debug: str, size:
             # All codings have the same date, which therefore tells nothing of the bytes.
             dated = get(coding, Range="bytes=500-", If_Range=whole[coding].headers["Last-Modified"])
             assert (dated.status, dated.body) == (200, body)
+
+
+# Who asked
+
+
+def test_what_a_trusted_proxy_says(serve: Serve, project: Project, tmp_path: Path) -> None:
+    """A file's log line has the client's address, line and response the proxy's id, over HTTP/1.1 and HTTP/2."""
+    directory = furnish(project(VIEWS, SETTINGS + "WHITENOISE_ROOT = BASE_DIR / 'uploads'\n"))
+    (directory / "collected" / "large.bin").write_bytes(bytes(200_000))
+    secure = test_http2.start(serve, tmp_path, "--static", "--media", "--log-format", "json", cwd=directory)
+    server, fields = secure.server, {"X-Forwarded-For": "203.0.113.9, 127.0.0.1", "Accept-Encoding": "gzip"}
+    cases = [
+        ("/static/a.css", {}, 200),
+        ("/static/large.bin", {}, 200),
+        ("/static/large.bin", {"Range": "bytes=0-9"}, 206),
+        ("/static/a.css", {"If-None-Match": "*"}, 304),
+        ("/static/none.css", {}, 404),
+        ("/media/b.txt", {}, 200),
+        ("/media/none.txt", {}, 404),
+        ("/b.txt", {}, 200),
+        ("/page/", {}, 200),
+    ]
+    expected: dict[str, tuple[int, str]] = {}
+    for turn in range(3):
+        for place, (path, more, status) in enumerate(cases):
+            name = f"{turn}-{place}"
+            reply = server.get(path, headers={**fields, **more, "X-Request-ID": f"one-{name}"})
+            assert (reply.status, reply.headers.get_all("X-Request-ID")) == (status, [f"one-{name}"])
+            expected[f"one-{name}"] = (status, path)
+            with secure.connect() as client:
+                words = [(key.lower(), value) for key, value in {**fields, **more}.items()]
+                answer = client.get(path, *words, ("x-request-id", f"two-{name}"))
+            assert (answer.status, answer.head["x-request-id"]) == (status, f"two-{name}")
+            expected[f"two-{name}"] = (status, path)
+    made = server.get("/static/a.css", headers=fields).headers["X-Request-ID"]
+    odd = server.get("/media/b.txt", headers={**fields, "X-Request-ID": "a b"}).headers["X-Request-ID"]
+    assert made
+    assert odd not in (None, made, "a b")
+    expected |= {made: (200, "/static/a.css"), odd: (200, "/media/b.txt")}
+
+    def logged() -> dict[str, tuple[int, str]]:
+        lines = [json.loads(line) for line in server.stdout.splitlines()]
+        mine = [line for line in lines if line.get("remote") == "203.0.113.9"]
+        return {line["request_id"]: (line["status"], line["path"]) for line in mine}
+
+    wait_for(lambda: logged() == expected, lambda: f"the log to have {expected}, not {logged()}")
+
+
+def test_what_a_stranger_says(serve: Serve, project: Project) -> None:
+    """From anybody else neither address nor id is believed of a file."""
+    directory = furnish(project(VIEWS, SETTINGS))
+    options = ("--static", "--media", "--log-format", "json", "--forwarded-allow-ips", "10.0.0.0/8")
+    server = serve(*options, cwd=directory, settings="site_settings")
+    for path in ("/static/a.css", "/static/a.css", "/media/b.txt"):
+        reply = server.get(path, headers={"X-Forwarded-For": "203.0.113.9", "X-Request-ID": "of-a-stranger"})
+        assert (reply.status, reply.headers["X-Request-ID"]) == (200, None)
+    wait_for(lambda: server.stdout.count('"path": "/') >= 3 or server.stdout.count('"path":"/') >= 3, "the log")
+    assert "203.0.113.9" not in server.stdout
+    assert "of-a-stranger" not in server.stdout

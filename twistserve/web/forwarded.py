@@ -43,7 +43,7 @@ class TrustedPeers:
                 environ.pop(field, None)
             return
         if hops := environ.get("HTTP_X_FORWARDED_FOR"):
-            client = self._client(peer, hops)
+            client = self.client(peer, hops)
             if client != peer:
                 environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client, ""
         scheme = _last(environ, "HTTP_X_FORWARDED_PROTO").lower()
@@ -57,8 +57,11 @@ class TrustedPeers:
             if host and port != {"http": "80", "https": "443"}[environ["wsgi.url_scheme"]] and not _has_port(host):
                 environ["HTTP_HOST"] = f"{host}:{port}"
 
-    def _client(self, peer: str, hops: str) -> str:
-        """Walk the list from the right, past the proxies, to the first address that is none."""
+    def client(self, peer: str, hops: str) -> str:
+        """The client's address, by the X-Forwarded-For of a trusted peer.
+
+        The list is walked from the right, past the proxies, to the first address that is none.
+        """
         client = peer
         for hop in reversed(hops.split(",")):
             address = _address(hop.strip())

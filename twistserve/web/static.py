@@ -22,7 +22,7 @@ from twistserve.open_files import most_kept
 from twistserve.web import file_answers
 from twistserve.web.deadlines import Deadline, Deadlines
 from twistserve.web.file_answers import Asked, FileAnswer
-from twistserve.web.file_cache import MemoryCache, OpenFiles
+from twistserve.web.file_cache import MemoryCache, OpenFiles, key_of
 from twistserve.web.file_threads import FileThreads, Job
 from twistserve.web.representation import conditions, is_not_modified, wanted_variant
 from twistserve.web.request import Request, make_head
@@ -35,8 +35,8 @@ Find = Callable[[str, str], StaticFile | Redirect | None]
 class FileResource(Resource):
     """Serves the files that `find` finds: GET and HEAD, no directory listing, no way out of the root.
 
-    `cache` holds small files; None for files that may change, whose `find` blocks. `otherwise` answers where there is
-    no file.
+    `cache` holds small files; None for files that may change, whose `find` blocks. `identify` is told of a request that
+    may have come through a proxy. `otherwise` answers where there is no file.
     """
 
     isLeaf = True
@@ -48,9 +48,11 @@ class FileResource(Resource):
         threads: FileThreads,
         cache: MemoryCache | None = None,
         deadlines: Deadlines | None = None,
+        identify: Callable[[Request], None] = lambda request: None,
         otherwise: IResource | None = None,
     ) -> None:
         super().__init__()
+        self._identify = identify
         self._handler = handler
         self._otherwise = otherwise
         self._find = find
@@ -62,9 +64,12 @@ class FileResource(Resource):
     def render(self, request: Request) -> int:
         """Answer with the file, 206, 304, 404, 405 or 416; 503 where it cannot be opened now."""
         request.handler = self._handler
+        key, forwarded = key_of(request)
+        if forwarded:
+            self._identify(request)
         if request.method not in (b"GET", b"HEAD") and self._otherwise is None:
             give(request, file_answers.NOT_ALLOWED)
-        elif self._cache is not None and (held := self._cache.asked(request)) is not None:
+        elif self._cache is not None and (held := self._cache.asked(key)) is not None:
             request.send(200, held.head, b"" if request.method == b"HEAD" else held.body)
         elif (relative := safe_path(request.postpath)) is None:
             self.absent(request)
@@ -102,7 +107,7 @@ class FileResource(Resource):
             return
         whole = asked.head_only or "HTTP_RANGE" not in asked.conditions
         if whole and (held := cache.get(path)) is not None:
-            cache.answered(request, held)
+            cache.answered(key_of(request)[0], held)
             request.send(200, held.head, b"" if asked.head_only else held.body)
             return
         if (file := self._open_files.get(path)) is not None:
