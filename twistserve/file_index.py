@@ -13,8 +13,13 @@ from urllib.parse import urlsplit
 
 from twistserve.errors import StartError
 from twistserve.logs import get_logger
+from twistserve.media_views import views_below
+from twistserve.options import Configuration
 
 logger = get_logger(__name__)
+
+_DOCUMENTS = frozenset(("text/html", "text/xml", "application/xml", "text/xsl"))
+"""Beside what ends in +xml, such as XHTML and SVG."""
 
 
 class StaticIndex:
@@ -89,13 +94,15 @@ class StaticIndex:
 class MediaIndex:
     """The media files, looked for anew for each request: no variants, no caching.
 
-    What users upload may change, and is not public by its nature. Raises `StartError` as `StaticIndex`.
+    What users upload may change, and is not public by its nature. Documents among it run no scripts on the site's
+    origin, unless `scripts`. Raises `StartError` as `StaticIndex`.
     """
 
     kind = "media"
     changing = True
 
-    def __init__(self) -> None:
+    def __init__(self, scripts: bool = False) -> None:
+        self._scripts = scripts
         # Absolute now: twistd may change the directory.
         self._root = os.path.abspath(_required(self.kind))
         self._whitenoise: Any = None
@@ -126,6 +133,14 @@ class MediaIndex:
                 self._root,
                 self.prefix,
             )
+        if views := views_below(self.prefix):
+            names = ", ".join(f"{name} ({route})" for name, route in views.items())
+            logger.warning(
+                "--media: everybody may read what is below %s, for the project's own view there is not asked: %s; if it"
+                " decides who may, leave --media out ('Who may read media' in docs/serving.md)",
+                self.prefix,
+                names,
+            )
 
     def find(self, relative: str, url: str) -> Any:
         """The entry of a file, or None. Blocks, and raises OSError. From any thread."""
@@ -136,15 +151,28 @@ class MediaIndex:
         path = os.path.join(self._root, relative)
         headers = Headers([("X-Content-Type-Options", "nosniff")])
         self._whitenoise.add_mime_headers(headers, path, url)
+        if not self._scripts and _may_run_scripts(headers["Content-Type"] or ""):
+            headers["Content-Security-Policy"] = "sandbox"
         try:
             return StaticFile(path, headers.items())
         except (MissingFileError, NotARegularFileError):
             return None
 
 
-def file_indexes(static: bool, media: bool) -> Sequence[StaticIndex | MediaIndex]:
+def file_indexes(configuration: Configuration) -> Sequence[StaticIndex | MediaIndex]:
     """What to serve as files. Raises `StartError` where a setting is missing that no later step gives."""
-    return [*([StaticIndex()] if static else []), *([MediaIndex()] if media else [])]
+    indexes: list[StaticIndex | MediaIndex] = []
+    if configuration.static:
+        indexes.append(StaticIndex())
+    if configuration.media:
+        indexes.append(MediaIndex(configuration.media_scripts))
+    return indexes
+
+
+def _may_run_scripts(content_type: str) -> bool:
+    """Whether a browser makes a document of it, in which scripts run."""
+    media_type = content_type.partition(";")[0].strip()
+    return media_type in _DOCUMENTS or media_type.endswith("+xml")
 
 
 def _no_response(request: object) -> None:

@@ -166,7 +166,7 @@ def _compose_parent(
 ) -> ServiceTree:
     """The tree of a parent: the probe port and the workers, who do what answers requests."""
     # What the settings make impossible is told before anything starts.
-    file_indexes(configuration.static, configuration.media)
+    file_indexes(configuration)
     sockets = _sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, log.share_output())

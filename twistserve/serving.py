@@ -56,7 +56,7 @@ class Serving:
         self._log = log
         self._tells = tells
         self._application = DjangoApplication(configuration.wsgi)
-        self._files = file_indexes(configuration.static, configuration.media)
+        self._files = file_indexes(configuration)
         self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
         environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
         deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None

@@ -348,3 +348,85 @@ def test_what_a_stranger_says(serve: Serve, project: Project) -> None:
     wait_for(lambda: server.stdout.count('"path": "/') >= 3 or server.stdout.count('"path":"/') >= 3, "the log")
     assert "203.0.113.9" not in server.stdout
     assert "of-a-stranger" not in server.stdout
+
+
+# What users upload
+
+
+UPLOADS = {
+    "page.html": True,
+    "PAGE.HTM": True,
+    "page.xhtml": True,
+    "picture.svg": True,
+    "feed.xml": True,
+    "feed.atom": True,
+    "picture.png": False,
+    "note.txt": False,
+    "script.js": False,
+    "letter.pdf": False,
+    "unknown.thingummy": False,
+}
+"""Names, and whether a browser would run scripts in such a document."""
+
+
+@pytest.mark.parametrize("options", [(), ("--media-scripts",)], ids=str)
+def test_uploaded_documents(serve: Serve, project: Project, options: tuple[str, ...]) -> None:
+    """Whatever can run scripts is in a sandbox, unless --media-scripts, also where it is stored; nothing is sniffed."""
+    directory = furnish(project(VIEWS, SETTINGS + "MEDIA_URL = 'media/'\n"))
+    for name in UPLOADS:
+        (directory / "uploads" / name).write_bytes(b"<script>alert(1)</script>")
+        (directory / "collected" / name).write_bytes(b"<script>alert(1)</script>")
+    server = serve("--static", "--media", *options, cwd=directory, settings="site_settings")
+    for name, document in UPLOADS.items():
+        policies = ["sandbox"] if document and not options else None
+        for conditions, status in (({}, 200), ({"Range": "bytes=0-5"}, 206), ({"If-None-Match": "*"}, 304)):
+            reply = server.get(f"/media/{name}", headers=conditions)
+            assert reply.status == status
+            assert reply.headers.get_all("Content-Security-Policy") == policies, name
+            assert reply.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+        assert server.get(f"/static/{name}").headers["Content-Security-Policy"] is None
+
+
+PROTECTED = (
+    "from django.conf import settings\n"
+    "from django.conf.urls.static import static\n"
+    "from django.contrib.auth.decorators import login_required\n"
+    "from django.http import HttpResponse\n"
+    "from django.urls import include, path, re_path\n"
+    "from django.views import View\n"
+    "from django.views.static import serve\n"
+    "def download(request, path=''):\n"
+    "    return HttpResponse('may you?')\n"
+    "class Download(View):\n"
+    "    def get(self, request, path):\n"
+    "        return HttpResponse('may you?')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("path('media/<path:path>', Download.as_view())", "site_urls.Download"),
+        ("re_path(r'^media/(?P<path>.*)$', download)", "site_urls.download"),
+        ("path('media/', include([path('private/<int:path>/', download)]))", "site_urls.download"),
+        ("re_path(r'^(?:media|files)/(?P<path>.+)$', download)", "site_urls.download"),
+        ("re_path(r'^media(?P<path>/.*)$', login_required(serve))", "django.views.static.serve"),
+        ("re_path('', download)", None),
+        ("path('<path:path>', Download.as_view())", None),
+        ("path('media-centre/<path:path>', download), path('mediapage/', download)", None),
+        ("*static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT)", None),
+    ],
+)
+def test_a_view_where_media_are(serve: Serve, project: Project, pattern: str, named: str | None) -> None:
+    """A view of the project's own below MEDIA_URL may protect what --media makes public: the log names it."""
+    settings = SETTINGS + "FORCE_SCRIPT_NAME = '/app'\nDEBUG = True\n"
+    directory = furnish(project(PROTECTED + f"urlpatterns = [{pattern}]\n", settings))
+    # Django's own helper compares with the path that is asked for, which has no prefix.
+    views = (directory / "site_urls.py").read_text().replace("static(settings.MEDIA_URL", "static('/media/'")
+    (directory / "site_urls.py").write_text(views)
+    server = serve("--media", cwd=directory, settings="site_settings")
+    warnings = [line for line in server.stdout.splitlines() if "everybody may read" in line]
+    assert len(warnings) == (0 if named is None else 1), server.output
+    for part in () if named is None else ("WARNING", "--media", "/media/", named):
+        assert part in warnings[0]
+    assert server.get("/media/b.txt").text == "b.txt"

@@ -40,7 +40,10 @@ _NOT_THERE = frozenset(
 """What opening a file fails with that is not there, or not for us. Anything else may be otherwise in a moment."""
 
 
-_OF_NOT_MODIFIED = frozenset(name.lower() for name in NOT_MODIFIED_HEADERS)
+_OF_NOT_MODIFIED = frozenset(
+    name.lower() for name in (*NOT_MODIFIED_HEADERS, "Content-Security-Policy", "X-Content-Type-Options")
+)
+"""Policies too: who has stored a file without them must not go on without them (RFC 9111 section 4.3.4)."""
 
 
 @dataclass(frozen=True)
