@@ -46,15 +46,19 @@ class StaticIndex:
         """Whether each request looks for its file, which blocks; known once it is loaded."""
         return bool(self._whitenoise.autorefresh)
 
-    def load(self) -> None:
-        """Make the index. Blocks; in the thread that has set Django up. Raises `StartError`."""
+    def check_url(self) -> None:
+        """Refuse a STATIC_URL that cannot be served; in the thread that has set Django up. Raises `StartError`."""
         from django.conf import settings
-        from whitenoise.middleware import WhiteNoiseMiddleware
 
         # WhiteNoise takes the path from WHITENOISE_STATIC_PREFIX, else from STATIC_URL, whichever host that names:
         # a CDN asks us for the same path.
         if not hasattr(settings, "WHITENOISE_STATIC_PREFIX"):
-            _check_url(self.kind, settings.STATIC_URL)
+            _checked(self.kind, settings.STATIC_URL)
+
+    def load(self) -> None:
+        """Make the index, after the commands. Blocks; in the thread that has set Django up. Raises `StartError`."""
+        from whitenoise.middleware import WhiteNoiseMiddleware
+
         if not _has_finders():
             root = _required(self.kind)
             if not os.path.isdir(root):
@@ -108,10 +112,9 @@ class MediaIndex:
         self._whitenoise: Any = None
         self.prefix = ""
 
-    def load(self) -> None:
-        """Find out where the files are. Blocks; in the thread that has set Django up. Raises `StartError`."""
+    def check_url(self) -> None:
+        """Refuse a MEDIA_URL that cannot be served; in the thread that has set Django up. Raises `StartError`."""
         from django.conf import settings
-        from whitenoise.base import WhiteNoise
 
         url = settings.MEDIA_URL
         if urlsplit(url or "").netloc:
@@ -119,7 +122,12 @@ class MediaIndex:
                 f"--media: the setting MEDIA_URL is the full URL {url!r}, so another host serves these files:"
                 " leave --media out, or set MEDIA_URL to a path such as '/media/'"
             )
-        self.prefix = _check_url(self.kind, url)
+        self.prefix = _checked(self.kind, url)
+
+    def load(self) -> None:
+        """Find out what the files are, after `check_url` and the commands. Blocks. Raises `StartError`."""
+        from whitenoise.base import WhiteNoise
+
         if os.path.exists(self._root) and not os.path.isdir(self._root):
             raise StartError(f"--media: {self._root!r} of the setting MEDIA_ROOT is not a directory")
         self._whitenoise = WhiteNoise(None, max_age=None, allow_all_origins=False, autorefresh=True)
@@ -169,6 +177,12 @@ def file_indexes(configuration: Configuration) -> Sequence[StaticIndex | MediaIn
     return indexes
 
 
+def check_urls(indexes: Sequence[StaticIndex | MediaIndex]) -> None:
+    """Refuse settings that cannot be served; in the thread that has set Django up. Raises `StartError`."""
+    for index in indexes:
+        index.check_url()
+
+
 def _may_run_scripts(content_type: str) -> bool:
     """Whether a browser makes a document of it, in which scripts run."""
     media_type = content_type.partition(";")[0].strip()
@@ -198,7 +212,7 @@ def _required(kind: str) -> str:
     return os.fspath(root)  # type: ignore[no-any-return]
 
 
-def _check_url(kind: str, url: str | None) -> str:
+def _checked(kind: str, url: str | None) -> str:
     """The path of a URL as the web port is asked for it: without FORCE_SCRIPT_NAME, which a proxy takes away."""
     from django.conf import settings
 

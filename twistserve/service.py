@@ -18,7 +18,7 @@ from twistserve import metrics
 from twistserve.application import DjangoApplication, django_version, load_settings
 from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
-from twistserve.file_index import file_indexes
+from twistserve.file_index import check_urls, file_indexes
 from twistserve.forks import ForkGuard, name_of
 from twistserve.init_process import FirstProcess, leave_first_process
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
@@ -233,7 +233,8 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
         load_settings(configuration.settings, None, configuration.pythonpath)
         if name == START_UP:
             application = DjangoApplication(configuration.wsgi)
-            steps = [setting_up(application, log), *_migration_steps(configuration, progress)]
+            check = partial(check_urls, file_indexes(configuration))
+            steps = [setting_up(application, log, check), *_migration_steps(configuration, progress)]
             services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:

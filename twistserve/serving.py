@@ -11,7 +11,7 @@ from twisted.application.service import Service
 from twistserve import metrics
 from twistserve.application import DjangoApplication
 from twistserve.errors import StartError
-from twistserve.file_index import MediaIndex, StaticIndex, file_indexes
+from twistserve.file_index import MediaIndex, StaticIndex, check_urls, file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.listening import Listener
 from twistserve.logs.containment import contain
@@ -100,8 +100,14 @@ class Serving:
 
     def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:
         """What makes it ready to serve; `set_up` is called once Django is set up, and `between` comes then."""
+
+        def done() -> None:
+            # Before migrations and commands do what cannot be undone.
+            check_urls(self._files)
+            set_up()
+
         return [
-            setting_up(self._application, self._log, set_up),
+            setting_up(self._application, self._log, done),
             *between,
             *((f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files),
             ("loading the WSGI application", self._load),

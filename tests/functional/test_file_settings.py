@@ -109,6 +109,25 @@ def test_what_is_found_out_late_is_one_line(serve: Serve, project: Project, opti
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=str)
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [("MEDIA_URL = None", "None"), ("MEDIA_URL = 'https://cdn.example/m/'", "cdn.example"), ("MEDIA_URL = ''", "''")],
+)
+def test_a_url_is_refused_before_commands(
+    serve: Serve, project: Project, options: tuple[str, ...], url: str, named: str
+) -> None:
+    """What cannot be served is told before migrations and commands have done anything."""
+    directory = project(VIEWS, f"{SETTINGS}{url}\nSTATICFILES_DIRS = [BASE_DIR]\n")
+    command = ("--command", "collectstatic --noinput")
+    server = serve("--media", *command, *options, cwd=directory, settings="site_settings", until=None)
+    assert server.wait() == 1
+    (line,) = server.stderr.splitlines()
+    assert "MEDIA_URL" in line
+    assert named in line or "'/'" in line
+    assert not (directory / "collected").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=str)
 def test_media_before_the_first_upload(serve: Serve, project: Project, options: tuple[str, ...]) -> None:
     """A MEDIA_ROOT that is not there is said once and not made; its files are served as soon as it is there."""
     directory = project(VIEWS, SETTINGS)
