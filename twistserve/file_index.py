@@ -133,7 +133,10 @@ class MediaIndex:
         self._whitenoise = WhiteNoise(None, max_age=None, allow_all_origins=False, autorefresh=True)
 
     def tell(self) -> None:
-        """Log what somebody who starts this should know. Blocks; once it is loaded."""
+        """Log what somebody who starts this should know. Blocks; once it is loaded, and the URLconf too."""
+        from django.conf import settings
+        from django.urls import get_resolver
+
         if not os.path.isdir(self._root):
             logger.warning(
                 "--media: the directory %r of the setting MEDIA_ROOT does not exist: until it does, every request"
@@ -141,7 +144,8 @@ class MediaIndex:
                 self._root,
                 self.prefix,
             )
-        if views := views_below(self.prefix):
+        views = views_below(self.prefix, get_resolver()) if getattr(settings, "ROOT_URLCONF", None) else {}
+        if views:
             names = ", ".join(f"{name} ({route})" for name, route in views.items())
             logger.warning(
                 "--media: everybody may read what is below %s, for the project's own view there is not asked: %s; if it"

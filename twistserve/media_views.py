@@ -11,17 +11,11 @@ _ELSEWHERE = "twistserve-looks-for-views"
 """A segment that no project has a view for: what takes this takes anything, such as the pages of a CMS."""
 
 
-def views_below(prefix: str) -> dict[str, str]:
-    """The views that are there for URLs below a prefix, and the route of each; Django's own `serve` is none.
+def views_below(prefix: str, resolver: Any) -> dict[str, str]:
+    """The views of a resolver that are there for URLs below a prefix, and the route of each.
 
-    The prefix begins and ends with a slash. Blocks: it imports the URLconf.
+    Django's own `serve` is none. The prefix begins and ends with a slash.
     """
-    from django.conf import settings
-    from django.urls import get_resolver
-
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return {}
-    resolver = get_resolver(settings.ROOT_URLCONF)
     found: dict[str, str] = {}
     leaves = list(_leaves(resolver.url_patterns))
     for view, name, regex, route in leaves:
