@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.functional import test_http2
+from tests.functional.browser import Browser
 from tests.functional.conftest import Serve
 from tests.functional.harness import Reply, Server, wait_for
 
@@ -449,3 +450,33 @@ def test_a_view_where_media_are(serve: Serve, project: Project, pattern: str, na
     for part in () if named is None else ("WARNING", "--media", "/media/", named):
         assert part in warnings[0]
     assert server.get("/media/b.txt").text == "b.txt"
+
+
+SCRIPT = "new Image().src = '/ran/' + location.pathname"
+SVG = f"<svg xmlns='http://www.w3.org/2000/svg' width='30' height='20'><script>{SCRIPT}</script></svg>"
+XHTML = f"<html xmlns='http://www.w3.org/1999/xhtml'><body><script>{SCRIPT}</script></body></html>"
+SCRIPTED = {"page.html": f"<body><script>{SCRIPT}</script>", "picture.svg": SVG, "page.xhtml": XHTML, "page.xml": XHTML}
+GALLERY = (
+    "from django.http import HttpResponse\n"
+    "from django.urls import re_path\n"
+    "page = '<body><img src=\"/media/picture.svg\"></body>'\n"
+    "urlpatterns = [re_path('', lambda request: HttpResponse(page))]\n"
+)
+
+
+@pytest.mark.parametrize("options", [(), ("--media-scripts",)], ids=str)
+def test_scripts_in_a_browser(serve: Serve, project: Project, browser: Browser, options: tuple[str, ...]) -> None:
+    """What was uploaded runs no script in a browser, unless --media-scripts; pictures are shown in pages."""
+    directory = furnish(project(GALLERY, SETTINGS + "MIDDLEWARE = []\n"))
+    for name, text in SCRIPTED.items():
+        (directory / "uploads" / name).write_text(text)
+    server = serve("--media", *options, cwd=directory, settings="site_settings")
+    for name in SCRIPTED:
+        browser.open(f"http://127.0.0.1:{server.port}/media/{name}")
+        if options:
+            wait_for(lambda name=name: f"/ran//media/{name}" in server.stdout, f"the script of {name}")  # type: ignore[misc]
+    browser.open(f"http://127.0.0.1:{server.port}/gallery")
+    assert browser.image_size("img") == (30, 20)
+    wait_for(lambda: "GET /gallery" in server.stdout, "the last request")
+    if not options:
+        assert "/ran/" not in server.stdout
