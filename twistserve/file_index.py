@@ -69,7 +69,9 @@ class StaticIndex:
         try:
             self._whitenoise = WhiteNoiseMiddleware(_no_response)
         except OSError as error:
-            raise StartError(f"--static: the files of STATIC_ROOT cannot be indexed: {error}") from error
+            raise StartError(
+                f"--static: the files of STATIC_ROOT or WHITENOISE_ROOT cannot be indexed: {error}"
+            ) from error
 
     def find(self, relative: str, url: str) -> Any:
         """The entry of a file, or None; where files may change it blocks, and raises OSError. From any thread."""

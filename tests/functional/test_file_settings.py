@@ -158,13 +158,25 @@ def test_media_before_the_first_upload(serve: Serve, project: Project, options: 
     ],
     ids=["relative", "with the prefix", "without it", "another that begins alike", "WhiteNoise's", "CDN"],
 )
-@pytest.mark.parametrize("runner", ["twistd", "manage"])
+@pytest.mark.parametrize(
+    ("runner", "options", "debug"),
+    [("twistd", (), False), ("manage", (), False), ("manage", (), True), ("twistd", ("--workers", "2"), False)],
+    ids=str,
+)
 def test_a_script_name(
-    serve: Serve, project: Project, runner: str, settings: str, links: list[str | None] | None, path: str | None
+    serve: Serve,
+    project: Project,
+    runner: str,
+    options: tuple[str, ...],
+    debug: bool,
+    settings: str,
+    links: list[str | None] | None,
+    path: str | None,
 ) -> None:
     """Links have FORCE_SCRIPT_NAME, which the ingress takes away: files are where WhiteNoise has them."""
-    directory = furnish(project(VIEWS, SETTINGS + "FORCE_SCRIPT_NAME = '/app'\n" + settings))
-    server = serve("--static", "--media", runner=runner, cwd=directory, settings="site_settings")
+    settings = f"{SETTINGS}FORCE_SCRIPT_NAME, DEBUG = '/app', {debug}\n{settings}"
+    directory = furnish(project(VIEWS, settings))
+    server = serve("--static", "--media", *options, runner=runner, cwd=directory, settings="site_settings")
     told = server.get("/").json()
     for name, link in zip(("static", "media"), links or (), strict=False):
         assert link is None or told[name] == link
