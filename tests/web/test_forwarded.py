@@ -76,6 +76,19 @@ def test_what_is_no_network_is_refused() -> None:
         TrustedPeers(["nonsense"])
 
 
+def test_clients_that_are_remembered() -> None:
+    """They are found again, and as many as may be remembered are; what clients make up is bounded."""
+    peers = TrustedPeers(["10.0.0.0/8"])
+    for _ in range(2):
+        for number in range(2000):
+            client = f"203.0.{number // 250}.{number % 250}"
+            assert peers.client("10.0.0.1", f"{client}, 10.0.0.2") == client
+        assert peers.client("10.0.0.1", "x, " * 100 + "203.0.113.9") == "203.0.113.9"
+        assert peers.client("10.0.0.3", "unknown") == "10.0.0.3"
+    assert len(peers._clients) <= 1024
+    assert max(len(hops) for _, hops in peers._clients) <= 128
+
+
 class Asked:
     """A request as files know it; its site makes ids."""
 

@@ -42,7 +42,10 @@ class MemoryCache:
     def __init__(self, size: int = CACHE) -> None:
         self._left = size
         self._files: dict[str, Cached] = {}
-        self._asked: dict[Key, Cached] = {}
+        self._asked: dict[Key | None, Cached] = {}
+        # The dictionary's own method: one call less is a twentieth of such an answer.
+        self.asked = self._asked.get
+        """The file that was the answer to a request with a key, or None; None has no file."""
 
     def get(self, path: str) -> Cached | None:
         """The file, if it is held."""
@@ -53,10 +56,6 @@ class MemoryCache:
         if path not in self._files and len(body) <= self._left:
             self._left -= len(body)
             self._files[path] = Cached(make_head(200, headers), body)
-
-    def asked(self, key: Key | None) -> Cached | None:
-        """The file that was the answer to a request with this key."""
-        return None if key is None else self._asked.get(key)
 
     def answered(self, key: Key | None, held: Cached) -> None:
         """Remember that `held` is the answer to requests with this key; what clients make up is bounded."""
