@@ -75,8 +75,13 @@ class DjangoApplication:
         """
         import django
         from django.apps import apps
+        from django.conf import settings
+        from django.urls import set_script_prefix
 
         if apps.ready:
+            # manage.py has done it, in its thread: only there URLs begin with FORCE_SCRIPT_NAME since.
+            if settings.FORCE_SCRIPT_NAME is not None:
+                set_script_prefix(settings.FORCE_SCRIPT_NAME)
             return
         try:
             with _logging_applied(applying_logging):
@@ -153,101 +158,3 @@ def django_version() -> str:
     import django
 
     return django.get_version()
-
-
-class FileIndex:
-    """WhiteNoise's index of the files below one URL prefix; `load` makes it, once Django is set up.
-
-    Static files are indexed once, or found anew for each request under DEBUG; media always are the latter.
-    """
-
-    def __init__(self, kind: str, prefix: str, root: str | None, changing: bool) -> None:
-        self.kind = kind
-        self.prefix = prefix
-        self.changing = changing
-        self._root = root
-        self._whitenoise: Any = None
-
-    def load(self) -> None:
-        """Make the index. Blocks. Raises `StartError`."""
-        from whitenoise.base import WhiteNoise
-        from whitenoise.middleware import WhiteNoiseMiddleware
-
-        if self.kind == "media":
-            # No variants, no caching: what users upload may change, and is not public by its nature.
-            self._whitenoise = WhiteNoise(None, max_age=None, allow_all_origins=False, autorefresh=True)
-            return
-        try:
-            self._whitenoise = WhiteNoiseMiddleware(_no_response)
-        except OSError as error:
-            raise StartError(f"--static: the files of STATIC_ROOT cannot be indexed: {error}") from error
-
-    def find(self, relative: str, url: str) -> Any:
-        """The entry of a file, or None; where files may change it blocks, and raises OSError. From any thread."""
-        if self._root is not None and self.kind == "media":
-            return _media_file(self._whitenoise, os.path.join(self._root, relative), url)
-        path = self.prefix + relative
-        whitenoise = self._whitenoise
-        return whitenoise.find_file(path) if whitenoise.autorefresh else whitenoise.files.get(path)
-
-
-def _no_response(request: object) -> None:
-    """What WhiteNoise would call for a request that is not a file's."""
-
-
-def _media_file(whitenoise: Any, path: str, url: str) -> Any:
-    from wsgiref.headers import Headers
-
-    from whitenoise.responders import MissingFileError, NotARegularFileError, StaticFile
-
-    headers = Headers([("X-Content-Type-Options", "nosniff")])
-    whitenoise.add_mime_headers(headers, path, url)
-    try:
-        return StaticFile(path, headers.items())
-    except (MissingFileError, NotARegularFileError):
-        return None
-
-
-def file_indexes(static: bool, media: bool) -> list[FileIndex]:
-    """What to serve as files. Raises `StartError` where a setting makes serving impossible."""
-    from django.conf import settings
-
-    indexes: list[FileIndex] = []
-    if static:
-        prefix = _prefix("static", settings.STATIC_URL)
-        with_finders = settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS
-        root = None if with_finders else _root("static", settings.STATIC_ROOT)
-        indexes.append(FileIndex("static", prefix, root, settings.DEBUG))
-    if media:
-        prefix = _prefix("media", settings.MEDIA_URL)
-        indexes.append(FileIndex("media", prefix, _root("media", settings.MEDIA_ROOT), changing=True))
-    if len({index.prefix for index in indexes}) < len(indexes):
-        raise StartError(
-            f"the settings STATIC_URL and MEDIA_URL are the same, {indexes[0].prefix!r}: give each its own"
-        )
-    return indexes
-
-
-def _prefix(kind: str, url: str | None) -> str:
-    name = f"{kind.upper()}_URL"
-    if not url or url == "/":
-        raise StartError(
-            f"--{kind} needs the setting {name}, which is {url!r}: set it to a path such as '/{kind}/';"
-            " the root would hide the application"
-        )
-    if "//" in url:
-        raise StartError(
-            f"--{kind}: the setting {name} is the full URL {url!r}, so another host serves these files:"
-            f" leave --{kind} out, or set {name} to a path such as '/{kind}/'"
-        )
-    return url
-
-
-def _root(kind: str, root: str | os.PathLike[str] | None) -> str:
-    name = f"{kind.upper()}_ROOT"
-    if not root:
-        raise StartError(f"--{kind} needs the setting {name}, which is not set: give it the directory of the files")
-    if not os.path.isdir(root):
-        remedy = "run manage.py collectstatic" if kind == "static" else "create it"
-        raise StartError(f"--{kind}: the directory {os.fspath(root)!r} of the setting {name} does not exist: {remedy}")
-    return os.path.abspath(root)

@@ -221,6 +221,12 @@ class Configuration:
         False,
     )
     media: bool = _option("serve MEDIA_URL from MEDIA_ROOT", FILES, False)
+    media_scripts: bool = _option(
+        "with --media, send HTML, XHTML, SVG and XML without Content-Security-Policy: sandbox, so that what users"
+        " upload may run scripts on the site's own origin",
+        FILES,
+        False,
+    )
 
     probe_host: str | None = _option(
         "address or name to serve probes on", PROBES, None, "HOST", values.host, default_text="as --host"

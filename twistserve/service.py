@@ -15,9 +15,10 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import succeed
 
 from twistserve import metrics
-from twistserve.application import DjangoApplication, django_version, file_indexes, load_settings
+from twistserve.application import DjangoApplication, django_version, load_settings
 from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
+from twistserve.file_index import check_urls, file_indexes
 from twistserve.forks import ForkGuard, name_of
 from twistserve.init_process import FirstProcess, leave_first_process
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
@@ -44,7 +45,7 @@ from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
 from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER, FlushMetrics
-from twistserve.workers.service import START_UP, WorkerService
+from twistserve.workers.service import FIRST_WORKER, START_UP, WorkerService
 from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
 
@@ -166,7 +167,7 @@ def _compose_parent(
 ) -> ServiceTree:
     """The tree of a parent: the probe port and the workers, who do what answers requests."""
     # What the settings make impossible is told before anything starts.
-    file_indexes(configuration.static, configuration.media)
+    file_indexes(configuration)
     sockets = _sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, log.share_output())
@@ -233,12 +234,14 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
         load_settings(configuration.settings, None, configuration.pythonpath)
         if name == START_UP:
             application = DjangoApplication(configuration.wsgi)
-            steps = [setting_up(application, log), *_migration_steps(configuration, progress)]
+            check = partial(check_urls, file_indexes(configuration))
+            steps = [setting_up(application, log, check), *_migration_steps(configuration, progress)]
             services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:
             listeners = _inherited(configuration, descriptors, reactor)
-            serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor)
+            tells = name == FIRST_WORKER
+            serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, tells)
             steps = [*serving.steps((), lambda: None), *checks.steps()]
             services = [
                 log,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 
 from twistserve import metrics
-from twistserve.application import DjangoApplication, file_indexes
+from twistserve.application import DjangoApplication
+from twistserve.errors import StartError
+from twistserve.file_index import MediaIndex, StaticIndex, check_urls, file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.listening import Listener
+from twistserve.logs.containment import contain
 from twistserve.logs.service import LogService
 from twistserve.open_files import bound_connections
 from twistserve.options import Configuration
@@ -46,10 +50,13 @@ class Serving:
         lifecycle: Lifecycle,
         log: LogService,
         reactor: Any,
+        tells: bool = True,
     ) -> None:
+        """`tells` says whether it logs what one of several processes that serve the same needs to say."""
         self._log = log
+        self._tells = tells
         self._application = DjangoApplication(configuration.wsgi)
-        self._files = file_indexes(configuration.static, configuration.media)
+        self._files = file_indexes(configuration)
         self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
         environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
         deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None
@@ -67,7 +74,10 @@ class Serving:
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
         record = metrics.record_request if counted else None
-        self.site = Site(self._root(), reactor, _limits(configuration), access_log, record)
+        self._root = PrefixResource(self.django)
+        self._mounted: dict[str, str] = {}
+        """The kinds of files by their prefix."""
+        self.site = Site(self._root, reactor, _limits(configuration), access_log, record)
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.answered, [], None)
         self._history = History(totals, lambda: load_of(self.site, self.pool), reactor)
@@ -90,10 +100,16 @@ class Serving:
 
     def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:
         """What makes it ready to serve; `set_up` is called once Django is set up, and `between` comes then."""
+
+        def done() -> None:
+            # Before migrations and commands do what cannot be undone.
+            check_urls(self._files)
+            set_up()
+
         return [
-            setting_up(self._application, self._log, set_up),
+            setting_up(self._application, self._log, done),
             *between,
-            *((f"indexing the {index.kind} files", index.load) for index in self._files),
+            *((f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files),
             ("loading the WSGI application", self._load),
         ]
 
@@ -126,15 +142,33 @@ class Serving:
         self._application.load()
         # A wsgi.py may have set up logging of its own.
         self._log.settle()
-
-    def _root(self) -> PrefixResource:
-        """The web port's resource tree: files below their prefixes, everything else to Django."""
-        root = PrefixResource(self.django)
         for index in self._files:
-            cache = None if index.changing else MemoryCache()
-            threads = self._file_threads(index.kind)
-            root.mount(index.prefix, FileResource(index.kind, index.find, threads, cache, self._deadlines))
-        return root
+            if self._tells and isinstance(index, MediaIndex):
+                contain(index.tell)
+
+    def _mount(self, index: StaticIndex | MediaIndex) -> None:
+        """Serve the files of an index below its prefix. Blocks; before the web port opens. Raises `StartError`."""
+        index.load()
+        if index.prefix in self._mounted:
+            raise StartError(f"the settings STATIC_URL and MEDIA_URL are the same, {index.prefix!r}: give each its own")
+        self._mounted[index.prefix] = index.kind
+        cache = None if index.changing else MemoryCache()
+        threads = self._file_threads(index.kind)
+        resource = FileResource(index.kind, index.find, threads, cache, self._deadlines, self.django.environs.identify)
+        if index.prefix != "/":
+            self._root.mount(index.prefix, resource)
+        if isinstance(index, StaticIndex):
+            self._mount_outside(index, threads, cache)
+
+    def _mount_outside(self, index: StaticIndex, threads: FileThreads, cache: MemoryCache | None) -> None:
+        """Serve the files of WHITENOISE_ROOT, such as /robots.txt."""
+        identify = self.django.environs.identify
+        make = partial(FileResource, index.kind, index.find_outside, threads, cache, self._deadlines, identify)
+        if index.anywhere:
+            self._root.default = make(self.django)
+        resource = make()
+        for path in index.paths_outside:
+            self._root.mount_at(path, resource)
 
     def _measure(self) -> None:
         """Let the gauges read what the parts know."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
-from whitenoise.responders import StaticFile
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from whitenoise.responders import Redirect, StaticFile
 
 from tests.web.hand_threads import HandThreads
 from twistserve.web import file_answers, static
@@ -50,7 +52,7 @@ class Bench:
         self.directory = directory
         self.threads = HandThreads()
         self.clock = Clock()
-        self.index = {
+        self.index: dict[str, Any] = {
             path.name: StaticFile(str(path), [("Content-Type", "text/plain")]) for path in directory.iterdir()
         }
         threads: Any = self.threads
@@ -132,6 +134,56 @@ def test_indexed_files_wait_once(bench: Bench) -> None:
     bench.threads.run()
     bench.files[0].close()
     assert not is_open(bench.files[0])
+
+
+def test_a_request_that_a_proxy_may_have_sent(bench: Bench) -> None:
+    """Is identified before it is answered, whether its file is in memory or not; others cost nothing."""
+    told: list[Any] = []
+    threads: Any = bench.threads
+    find = bench.static._find
+    resource = FileResource("static", find, threads, MemoryCache(), identify=told.append)
+    for _ in range(2):
+        bench.get(resource, "small.txt", Accept_Encoding="gzip")
+        bench.threads.run()
+    bench.get(resource, "small.txt", If_None_Match='"x"', Range="bytes=0-1")
+    bench.threads.run()
+    assert told == []
+    asked = [
+        bench.get(resource, "small.txt", X_Forwarded_For="203.0.113.9", Accept_Encoding="gzip"),
+        bench.get(resource, "none.txt", x_request_id="a"),
+        bench.get(resource, "small.txt", "POST", If_None_Match='"x"', X_REQUEST_ID="a"),
+    ]
+    assert told == asked
+    assert asked[0].sent[2] == b"small"
+    assert bench.threads.jobs == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_files_before_somebody_else(bench: Bench, method: str) -> None:
+    """Where any path may be a file's, what is none is answered by another, and a file is only read."""
+    rendered: list[Any] = []
+
+    class Other(Resource):
+        def render(self, request: Any) -> int:
+            rendered.append(request)
+            return NOT_DONE_YET
+
+    threads: Any = bench.threads
+    resource = FileResource("static", bench.look_up, threads, otherwise=Other())
+    requests = [bench.get(resource, name, method) for name in ("small.txt", "none.txt", "..", "a/../b")]
+    bench.threads.run()
+    assert [request.sent[:1] for request in requests] == [[405 if method == "POST" else 200], [], [], []]
+    assert sorted(map(id, rendered)) == sorted(map(id, requests[1:]))
+    assert requests[1].exchange is None
+
+
+def test_an_index_file(bench: Bench) -> None:
+    """WhiteNoise's redirects to directories are answered on the spot."""
+    bench.index["guide"] = Redirect("guide/", {"Cache-Control": "max-age=60, public"})
+    request = bench.get(bench.static, "guide")
+    assert request.sent[0] == 302
+    for line in (b"Location: guide/", b"Cache-Control: max-age=60, public", b"Content-Length: 0"):
+        assert line in request.sent[1].split(b"\r\n")
 
 
 @pytest.mark.parametrize("moment", ["waiting", "begun"])

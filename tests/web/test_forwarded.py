@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from twistserve.web.environ import EnvironMaker
 from twistserve.web.forwarded import TrustedPeers
 
 
@@ -73,3 +74,47 @@ def test_what_is_no_network_is_refused() -> None:
     """The option's validator relies on it."""
     with pytest.raises(ValueError, match="nonsense"):
         TrustedPeers(["nonsense"])
+
+
+def test_clients_that_are_remembered() -> None:
+    """They are found again, and as many as may be remembered are; what clients make up is bounded."""
+    peers = TrustedPeers(["10.0.0.0/8"])
+    for _ in range(2):
+        for number in range(2000):
+            client = f"203.0.{number // 250}.{number % 250}"
+            assert peers.client("10.0.0.1", f"{client}, 10.0.0.2") == client
+        assert peers.client("10.0.0.1", "x, " * 100 + "203.0.113.9") == "203.0.113.9"
+        assert peers.client("10.0.0.3", "unknown") == "10.0.0.3"
+    assert len(peers._clients) <= 1024
+    assert max(len(hops) for _, hops in peers._clients) <= 128
+
+
+class Asked:
+    """A request as files know it; its site makes ids."""
+
+    def __init__(self, peer: str, *fields: tuple[str, str]) -> None:
+        self.remote = peer
+        self.raw_headers = [(name.encode(), value.encode()) for name, value in fields]
+        self.request_id = b""
+        self.site = self
+
+    def new_id(self) -> bytes:
+        return b"made"
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "remote", "request_id"),
+    [
+        ("10.0.0.1", [("X-Forwarded-For", "203.0.113.9"), ("x-request-id", "a-1")], "203.0.113.9", "a-1"),
+        ("10.0.0.1", [("X-Forwarded-For", "203.0.113.9"), ("x-forwarded-for", "10.0.0.2")], "203.0.113.9", "made"),
+        ("10.0.0.1", [("X-Request-ID", "a b")], "10.0.0.1", "made"),
+        ("10.0.0.1", [("X-Request-ID", "a"), ("X-Request-ID", "b")], "10.0.0.1", "made"),
+        ("192.0.2.1", [("X-Forwarded-For", "203.0.113.9"), ("X-Request-ID", "a-1")], "192.0.2.1", ""),
+        ("-", [("X-Forwarded-For", "203.0.113.9"), ("X-Request-ID", "a-1")], "-", ""),
+    ],
+)
+def test_requests_that_need_no_environ(peer: str, fields: list[tuple[str, str]], remote: str, request_id: str) -> None:
+    """A file's request has the address and the id that a view's would have, if a trusted peer sent it."""
+    request: Any = Asked(peer, *fields)
+    EnvironMaker(TrustedPeers(["10.0.0.0/8"])).identify(request)
+    assert (request.remote, request.request_id.decode()) == (remote, request_id)

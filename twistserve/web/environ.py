@@ -70,8 +70,21 @@ class EnvironMaker:
         environ["CONTENT_LENGTH"] = str(request.body_length) if request.has_body else ""
         self._trusted.apply(environ)
         request.remote = environ["REMOTE_ADDR"] or "-"
-        environ["HTTP_X_REQUEST_ID"] = self._request_id(request, environ)
+        trusted = self._trusted.trusts(environ["twistserve.peer"])
+        self._give_id(request, environ.get("HTTP_X_REQUEST_ID") if trusted else None)
+        environ["HTTP_X_REQUEST_ID"] = request.request_id.decode()
         return environ
+
+    def identify(self, request: Request) -> None:
+        """Give a request that needs no environ what `make` does: its client's address, and an id. Reactor thread.
+
+        Only where a trusted peer has sent it.
+        """
+        peer = request.remote
+        if self._trusted.trusts(peer):
+            if hops := _field(request, b"x-forwarded-for"):
+                request.remote = self._trusted.client(peer, hops)
+            self._give_id(request, _field(request, b"x-request-id"))
 
     def _of_connection(self, request: Request) -> dict[str, Any]:
         peer, host = request.client, request.host
@@ -87,14 +100,15 @@ class EnvironMaker:
         environ["twistserve.peer"] = environ["REMOTE_ADDR"]
         return environ
 
-    def _request_id(self, request: Request, environ: dict[str, Any]) -> str:
-        """A trusted peer's id, else a new one; echoed by the channel."""
-        given: str | None = environ.get("HTTP_X_REQUEST_ID")
-        if given is not None and self._trusted.trusts(environ["twistserve.peer"]) and _ID.fullmatch(given):
-            request.request_id = given.encode()
-            return given
-        request.request_id = request.site.new_id()
-        return request.request_id.decode()
+    def _give_id(self, request: Request, given: str | None) -> None:
+        """The id that a trusted peer has given, else a new one; echoed by the channel."""
+        valid = given if given is not None and _ID.fullmatch(given) else None
+        request.request_id = request.site.new_id() if valid is None else valid.encode()
+
+
+def _field(request: Request, wanted: bytes) -> str:
+    """The value of a field; those of one name are one list (RFC 9110 section 5.3)."""
+    return ",".join([value.decode("latin-1") for name, value in request.raw_headers if name.lower() == wanted])
 
 
 def unquote(path: bytes) -> bytes:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import Any
 
-from whitenoise.responders import StaticFile
+from whitenoise.responders import NOT_MODIFIED_HEADERS, Redirect, StaticFile
 
 from twistserve.logs import get_logger
 from twistserve.web import page_cache
 from twistserve.web.file_cache import OpenFile
-from twistserve.web.representation import is_not_modified, raw, wanted_range, wanted_variant
+from twistserve.web.representation import Fields, is_not_modified, raw, wanted_range, wanted_variant
 from twistserve.web.request import RETRY, RawHeaders
 
 logger = get_logger(__name__)
@@ -41,6 +40,12 @@ _NOT_THERE = frozenset(
 """What opening a file fails with that is not there, or not for us. Anything else may be otherwise in a moment."""
 
 
+_OF_NOT_MODIFIED = frozenset(
+    name.lower() for name in (*NOT_MODIFIED_HEADERS, "Content-Security-Policy", "X-Content-Type-Options")
+)
+"""Policies too: who has stored a file without them must not go on without them (RFC 9111 section 4.3.4)."""
+
+
 @dataclass(frozen=True)
 class FileAnswer:
     """Status, headers, and either a body or a part of an open file."""
@@ -55,23 +60,29 @@ class FileAnswer:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request says of the file it wants: the fields that matter, and whether for its head alone."""
+    """What a request says of the file it wants: the fields that matter, and what is to be done with it."""
 
     conditions: dict[str, str]
     head_only: bool
+    reads: bool = True
+    """Whether it is to be read at all: by GET or HEAD."""
 
 
-def answer_for(found: StaticFile | None, asked: Asked) -> FileAnswer:
+def answer_for(found: StaticFile | Redirect | None, asked: Asked) -> FileAnswer:
     """The answer with a file that was looked up just now. Blocks. Raises OSError."""
     if found is None:
         return NOT_FOUND
-    if is_not_modified(found, asked.conditions):
-        return not_modified(found)
+    if not asked.reads:
+        return NOT_ALLOWED
+    if isinstance(found, Redirect):
+        return redirection(found)
     path, listed = wanted_variant(found, asked.conditions)
+    if is_not_modified(found, listed, asked.conditions):
+        return not_modified(listed)
     return answer_with(found, path, listed, asked)
 
 
-def answer_with(found: StaticFile, path: str, listed: Any, asked: Asked, share: bool = False) -> FileAnswer:
+def answer_with(found: StaticFile, path: str, listed: Fields, asked: Asked, share: bool = False) -> FileAnswer:
     """The answer with one variant of a file, which is opened. Blocks. Raises OSError.
 
     One that is to be shared is made ready to be sent to everybody.
@@ -89,13 +100,13 @@ def answer_with(found: StaticFile, path: str, listed: Any, asked: Asked, share: 
     return answer
 
 
-def answer_from(found: StaticFile, file: OpenFile, listed: Any, asked: Asked) -> FileAnswer:
+def answer_from(found: StaticFile, file: OpenFile, listed: Fields, asked: Asked) -> FileAnswer:
     """The answer with an open file; reads nothing."""
     size = file.size
     headers = [field for field in raw(listed) if field[0] != b"Content-Length"]
     first, last, status = 0, size - 1, 200
     # Ranges are defined for GET alone (RFC 9110 section 14.2).
-    if not asked.head_only and (wanted := wanted_range(found, asked.conditions, size)):
+    if not asked.head_only and (wanted := wanted_range(found, listed, asked.conditions, size)):
         first, last = wanted
         if first > last or first >= size:
             return _plain(416, b"Range not satisfiable.\n", (b"Content-Range", b"bytes */%d" % size))
@@ -116,9 +127,14 @@ def _read_if_small(answer: FileAnswer) -> FileAnswer:
     )
 
 
-def not_modified(found: StaticFile) -> FileAnswer:
-    """The client has it."""
-    return FileAnswer(304, raw(found.not_modified_response.headers))
+def not_modified(listed: Fields) -> FileAnswer:
+    """The client has the variant with these fields."""
+    return FileAnswer(304, raw([field for field in listed if field[0].lower() in _OF_NOT_MODIFIED]))
+
+
+def redirection(found: Redirect) -> FileAnswer:
+    """The way to the URL of an index file (WHITENOISE_INDEX_FILE)."""
+    return FileAnswer(302, [*raw(found.response.headers), (b"Content-Length", b"0")])
 
 
 def answer_to_error(error: BaseException, path: str) -> FileAnswer:

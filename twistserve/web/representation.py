@@ -12,6 +12,9 @@ from whitenoise.responders import StaticFile
 from twistserve.negotiation import weight, weights
 from twistserve.web.request import RawHeaders
 
+Fields = list[tuple[str, str]]
+"""Headers as WhiteNoise has them."""
+
 CONDITIONS = {
     name: "HTTP_" + name.decode().replace("-", "_").upper()
     for name in (b"range", b"if-none-match", b"if-modified-since", b"if-range", b"accept-encoding")
@@ -32,24 +35,30 @@ def conditions(headers: RawHeaders) -> dict[str, str]:
     return asked
 
 
-def is_not_modified(found: StaticFile, asked: dict[str, str]) -> bool:
-    """Whether the client's copy is current (RFC 9110 section 13.1.2: any of a list, compared weakly, or `*`)."""
+def is_not_modified(found: StaticFile, listed: Fields, asked: dict[str, str]) -> bool:
+    """Whether the client's copy of the variant is current.
+
+    RFC 9110 section 13.1.2: any of a list, compared weakly, or `*`.
+    """
     tags = asked.get("HTTP_IF_NONE_MATCH")
     if tags is not None:
-        return tags.strip() == "*" or found.etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+        current = _value(listed, "ETag")
+        return tags.strip() == "*" or (
+            current is not None and _opaque(current) in [_opaque(tag.strip()) for tag in tags.split(",")]
+        )
     return bool(found.is_not_modified(asked))
 
 
-def wanted_variant(found: StaticFile, asked: dict[str, str]) -> tuple[str, Any]:
+def wanted_variant(found: StaticFile, asked: dict[str, str]) -> tuple[str, Fields]:
     """The path and headers of the variant that is wanted most, of several the smallest (RFC 9110 section 12.5.3).
 
     WhiteNoise looks for the names of codings alone, which is right where they have no weights. As there, `*` lets
-    in no compressed one. If none is wanted it is the file as it is.
+    in no compressed one. If none is wanted it is the file as it is. Each has a tag of its own.
     """
     encodings = asked.get("HTTP_ACCEPT_ENCODING", "")
     if ";" not in encodings or len(found.alternatives) == 1:
-        chosen: tuple[str, Any] = found.get_path_and_headers(asked)
-        return chosen
+        path, headers = found.get_path_and_headers(asked)
+        return path, _tagged(headers)
     wanted = weights(encodings)
 
     def wish(alternative: tuple[Any, str, Any]) -> float:
@@ -57,20 +66,33 @@ def wanted_variant(found: StaticFile, asked: dict[str, str]) -> tuple[str, Any]:
         return weight(wanted, coding) if coding else weight(wanted, "identity", "*") or _UNNAMED
 
     _, path, headers = max(found.alternatives, key=wish)
-    return path, headers
+    return path, _tagged(headers)
 
 
-def wanted_range(found: StaticFile, asked: dict[str, str], size: int) -> tuple[int, int] | None:
+def _tagged(headers: Fields) -> Fields:
+    """The fields of a variant, whose tag tells its coding (RFC 9110 section 8.8.3.3); WhiteNoise has one for all."""
+    coding = _value(headers, "Content-Encoding")
+    if coding is None:
+        return headers
+    return [(name, f'{value[:-1]}-{coding}"') if name.lower() == "etag" else (name, value) for name, value in headers]
+
+
+def wanted_range(found: StaticFile, listed: Fields, asked: dict[str, str], size: int) -> tuple[int, int] | None:
     """The first and last byte of the range asked for, or None for all; first > last is not satisfiable.
 
-    WhiteNoise's own rule takes a range of one byte for none. If-Range: RFC 9110 section 13.1.5.
+    WhiteNoise's own rule takes a range of one byte for none. If-Range: RFC 9110 section 13.1.5. A weak tag never
+    matches, nor does a date where there are variants, which all have the same.
     """
     text = asked.get("HTTP_RANGE")
     if not text:
         return None
     condition = asked.get("HTTP_IF_RANGE")
-    if condition is not None and condition not in (found.etag, dict(found.alternatives[0][2]).get("Last-Modified")):
-        return None
+    if condition is not None:
+        tag = _value(listed, "ETag")
+        strong = tag is not None and not tag.startswith("W/") and condition == tag
+        dated = len(found.alternatives) == 1 and condition == _value(listed, "Last-Modified")
+        if not strong and not dated:
+            return None
     try:
         first, last = found.parse_byte_range(text)
     except ValueError:
@@ -80,6 +102,15 @@ def wanted_range(found: StaticFile, asked: dict[str, str], size: int) -> tuple[i
     if last is not None and last < first:
         return None
     return first, size - 1 if last is None else min(last, size - 1)
+
+
+def _value(headers: Fields, wanted: str) -> str | None:
+    """The value of a field, whose name WhiteNoise's users may write as they like."""
+    return next((value for name, value in headers if name.lower() == wanted.lower()), None)
+
+
+def _opaque(tag: str) -> str:
+    return tag.removeprefix("W/")
 
 
 def raw(headers: Any) -> RawHeaders:

@@ -15,27 +15,28 @@ from functools import partial
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
-from whitenoise.responders import StaticFile
+from whitenoise.responders import Redirect, StaticFile
 
 from twistserve import metrics
 from twistserve.open_files import most_kept
 from twistserve.web import file_answers
 from twistserve.web.deadlines import Deadline, Deadlines
 from twistserve.web.file_answers import Asked, FileAnswer
-from twistserve.web.file_cache import MemoryCache, OpenFiles
+from twistserve.web.file_cache import MemoryCache, OpenFiles, key_of
 from twistserve.web.file_threads import FileThreads, Job
 from twistserve.web.representation import conditions, is_not_modified, wanted_variant
 from twistserve.web.request import Request, make_head
 from twistserve.web.transfer import send_file
 
-Find = Callable[[str, str], StaticFile | None]
-"""From a path relative to the prefix, and the URL path, to WhiteNoise's entry."""
+Find = Callable[[str, str], StaticFile | Redirect | None]
+"""From a path relative to the prefix, and the URL path, to WhiteNoise's entry. A directory's path ends in a slash."""
 
 
 class FileResource(Resource):
     """Serves the files that `find` finds: GET and HEAD, no directory listing, no way out of the root.
 
-    `cache` holds small files; None for files that may change, whose `find` blocks.
+    `cache` holds small files; None for files that may change, whose `find` blocks. `identify` is told of a request that
+    may have come through a proxy. `otherwise` answers where there is no file.
     """
 
     isLeaf = True
@@ -47,9 +48,13 @@ class FileResource(Resource):
         threads: FileThreads,
         cache: MemoryCache | None = None,
         deadlines: Deadlines | None = None,
+        identify: Callable[[Request], None] = lambda request: None,
+        otherwise: IResource | None = None,
     ) -> None:
         super().__init__()
+        self._identify = identify
         self._handler = handler
+        self._otherwise = otherwise
         self._find = find
         self.threads = threads
         self._cache = cache
@@ -59,14 +64,18 @@ class FileResource(Resource):
     def render(self, request: Request) -> int:
         """Answer with the file, 206, 304, 404, 405 or 416; 503 where it cannot be opened now."""
         request.handler = self._handler
-        if request.method not in (b"GET", b"HEAD"):
+        key, forwarded = key_of(request)
+        if forwarded:
+            self._identify(request)
+        if request.method not in (b"GET", b"HEAD") and self._otherwise is None:
             give(request, file_answers.NOT_ALLOWED)
-        elif self._cache is not None and (held := self._cache.asked(request)) is not None:
+        elif self._cache is not None and (held := self._cache.asked(key)) is not None:
             request.send(200, held.head, b"" if request.method == b"HEAD" else held.body)
         elif (relative := safe_path(request.postpath)) is None:
-            give(request, file_answers.NOT_FOUND)
+            self.absent(request)
         else:
-            asked = Asked(conditions(request.raw_headers), request.method == b"HEAD")
+            reads = request.method in (b"GET", b"HEAD")
+            asked = Asked(conditions(request.raw_headers), request.method == b"HEAD", reads)
             url = request.path.decode("latin-1")
             if self._cache is None:
                 look_up = partial(self._find, relative, url)
@@ -75,18 +84,30 @@ class FileResource(Resource):
                 self._render_indexed(request, self._find(relative, url), asked, self._cache)
         return NOT_DONE_YET
 
-    def _render_indexed(self, request: Request, found: StaticFile | None, asked: Asked, cache: MemoryCache) -> None:
+    def absent(self, request: Request) -> None:
+        """There is no such file: 404, or whatever else answers."""
+        if self._otherwise is not None:
+            self._otherwise.render(request)
+        else:
+            give(request, file_answers.NOT_FOUND)
+
+    def _render_indexed(
+        self, request: Request, found: StaticFile | Redirect | None, asked: Asked, cache: MemoryCache
+    ) -> None:
         """Answer on the spot if nothing need be opened."""
         if found is None:
-            give(request, file_answers.NOT_FOUND)
+            self.absent(request)
             return
-        if is_not_modified(found, asked.conditions):
-            give(request, file_answers.not_modified(found))
+        if isinstance(found, Redirect):
+            give(request, file_answers.redirection(found))
             return
         path, listed = wanted_variant(found, asked.conditions)
+        if is_not_modified(found, listed, asked.conditions):
+            give(request, file_answers.not_modified(listed))
+            return
         whole = asked.head_only or "HTTP_RANGE" not in asked.conditions
         if whole and (held := cache.get(path)) is not None:
-            cache.answered(request, held)
+            cache.answered(key_of(request)[0], held)
             request.send(200, held.head, b"" if asked.head_only else held.body)
             return
         if (file := self._open_files.get(path)) is not None:
@@ -190,7 +211,10 @@ class Opening:
         self._end()
         try:
             self._keep(answer)
-            give(self._request, answer, self._resource.threads)
+            if answer is file_answers.NOT_FOUND:
+                self._resource.absent(self._request)
+            else:
+                give(self._request, answer, self._resource.threads)
         except Exception:
             # As with what fails while a request is rendered, its connection goes on or ends.
             self._request.processingFailed(Failure())
@@ -207,19 +231,25 @@ def give(request: Request, answer: FileAnswer, threads: FileThreads | None = Non
 
 
 def safe_path(segments: list[bytes]) -> str | None:
-    """The relative path that decoded URL segments name, or None where they try to name anything else."""
-    for segment in segments:
+    """The relative path that decoded URL segments name, or None where they try to name anything else.
+
+    That of a directory ends in a slash, or is empty.
+    """
+    for place, segment in enumerate(segments, 1):
+        if not segment and place == len(segments):
+            continue
         if segment in (b"", b".", b"..") or b"/" in segment or b"\0" in segment:
             return None
-    return os.fsdecode(b"/".join(segments)) or None
+    return os.fsdecode(b"/".join(segments)) if segments else None
 
 
 class PrefixResource(Resource):
-    """The root: requests below a prefix go to its resource, all others to `default`."""
+    """The root: requests below a prefix, or for a path, go to its resource, all others to `default`."""
 
     def __init__(self, default: IResource) -> None:
         super().__init__()
-        self._default = default
+        self.default = default
+        self._paths: dict[bytes, IResource] = {}
         self._prefixes: list[tuple[bytes, int, IResource]] = []
 
     def mount(self, prefix: str, resource: IResource) -> None:
@@ -227,6 +257,10 @@ class PrefixResource(Resource):
         path = b"/%b/" % prefix.strip("/").encode()
         self._prefixes.append((path, path.count(b"/") - 1, resource))
         self._prefixes.sort(key=lambda mounted: -mounted[1])
+
+    def mount_at(self, path: str, resource: IResource) -> None:
+        """Serve `resource` at one URL path, decoded, unless that is below a prefix."""
+        self._paths[os.fsencode(path)] = resource
 
     def find(self, request: Request) -> IResource:
         """The resource of a request; leaves the rest of its path in `postpath`. What Site asks."""
@@ -238,4 +272,4 @@ class PrefixResource(Resource):
             if path.startswith(prefix):
                 request.depth = depth
                 return resource
-        return self._default
+        return self._paths.get(path, self.default)

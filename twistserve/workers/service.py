@@ -32,6 +32,7 @@ from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
 
 logger = get_logger(__name__)
 
+FIRST_WORKER = "worker-1"
 START_UP = "start-up"
 """The name of the process that runs what is to run once, before there are workers."""
 
