@@ -319,6 +319,18 @@ def test_a_system_that_gives_no_process_is_asked_again() -> None:
     assert crew.numbers(READY) == [1, 2]
 
 
+def test_a_start_that_is_tried_again_is_one_that_is_still_wanted() -> None:
+    """After the system has refused it, one worker less is wanted: none is started when the pause is over."""
+    crew = Crew(2)
+    crew.start()
+    crew.get_ready()
+    crew.refusals = [OSError("no processes")]
+    crew.supervisor.resize(1)
+    crew.supervisor.resize(-1)
+    crew.run_for(60)
+    assert len(crew.workers) == 2
+
+
 def test_a_replacement_that_the_system_refuses_leaves_the_old_one() -> None:
     """It goes on to serve, and is replaced when it asks again."""
     crew = Crew(2).start()

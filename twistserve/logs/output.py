@@ -71,15 +71,19 @@ class StreamOutput:
     def _write(self, data: bytes) -> None:
         if self._torn:
             data = b"\n" + data
-        while data:
-            self._torn = True
-            try:
-                data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:
-                # Somebody has made the pipe non-blocking, which holds for everyone who has it.
-                waiting = select.poll()
-                waiting.register(self._descriptor, select.POLLOUT)
-                waiting.poll()
+        whole = len(data)
+        try:
+            while data:
+                try:
+                    data = data[os.write(self._descriptor, data) :]
+                except BlockingIOError:
+                    # Somebody has made the pipe non-blocking, which holds for everyone who has it.
+                    waiting = select.poll()
+                    waiting.register(self._descriptor, select.POLLOUT)
+                    waiting.poll()
+        except OSError:
+            self._torn = self._torn or len(data) < whole
+            raise
         self._torn = False
 
 

@@ -363,12 +363,17 @@ class Supervisor:
             if self._early_deaths > 1:
                 pause = self._pause()
                 logger.info("the next worker is started in %g s", pause)
-                self._pending.append(self._reactor.callLater(pause, self._start_one))
+                self._pending.append(self._reactor.callLater(pause, self._start_if_missing))
             else:
                 self._start_one()
 
     def _pause(self) -> float:
         return float(min(FIRST_PAUSE * 2.0 ** max(self._early_deaths - 2, 0), LONGEST_PAUSE))
+
+    def _start_if_missing(self) -> None:
+        """Start a worker after a pause, if it is wanted still."""
+        if len(self._members()) < self.size:
+            self._start_one()
 
     def _start_one(self, predecessor: Worker | None = None) -> None:
         if self._stopping:
@@ -393,7 +398,7 @@ class Supervisor:
         logger.error("%s", reason)
         self._give_up(reason)
         if not self._stopping:
-            self._pending.append(self._reactor.callLater(self._pause(), self._start_one))
+            self._pending.append(self._reactor.callLater(self._pause(), self._start_if_missing))
 
     def _is_being_replaced(self, worker: Worker) -> bool:
         return any(each is worker for each, _ in self._replacements) or any(
