@@ -30,26 +30,42 @@ def load_settings(settings: str | None, origin: str | None, pythonpath: str | No
     from django.conf import ENVIRONMENT_VARIABLE
     from django.conf import settings as django_settings
 
-    if django_settings.configured:
-        loaded = getattr(django_settings, "SETTINGS_MODULE", None)
-        if settings is not None and settings != loaded:
-            raise StartError(f"--settings: {settings!r} comes too late: Django already runs with {loaded!r}")
+    configured = django_settings.configured
+    if configured:
+        module = getattr(django_settings, "SETTINGS_MODULE", None)
+        if settings is not None and settings != module:
+            raise StartError(f"--settings: {settings!r} comes too late: Django already runs with {module!r}")
     else:
         if settings is not None:
             os.environ[ENVIRONMENT_VARIABLE] = settings
         module = os.environ.get(ENVIRONMENT_VARIABLE)
         if not module:
             raise StartError(f"no settings: give --settings MODULE or set {ENVIRONMENT_VARIABLE}{_hint()}")
-        try:
+    try:
+        if not configured:
+            # Django imports the module, which may ask for settings meanwhile: those that it gets are of the half that
+            # has run, and stay in force if the module is in sys.modules before Django asks for it.
+            django_settings.INSTALLED_APPS  # noqa: B018
+        elif module is not None and module not in sys.modules:
+            # It asked for settings and failed after that, and Django's manage.py goes on with the half that it has.
             importlib.import_module(module)
-            django_settings.INSTALLED_APPS  # noqa: B018 - evaluates the lazy settings
-        except (Exception, SystemExit) as error:
-            source = f"--settings from {origin}" if origin else f"the environment variable {ENVIRONMENT_VARIABLE}"
-            raise StartError(
-                f"the settings module {module!r} of {source} cannot be imported: {describe(error)}"
-            ) from error
+    except (Exception, SystemExit) as error:
+        source = f"--settings from {origin}" if origin else f"the environment variable {ENVIRONMENT_VARIABLE}"
+        raise StartError(
+            f"the settings module {module!r} of {source} cannot be imported: {describe(_without_importers(error))}"
+        ) from error
     loaded_setting: Mapping[str, object] = getattr(django_settings, "TWISTSERVE", {})
     return loaded_setting
+
+
+def _without_importers(error: BaseException) -> BaseException:
+    """The error, its traceback begun where Django imports the settings: what called that is not where it comes from."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code is importlib.import_module.__code__:
+            return error.with_traceback(traceback)
+        traceback = traceback.tb_next
+    return error
 
 
 def _hint() -> str:
