@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from twistserve.errors import StartError, describe
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Any]
 """A PEP 3333 application."""
@@ -77,6 +81,24 @@ def _hint() -> str:
     return f" (manage.py here uses {named[1]})" if named else ""
 
 
+def missing_module(dotted: str) -> str | None:
+    """The first part of a module's name that does not exist, or None; imports the packages that it is in.
+
+    What these raise travels: that an import fails does not mean that there is no module.
+    """
+    names = dotted.split(".") if dotted else []
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        if name in sys.modules:
+            continue
+        parent = sys.modules.get(".".join(names[: end - 1]))
+        if (parent is not None and not hasattr(parent, "__path__")) or importlib.util.find_spec(name) is None:
+            return name
+        if end < len(names):
+            importlib.import_module(name)
+    return None
+
+
 class DjangoApplication:
     """The project: set up and loaded by the start-up, then called by the request threads."""
 
@@ -112,6 +134,14 @@ class DjangoApplication:
         try:
             # get_wsgi_application() runs django.setup() again.
             with _logging_applied(None):
+                if name and not self._name and (missing := missing_module(name.rpartition(".")[0])):
+                    logger.warning(
+                        "the setting WSGI_APPLICATION is %r, and there is no module %r: Django's own application is"
+                        " served; correct the setting or remove it",
+                        name,
+                        missing,
+                    )
+                    name = None
                 application = import_string(name) if name else get_wsgi_application()
         except (Exception, SystemExit) as error:
             # import_string explains a missing module or attribute; the cause inside the module says more.

@@ -273,6 +273,23 @@ def test_a_project_without_wsgi_application(serve: Serve, project: Project, runn
     assert server.get("/").text == "hello"
 
 
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [("nowhere.application", "nowhere"), ("site_urls.wsgi.application", "site_urls.wsgi"), ("odd.a.b", "odd.a")],
+)
+def test_wsgi_application_of_a_module_that_does_not_exist(
+    serve: Serve, project: Project, runner: str, path: str, missing: str
+) -> None:
+    """Where WSGI_APPLICATION names a module that is not there, Django's own handler is served, with a warning."""
+    directory = project(views=VIEWS, settings=f"WSGI_APPLICATION = {path!r}\n")
+    (directory / "odd").mkdir()
+    server = serve(runner=runner, cwd=directory, settings="site_settings")
+    assert server.get("/").text == "hello"
+    [line] = lines_with(server.stdout, " WARNING twistserve.")
+    assert f"the setting WSGI_APPLICATION is '{path}', and there is no module '{missing}'" in line
+
+
 # Commands before serving
 
 
