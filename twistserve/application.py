@@ -126,7 +126,6 @@ class DjangoApplication:
         """Import --wsgi, else WSGI_APPLICATION, else Django's own, and the URLconf. Blocks. Raises `StartError`."""
         from django.conf import settings
         from django.core.wsgi import get_wsgi_application
-        from django.urls import get_resolver
         from django.utils.module_loading import import_string
 
         name = self._name or settings.WSGI_APPLICATION
@@ -152,15 +151,7 @@ class DjangoApplication:
             raise StartError(
                 f"{name!r} of {origin} is not a WSGI application but a {type(application).__name__}: name a callable"
             )
-        # Django imports it with the first request; until then nobody knows whether there can be an answer.
-        urlconf = getattr(settings, "ROOT_URLCONF", None)
-        if urlconf:
-            try:
-                get_resolver(urlconf).url_patterns  # noqa: B018
-            except (Exception, SystemExit) as error:
-                raise StartError(
-                    f"the URLconf {urlconf!r} of the setting ROOT_URLCONF cannot be imported: {describe(error)}"
-                ) from error
+        load_urlconf()
         self._wsgi = application
         # What is loaded by now stays: the collector need not look through it again for the requests' garbage.
         gc.collect()
@@ -170,6 +161,24 @@ class DjangoApplication:
         """Run one request; called on request threads, after `load`."""
         assert self._wsgi is not None
         return self._wsgi(environ, start_response)
+
+
+def load_urlconf() -> None:
+    """Import the URLconf. Blocks. Raises `StartError`.
+
+    Django imports it with the first request; until then nobody knows whether there can be an answer.
+    """
+    from django.conf import settings
+    from django.urls import get_resolver
+
+    urlconf = getattr(settings, "ROOT_URLCONF", None)
+    if urlconf:
+        try:
+            get_resolver(urlconf).url_patterns  # noqa: B018
+        except (Exception, SystemExit) as error:
+            raise StartError(
+                f"the URLconf {urlconf!r} of the setting ROOT_URLCONF cannot be imported: {describe(error)}"
+            ) from error
 
 
 @contextmanager

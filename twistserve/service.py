@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -28,8 +29,8 @@ from twistserve.logs.output import Output
 from twistserve.logs.runners import output_of
 from twistserve.logs.service import LogService, early_log
 from twistserve.logs.standard_streams import open_closed_streams
-from twistserve.migrations import apply_migrations, wait_for_migrations
 from twistserve.options import STATUS_JSON, STATUS_PAGE, CommandLine, Configuration, resolve, unknown_variables
+from twistserve.preparing import preparing_steps
 from twistserve.probes import page
 from twistserve.probes.project import DjangoChecks
 from twistserve.probes.resources import Changed, Metrics, Probe, ProbeResults, ProbeRoot
@@ -38,7 +39,7 @@ from twistserve.probes.status import StatusDocument, StatusReport, as_json
 from twistserve.recycling import RecyclingService
 from twistserve.serving import Serving, setting_up
 from twistserve.stacks import log_all_stacks
-from twistserve.startup import Progress, StartupService, Step, command_steps
+from twistserve.startup import Progress, StartupService
 from twistserve.web.accesslog import AccessLog
 from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
@@ -82,16 +83,19 @@ def makeService(options: CommandLine) -> IService:
 
 
 def compose(
-    given: Mapping[str, object], ending: Ending, make_output: Callable[[], Output | None] = lambda: None
+    given: Mapping[str, object],
+    ending: Ending,
+    make_output: Callable[[], Output | None] = lambda: None,
+    defaults: Mapping[str, object] = MappingProxyType({}),
 ) -> ServiceTree:
     """The service for these options. What is wrong with them ends the process: raises SystemExit, with one line.
 
-    `make_output` gives where the log goes, None for standard output.
+    `make_output` gives where the log goes, None for standard output; `defaults` are in place of the table's.
     """
     try:
         output = make_output()
         with early_log(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), output):
-            return _compose(resolve(given, os.environ, load_settings), ending, output)
+            return _compose(resolve(given, os.environ, load_settings, defaults), ending, output)
     except StartError as error:
         ending.fail_early()
         raise SystemExit(f"twistserve: {error}") from error
@@ -132,7 +136,7 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
         results.django_ready = True
 
     progress = Progress(lifecycle, reactor)
-    steps = [*serving.steps(_migration_steps(configuration, progress), checks_can_run), *checks.steps()]
+    steps = [*serving.steps(preparing_steps(configuration, progress), checks_can_run), *checks.steps()]
     workers = lambda: succeed([serving.describe()])  # noqa: E731
     report = StatusReport(configuration, django_version(), lifecycle, results, workers, reactor)
     services: list[Service] = [
@@ -232,7 +236,7 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
         load_settings(configuration.settings, None, configuration.pythonpath)
         if name == START_UP:
             application = DjangoApplication(configuration.wsgi)
-            steps = [setting_up(application, log), *_migration_steps(configuration, progress)]
+            steps = [setting_up(application, log), *preparing_steps(configuration, progress)]
             services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:
@@ -343,16 +347,6 @@ def _inherited(configuration: Configuration, descriptors: Sequence[int], reactor
     port = _web_port(configuration, reactor)
     port.take(descriptors)
     return [port]
-
-
-def _migration_steps(configuration: Configuration, progress: Progress) -> list[Step]:
-    """The commands, which may need the tables, and may be what makes them for those who wait."""
-    steps = command_steps(configuration.command)
-    if configuration.check_migrations_apply:
-        return [("applying migrations", lambda: apply_migrations(progress)), *steps]
-    if configuration.check_migrations:
-        return [*steps, ("waiting for migrations", lambda: wait_for_migrations(progress))]
-    return steps
 
 
 def _web_listeners(configuration: Configuration, reactor: Any) -> list[Listener]:

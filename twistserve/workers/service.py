@@ -24,6 +24,7 @@ from twistserve.logs.containment import contain
 from twistserve.metrics import startup_seconds
 from twistserve.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.options import Configuration
+from twistserve.preparing import is_asked_for
 from twistserve.web.service import Drain
 from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker
@@ -197,8 +198,7 @@ class WorkerService(Service):
     def _begin(self) -> None:
         if self._lifecycle.state is not State.STARTING:
             return
-        configuration = self._configuration
-        if configuration.command or configuration.check_migrations or configuration.check_migrations_apply:
+        if is_asked_for(self._configuration):
             self._run_start_up()
         else:
             self.supervisor.start()

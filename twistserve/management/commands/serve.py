@@ -32,6 +32,7 @@ class Command(TwistserveCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add every option but --settings and --pythonpath, which manage.py has."""
         options.add_arguments(parser, but=("settings", "pythonpath"))
+        parser.add_argument("--skip-checks", action="store_true", help="start without Django's system checks")
 
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
@@ -44,7 +45,9 @@ class Command(TwistserveCommand):
         given = options.given(arguments)
         given.pop("settings", None)
         given.pop("pythonpath", None)
-        tree = compose(given, ending)
+        if arguments["skip_checks"]:
+            given["system_checks"] = False
+        tree = compose(given, ending, defaults={"system_checks": True})
         observe_twisted()
         service = IService(tree)
         service.privilegedStartService()
