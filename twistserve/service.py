@@ -41,6 +41,7 @@ from twistserve.serving import Serving, setting_up
 from twistserve.stacks import log_all_stacks
 from twistserve.startup import Progress, StartupService
 from twistserve.web.accesslog import AccessLog
+from twistserve.web.other_reactors import keep_installed
 from twistserve.web.reactor import install_unless_chosen
 from twistserve.webhooks import WebhookService, facts_of
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
@@ -63,6 +64,7 @@ class Options(CommandLine):
         open_closed_streams()
         # twistd has parsed its --reactor by now, twist comes to it when we have been parsed.
         install_unless_chosen()
+        keep_installed()
         super().__init__()
 
 

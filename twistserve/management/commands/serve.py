@@ -17,7 +17,7 @@ from twistserve.logs.observer import observe_twisted
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
 from twistserve.service import compose
-from twistserve.web.reactor import install_unless_chosen
+from twistserve.web.other_reactors import install_in_place_of_others
 
 
 class Command(TwistserveCommand):
@@ -39,7 +39,7 @@ class Command(TwistserveCommand):
         open_closed_streams()
         ending = Ending(leave_first_process())
         ending.take_early_signals()
-        install_unless_chosen()
+        install_in_place_of_others()
         from twisted.internet import reactor
 
         given = options.given(arguments)
