@@ -94,6 +94,11 @@ class Lifecycle:
             logger.info("start-up: %s: %s", self.step, detail)
             self.on_step(self.step, detail)
 
+    def show(self, detail: str) -> None:
+        """Say how the step gets on where the log has it already, in other words."""
+        self.detail = detail
+        self.on_step(self.step, detail)
+
     def follow(self, step: str, detail: str) -> None:
         """Go with the start-up of another process, which logs its steps."""
         if step != self.step:

@@ -42,6 +42,10 @@ class Progress:
         """Say how the step gets on, in the log and in the startup probe's answer."""
         self._reactor.callFromThread(self._lifecycle.say, detail)
 
+    def show(self, detail: str) -> None:
+        """Say how the step gets on in the startup probe's answer alone: the log has it from others."""
+        self._reactor.callFromThread(self._lifecycle.show, detail)
+
     def pause(self, seconds: float) -> None:
         """Wait. Raises `Cancelled`."""
         if self._cancelled.wait(seconds):
@@ -168,14 +172,17 @@ def run_command(text: str) -> None:
         raise StartError(redacted(f"--command {text!r} failed: {problem}"))
 
 
-def call(words: Sequence[str]) -> str | None:
-    """Call a management command, its output in the log line by line; what went wrong, or None. Blocks."""
+def call(words: Sequence[str], command: Any = None) -> str | None:
+    """Call a management command, its output in the log line by line; what went wrong, or None. Blocks.
+
+    `command` is the object that is the command, if it has been made already.
+    """
     from django.core.management import CommandError, call_command
 
     out, err = OutputLog(words[0], logging.INFO), OutputLog(words[0], logging.WARNING)
     problem: str | None = None
     try:
-        call_command(*words, stdout=out, stderr=err)
+        call_command(command or words[0], *words[1:], stdout=out, stderr=err)
     except SystemExit as error:
         problem = f"exited with status {error.code}" if error.code else None
     except CommandError as error:
