@@ -57,6 +57,8 @@ class Lifecycle:
         self.since: float = reactor.seconds()
         self.step = "the process is starting"
         self.step_since = self.since
+        self.steps: list[tuple[str, float]] = []
+        """The steps of the start-up so far, and when each began."""
         self.detail = ""
         self.reason = "the process has begun"
         self.started = False
@@ -84,6 +86,7 @@ class Lifecycle:
     def at_step(self, step: str) -> None:
         """Say which step of the start-up runs now."""
         self.step, self.step_since, self.detail = step, self._reactor.seconds(), ""
+        self.steps.append((step, self.step_since))
         logger.info("start-up: %s", step)
         self.on_step(step, "")
 

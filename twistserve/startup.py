@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shlex
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -119,6 +122,21 @@ class StartupService(Service):
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "start-up is complete")
             contain(startup_seconds.set, seconds)
+            contain(_log_times, self._lifecycle.steps, self._reactor.seconds())
+
+
+def _log_times(steps: Sequence[tuple[str, float]], end: float) -> None:
+    """Log what each step took, and what came before them: Python's own start, our modules and the settings."""
+    ends = [began for _, began in steps[1:]] + [end]
+    took = [f"{name} {until - began:.3f} s" for (name, began), until in zip(steps, ends, strict=True)]
+    before = process_age() - (end - steps[0][1])
+    logger.info("the start took %.3f s before the first step; %s", before, ", ".join(took))
+
+
+def process_age() -> float:
+    """Seconds since the kernel started this process, as it counts them: in hundredths (proc(5), starttime)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def command_steps(commands: Sequence[str]) -> list[Step]:

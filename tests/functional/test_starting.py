@@ -335,6 +335,19 @@ def test_commands_run_in_order_before_the_web_port_opens(serve: Serve, holding: 
     assert ran == ["begin one", "end one", "begin two", "end two"]
 
 
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_log_says_how_long_each_step_took(serve: Serve, holding: Project, runner: str) -> None:
+    """One line has the seconds of every step, and of what came before the first."""
+    directory = holding(views=VIEWS)
+    (directory / "one").touch()
+    server = serve("--command", "hold one", runner=runner, cwd=directory, settings="site_settings")
+    [line] = lines_with(server.stdout, "the start took ")
+    command = "running the command 'hold one'"
+    steps = ("setting Django up", command, "loading the WSGI application", "opening the web ports")
+    assert re.search(r"the start took (\d+\.\d{3}) s before the first step; ", line)
+    assert all(re.search(rf"{re.escape(step)} \d+\.\d{{3}} s", line) for step in steps), line
+
+
 # Ending
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twistserve import collector
+
+# isort: split
 import os
 import signal
 import sys
@@ -40,9 +43,10 @@ def main(name: str, sockets: int) -> None:
     # After the metrics have their place: declaring them opens their files.
     from twistserve.logs.context import Process
     from twistserve.logs.observer import observe_twisted
-    from twistserve.service import begin_worker
+    from twistserve.workers.composition import begin_worker
     from twistserve.workers.worker import Parent, connect, stop_listening
 
+    collector.resume()
     Process.name = name
     observe_twisted()
 

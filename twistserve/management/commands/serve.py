@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twistserve import collector
+
+# isort: split
 import twistserve.workers.alone  # noqa: F401
 
 # isort: split
@@ -18,6 +21,8 @@ from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
 from twistserve.service import compose
 from twistserve.web.other_reactors import install_in_place_of_others
+
+collector.resume()
 
 
 class Command(TwistserveCommand):
