@@ -60,7 +60,10 @@ class Progress:
 
 
 class StartupService(Service):
-    """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY."""
+    """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY.
+
+    `last` says what `open_ports` does.
+    """
 
     name = "start-up"
 
@@ -71,7 +74,9 @@ class StartupService(Service):
         lifecycle: Lifecycle,
         progress: Progress,
         reactor: Any,
+        last: str = "opening the web ports",
     ) -> None:
+        self._last = last
         self._progress = progress
         self._steps = steps
         self._open_ports = open_ports
@@ -114,7 +119,7 @@ class StartupService(Service):
     def _finish(self) -> None:
         if self._lifecycle.state is not State.STARTING:
             return
-        self._lifecycle.at_step("opening the web ports")
+        self._lifecycle.at_step(self._last)
         self._open_ports().addCallbacks(self._ready, lambda failure: self._lifecycle.fail(str(failure.value)))
 
     def _ready(self, result: object) -> None:

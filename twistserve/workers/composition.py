@@ -120,7 +120,10 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
         if name == START_UP:
             application = DjangoApplication(configuration.wsgi)
             steps = [setting_up(application, log), *preparing_steps(configuration, progress)]
-            services: list[Service] = [log, StartupService(steps, lambda: succeed(None), lifecycle, progress, reactor)]
+            done = StartupService(
+                steps, lambda: succeed(None), lifecycle, progress, reactor, "making room for the workers"
+            )
+            services: list[Service] = [log, done]
             lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
         else:
             listeners = _inherited(configuration, descriptors, reactor)

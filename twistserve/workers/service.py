@@ -199,9 +199,15 @@ class WorkerService(Service):
         if self._lifecycle.state is not State.STARTING:
             return
         if is_asked_for(self._configuration):
+            self._lifecycle.at_step("starting the process that works before there are workers")
             self._run_start_up()
         else:
-            self.supervisor.start()
+            self._start_workers()
+
+    def _start_workers(self) -> None:
+        """Their Pythons take a while until the first of them says at which step it is."""
+        self._lifecycle.at_step("starting the workers")
+        self.supervisor.start()
 
     def _run_start_up(self) -> None:
         """Run commands and migrations in a process, so that the parent never imports the application."""
@@ -210,7 +216,7 @@ class WorkerService(Service):
         def exited(how: str) -> None:
             self._start_up = None
             if done and self._lifecycle.state is State.STARTING:
-                self.supervisor.start()
+                self._start_workers()
             else:
                 self._lifecycle.fail(f"the start-up's process has ended before it was done: {how}")
 
