@@ -151,6 +151,20 @@ def test_a_signal_during_a_drain_of_its_own_does_not_hurry_it() -> None:
     assert waiting.called
 
 
+def test_what_the_log_has_already_is_only_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """A detail that somebody else logs is told to the probes and to the parent, and not logged again."""
+    lifecycle = Lifecycle(Reactor())
+    told: list[tuple[str, str]] = []
+    lifecycle.on_step = lambda step, detail: told.append((step, detail))
+    lifecycle.at_step("applying migrations")
+    with caplog.at_level("INFO"):
+        caplog.clear()
+        lifecycle.show("shop.0007_prices (12 of 185 on 'default')")
+    assert lifecycle.progress == "applying migrations: shop.0007_prices (12 of 185 on 'default'), for 0.0 s"
+    assert told[-1] == ("applying migrations", "shop.0007_prices (12 of 185 on 'default')")
+    assert not caplog.messages
+
+
 def test_progress_tells_step_detail_and_age() -> None:
     """The detail belongs to its step, whose age it does not change."""
     reactor = Reactor()

@@ -47,6 +47,15 @@ def test_precedence() -> None:
     }
 
 
+def test_defaults_of_a_command_are_below_every_source() -> None:
+    """manage.py serve turns the system checks on unless the command line, environment or setting says no."""
+    on = {"system_checks": True}
+    assert resolve({}, {}, lambda *_: {}, on).system_checks
+    assert not resolve({}, {"TWISTSERVE_SYSTEM_CHECKS": "off"}, lambda *_: {}, on).system_checks
+    assert not resolve({}, {}, lambda *_: {"SYSTEM_CHECKS": False}, on).system_checks
+    assert not resolve({"system_checks": False}, {"TWISTSERVE_SYSTEM_CHECKS": "on"}, lambda *_: {}, on).system_checks
+
+
 def test_every_option_has_every_source() -> None:
     """Each row of the table can be typed, put into the environment, and, but for two, into the setting."""
     parser = argparse.ArgumentParser()

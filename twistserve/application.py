@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from twistserve.errors import StartError, describe
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Any]
 """A PEP 3333 application."""
@@ -30,26 +34,42 @@ def load_settings(settings: str | None, origin: str | None, pythonpath: str | No
     from django.conf import ENVIRONMENT_VARIABLE
     from django.conf import settings as django_settings
 
-    if django_settings.configured:
-        loaded = getattr(django_settings, "SETTINGS_MODULE", None)
-        if settings is not None and settings != loaded:
-            raise StartError(f"--settings: {settings!r} comes too late: Django already runs with {loaded!r}")
+    configured = django_settings.configured
+    if configured:
+        module = getattr(django_settings, "SETTINGS_MODULE", None)
+        if settings is not None and settings != module:
+            raise StartError(f"--settings: {settings!r} comes too late: Django already runs with {module!r}")
     else:
         if settings is not None:
             os.environ[ENVIRONMENT_VARIABLE] = settings
         module = os.environ.get(ENVIRONMENT_VARIABLE)
         if not module:
             raise StartError(f"no settings: give --settings MODULE or set {ENVIRONMENT_VARIABLE}{_hint()}")
-        try:
+    try:
+        if not configured:
+            # Django imports the module, which may ask for settings meanwhile: those that it gets are of the half that
+            # has run, and stay in force if the module is in sys.modules before Django asks for it.
+            django_settings.INSTALLED_APPS  # noqa: B018
+        elif module is not None and module not in sys.modules:
+            # It asked for settings and failed after that, and Django's manage.py goes on with the half that it has.
             importlib.import_module(module)
-            django_settings.INSTALLED_APPS  # noqa: B018 - evaluates the lazy settings
-        except (Exception, SystemExit) as error:
-            source = f"--settings from {origin}" if origin else f"the environment variable {ENVIRONMENT_VARIABLE}"
-            raise StartError(
-                f"the settings module {module!r} of {source} cannot be imported: {describe(error)}"
-            ) from error
+    except (Exception, SystemExit) as error:
+        source = f"--settings from {origin}" if origin else f"the environment variable {ENVIRONMENT_VARIABLE}"
+        raise StartError(
+            f"the settings module {module!r} of {source} cannot be imported: {describe(_without_importers(error))}"
+        ) from error
     loaded_setting: Mapping[str, object] = getattr(django_settings, "TWISTSERVE", {})
     return loaded_setting
+
+
+def _without_importers(error: BaseException) -> BaseException:
+    """The error, its traceback begun where Django imports the settings: what called that is not where it comes from."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code is importlib.import_module.__code__:
+            return error.with_traceback(traceback)
+        traceback = traceback.tb_next
+    return error
 
 
 def _hint() -> str:
@@ -59,6 +79,24 @@ def _hint() -> str:
     except (OSError, ValueError):
         return ""
     return f" (manage.py here uses {named[1]})" if named else ""
+
+
+def missing_module(dotted: str) -> str | None:
+    """The first part of a module's name that does not exist, or None; imports the packages that it is in.
+
+    What these raise travels: that an import fails does not mean that there is no module.
+    """
+    names = dotted.split(".") if dotted else []
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        if name in sys.modules:
+            continue
+        parent = sys.modules.get(".".join(names[: end - 1]))
+        if (parent is not None and not hasattr(parent, "__path__")) or importlib.util.find_spec(name) is None:
+            return name
+        if end < len(names):
+            importlib.import_module(name)
+    return None
 
 
 class DjangoApplication:
@@ -93,7 +131,6 @@ class DjangoApplication:
         """Import --wsgi, else WSGI_APPLICATION, else Django's own, and the URLconf. Blocks. Raises `StartError`."""
         from django.conf import settings
         from django.core.wsgi import get_wsgi_application
-        from django.urls import get_resolver
         from django.utils.module_loading import import_string
 
         name = self._name or settings.WSGI_APPLICATION
@@ -101,6 +138,14 @@ class DjangoApplication:
         try:
             # get_wsgi_application() runs django.setup() again.
             with _logging_applied(None):
+                if name and not self._name and (missing := missing_module(name.rpartition(".")[0])):
+                    logger.warning(
+                        "the setting WSGI_APPLICATION is %r, and there is no module %r: Django's own application is"
+                        " served; correct the setting or remove it",
+                        name,
+                        missing,
+                    )
+                    name = None
                 application = import_string(name) if name else get_wsgi_application()
         except (Exception, SystemExit) as error:
             # import_string explains a missing module or attribute; the cause inside the module says more.
@@ -111,15 +156,7 @@ class DjangoApplication:
             raise StartError(
                 f"{name!r} of {origin} is not a WSGI application but a {type(application).__name__}: name a callable"
             )
-        # Django imports it with the first request; until then nobody knows whether there can be an answer.
-        urlconf = getattr(settings, "ROOT_URLCONF", None)
-        if urlconf:
-            try:
-                get_resolver(urlconf).url_patterns  # noqa: B018
-            except (Exception, SystemExit) as error:
-                raise StartError(
-                    f"the URLconf {urlconf!r} of the setting ROOT_URLCONF cannot be imported: {describe(error)}"
-                ) from error
+        load_urlconf()
         self._wsgi = application
         # What is loaded by now stays: the collector need not look through it again for the requests' garbage.
         gc.collect()
@@ -129,6 +166,24 @@ class DjangoApplication:
         """Run one request; called on request threads, after `load`."""
         assert self._wsgi is not None
         return self._wsgi(environ, start_response)
+
+
+def load_urlconf() -> None:
+    """Import the URLconf. Blocks. Raises `StartError`.
+
+    Django imports it with the first request; until then nobody knows whether there can be an answer.
+    """
+    from django.conf import settings
+    from django.urls import get_resolver
+
+    urlconf = getattr(settings, "ROOT_URLCONF", None)
+    if urlconf:
+        try:
+            get_resolver(urlconf).url_patterns  # noqa: B018
+        except (Exception, SystemExit) as error:
+            raise StartError(
+                f"the URLconf {urlconf!r} of the setting ROOT_URLCONF cannot be imported: {describe(error)}"
+            ) from error
 
 
 @contextmanager

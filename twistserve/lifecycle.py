@@ -57,6 +57,8 @@ class Lifecycle:
         self.since: float = reactor.seconds()
         self.step = "the process is starting"
         self.step_since = self.since
+        self.steps: list[tuple[str, float]] = []
+        """The steps of the start-up so far, and when each began."""
         self.detail = ""
         self.reason = "the process has begun"
         self.started = False
@@ -84,6 +86,7 @@ class Lifecycle:
     def at_step(self, step: str) -> None:
         """Say which step of the start-up runs now."""
         self.step, self.step_since, self.detail = step, self._reactor.seconds(), ""
+        self.steps.append((step, self.step_since))
         logger.info("start-up: %s", step)
         self.on_step(step, "")
 
@@ -93,6 +96,11 @@ class Lifecycle:
             self.detail = detail
             logger.info("start-up: %s: %s", self.step, detail)
             self.on_step(self.step, detail)
+
+    def show(self, detail: str) -> None:
+        """Say how the step gets on where the log has it already, in other words."""
+        self.detail = detail
+        self.on_step(self.step, detail)
 
     def follow(self, step: str, detail: str) -> None:
         """Go with the start-up of another process, which logs its steps."""

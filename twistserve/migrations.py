@@ -8,12 +8,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, Protocol
 
 from twistserve.errors import StartError, describe
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 from twistserve.startup import Progress, call
 
 logger = get_logger(__name__)
@@ -47,17 +49,43 @@ def apply_migrations(progress: Progress) -> None:
 
 
 def _apply(alias: str, progress: Progress) -> None:
-    names = plan(alias)
+    planned = _whole_plan(alias)
+    names = _with_effect(planned, alias)
     if not names:
         return
     progress.say(f"applying {len(names)} to {alias!r}")
-    problem = call(["migrate", "--noinput", "--database", alias])
+    # It marks as applied those too that have nothing to do there.
+    command = _migrate_command(len(planned), alias, progress)
+    problem = call(["migrate", "--noinput", "--database", alias], command)
     if problem is not None:
         raise StartError(f"--check-migrations-apply: migrating the database {alias!r} failed: {problem}")
     if left := plan(alias):
         raise StartError(
             f"--check-migrations-apply: migrate has left {len(left)} unapplied on {alias!r}, the first is {left[0]}"
         )
+
+
+def _migrate_command(total: int, alias: str, progress: Progress) -> Any:
+    """The command migrate, which an app may have replaced; it shows which migration runs, where it is Django's."""
+    from django.core.management import get_commands, load_command_class
+
+    found: Any = get_commands()["migrate"]
+    command: Any = load_command_class(found, "migrate") if isinstance(found, str) else found
+    tell = getattr(command, "migration_progress_callback", None)
+    if tell is None:
+        return command
+    begun = count(1)
+
+    def show(action: str, migration: object) -> None:
+        if action == "apply_start":
+            progress.show(f"{migration} ({next(begun)} of {total} on {alias!r})")
+
+    def told(action: str, migration: object = None, fake: bool = False) -> None:
+        contain(show, action, migration)
+        tell(action, migration, fake)
+
+    command.migration_progress_callback = told
+    return command
 
 
 def migrated_databases() -> list[str]:
@@ -103,13 +131,21 @@ def _unapplied(alias: str, progress: Progress) -> list[str]:
 
 def plan(alias: str) -> list[str]:
     """The names of unapplied migrations, in order, by this thread's connection."""
+    return _with_effect(_whole_plan(alias), alias)
+
+
+def _whole_plan(alias: str) -> list[Any]:
+    """The unapplied migrations, in order."""
     from django.db import connections
     from django.db.migrations.executor import MigrationExecutor
 
     executor = MigrationExecutor(connections[alias])
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    # Who migrated a database app by app has left out those that have nothing there.
-    return [str(each) for each, _ in plan if _allowed(alias, each.app_label)]
+    return [each for each, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+
+
+def _with_effect(migrations: Sequence[Any], alias: str) -> list[str]:
+    """The names of those that have something to do there: who migrates app by app has left out the others."""
+    return [str(each) for each in migrations if _allowed(alias, each.app_label)]
 
 
 def _pauses() -> Iterator[float]:

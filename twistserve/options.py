@@ -13,6 +13,7 @@ import difflib
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from twisted.python import usage
@@ -266,6 +267,13 @@ class Configuration:
         shown=values.check_name,
     )
 
+    system_checks: bool = _option(
+        "before anything else, run Django's system checks as runserver does: an error ends the start, a warning is"
+        " logged; manage.py serve runs them unless --skip-checks is given",
+        STARTUP,
+        False,
+        default_text="off; on with manage.py serve",
+    )
     command: tuple[str, ...] = _option(
         "a management command with its arguments to run before serving, such as 'migrate --noinput';"
         " repeat the option for more, which run in order",
@@ -382,11 +390,12 @@ def resolve(
     given: Mapping[str, object],
     environ: Mapping[str, str],
     load_settings: LoadSettings,
+    defaults: Mapping[str, object] = MappingProxyType({}),
 ) -> Configuration:
     """Validate every value once and return those in force.
 
     `given` holds raw values of the command line by option name; `load_settings` makes Django's settings
-    available. Raises `StartError`.
+    available; `defaults` are values in place of the table's. Raises `StartError`.
     """
     from_environment = {
         option.name: environ[ENVIRONMENT_PREFIX + option.key]
@@ -400,7 +409,7 @@ def resolve(
     (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
     setting = load_settings(_text_or_none(settings), origin, _text_or_none(pythonpath))
     layers.append(("the setting TWISTSERVE[{key!r}]", _from_setting(setting)))
-    in_force: dict[str, Any] = {}
+    in_force: dict[str, Any] = dict(defaults)
     sources: dict[str, str] = {}
     for option in TABLE:
         value, source = _find(option, layers)

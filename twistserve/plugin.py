@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from twistserve import collector
+
+# isort: split
 import twistserve.workers.alone  # noqa: F401
 
 # isort: split
 from twistserve.service import Options, makeService
 
 __all__ = ["Options", "makeService"]
+
+collector.resume()

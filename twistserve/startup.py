@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shlex
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -42,6 +45,10 @@ class Progress:
         """Say how the step gets on, in the log and in the startup probe's answer."""
         self._reactor.callFromThread(self._lifecycle.say, detail)
 
+    def show(self, detail: str) -> None:
+        """Say how the step gets on in the startup probe's answer alone: the log has it from others."""
+        self._reactor.callFromThread(self._lifecycle.show, detail)
+
     def pause(self, seconds: float) -> None:
         """Wait. Raises `Cancelled`."""
         if self._cancelled.wait(seconds):
@@ -53,7 +60,10 @@ class Progress:
 
 
 class StartupService(Service):
-    """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY."""
+    """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY.
+
+    `last` says what `open_ports` does.
+    """
 
     name = "start-up"
 
@@ -64,7 +74,9 @@ class StartupService(Service):
         lifecycle: Lifecycle,
         progress: Progress,
         reactor: Any,
+        last: str = "opening the web ports",
     ) -> None:
+        self._last = last
         self._progress = progress
         self._steps = steps
         self._open_ports = open_ports
@@ -107,7 +119,7 @@ class StartupService(Service):
     def _finish(self) -> None:
         if self._lifecycle.state is not State.STARTING:
             return
-        self._lifecycle.at_step("opening the web ports")
+        self._lifecycle.at_step(self._last)
         self._open_ports().addCallbacks(self._ready, lambda failure: self._lifecycle.fail(str(failure.value)))
 
     def _ready(self, result: object) -> None:
@@ -115,6 +127,21 @@ class StartupService(Service):
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "start-up is complete")
             contain(startup_seconds.set, seconds)
+            contain(_log_times, self._lifecycle.steps, self._reactor.seconds())
+
+
+def _log_times(steps: Sequence[tuple[str, float]], end: float) -> None:
+    """Log what each step took, and what came before them: Python's own start, our modules and the settings."""
+    ends = [began for _, began in steps[1:]] + [end]
+    took = [f"{name} {until - began:.3f} s" for (name, began), until in zip(steps, ends, strict=True)]
+    before = process_age() - (end - steps[0][1])
+    logger.info("the start took %.3f s before the first step; %s", before, ", ".join(took))
+
+
+def process_age() -> float:
+    """Seconds since the kernel started this process, as it counts them: in hundredths (proc(5), starttime)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def command_steps(commands: Sequence[str]) -> list[Step]:
@@ -168,14 +195,17 @@ def run_command(text: str) -> None:
         raise StartError(redacted(f"--command {text!r} failed: {problem}"))
 
 
-def call(words: Sequence[str]) -> str | None:
-    """Call a management command, its output in the log line by line; what went wrong, or None. Blocks."""
+def call(words: Sequence[str], command: Any = None) -> str | None:
+    """Call a management command, its output in the log line by line; what went wrong, or None. Blocks.
+
+    `command` is the object that is the command, if it has been made already.
+    """
     from django.core.management import CommandError, call_command
 
     out, err = OutputLog(words[0], logging.INFO), OutputLog(words[0], logging.WARNING)
     problem: str | None = None
     try:
-        call_command(*words, stdout=out, stderr=err)
+        call_command(command or words[0], *words[1:], stdout=out, stderr=err)
     except SystemExit as error:
         problem = f"exited with status {error.code}" if error.code else None
     except CommandError as error:

@@ -234,12 +234,14 @@ def test_app_that_is_not_ready(fail: Fail, project: Project, runner: str) -> Non
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        case("missing-module", "nowhere.application", ["nowhere"]),
         case("missing-attribute", "odd_wsgi.aplication", ["odd_wsgi", "aplication"]),
         case("not-callable", "odd_wsgi.application", ["odd_wsgi.application", "callable"]),
         case("raises", "raising_wsgi.application", ["raising_wsgi", "the wheel came off"]),
         case("import-error", "needy_wsgi.application", ["needy_wsgi", "no_such_dependency"]),
         case("syntax-error", "broken_wsgi.application", ["broken_wsgi"]),
+        case("package-that-needs", "needy_wsgi.below.application", ["needy_wsgi", "no_such_dependency"]),
+        case("package-that-raises", "raising_wsgi.below.application", ["raising_wsgi", "the wheel came off"]),
+        case("imports-itself", "self_wsgi.application", ["self_wsgi", "No module named 'self_wsgi.below'"]),
     ],
 )
 def test_wsgi_application(fail: Fail, project: Project, runner: str, source: str, path: str, named: list[str]) -> None:
@@ -250,9 +252,17 @@ def test_wsgi_application(fail: Fail, project: Project, runner: str, source: str
         raising_wsgi="raise RuntimeError('the wheel came off')\n",
         needy_wsgi="import no_such_dependency\n",
         broken_wsgi="application = = None\n",
+        self_wsgi="import self_wsgi.below\n",
     )
     words = ["--wsgi", path] if source == "--wsgi" else []
     fail(*words, named=(source, *named), runner=runner, cwd=directory)
+
+
+@pytest.mark.parametrize("runner", ["twistd", "manage"])
+@pytest.mark.parametrize("path", ["nowhere.application", "site_urls.wsgi.application"])
+def test_a_missing_module_of_wsgi(fail: Fail, project: Project, runner: str, path: str) -> None:
+    """What --wsgi names must exist, even where the settings' application would do."""
+    fail("--wsgi", path, named=("--wsgi", path, path.rpartition(".")[0]), runner=runner, cwd=project())
 
 
 # Ports and addresses

@@ -238,6 +238,21 @@ def test_applying_what_is_unapplied(begin: Begin, project: Project, runner: str)
     assert files_beside(stock) == {"default.sqlite3", "archive.sqlite3", "foreign.sqlite3"}
 
 
+@pytest.mark.parametrize("words", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_the_migration_that_runs_is_named(begin: Begin, stock: Stockroom, words: list[str]) -> None:
+    """/startup names the migration that runs, and how many there are; the log has one line for it."""
+    stock.hold()
+    server = begin(stock, "--check-migrations-apply", *words)
+    entry = wait_for_step(server, "stock.0002_next")
+    assert re.fullmatch(
+        r"applying migrations: stock\.0002_next \(2 of 2 on 'default'\), for \d+\.\d s", entry["output"]
+    )
+    stock.go()
+    server.wait_until()
+    assert len(re.findall(r"stock\.0002_next", server.stdout)) == 1
+    assert "Applying stock.0002_next... OK" in server.stdout
+
+
 def test_many_that_start_together_migrate_once(begin: Begin, stock: Stockroom) -> None:
     """Of many instances that start together one migrates, and all serve."""
     stock.hold()

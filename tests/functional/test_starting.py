@@ -273,6 +273,23 @@ def test_a_project_without_wsgi_application(serve: Serve, project: Project, runn
     assert server.get("/").text == "hello"
 
 
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [("nowhere.application", "nowhere"), ("site_urls.wsgi.application", "site_urls.wsgi"), ("odd.a.b", "odd.a")],
+)
+def test_wsgi_application_of_a_module_that_does_not_exist(
+    serve: Serve, project: Project, runner: str, path: str, missing: str
+) -> None:
+    """Where WSGI_APPLICATION names a module that is not there, Django's own handler is served, with a warning."""
+    directory = project(views=VIEWS, settings=f"WSGI_APPLICATION = {path!r}\n")
+    (directory / "odd").mkdir()
+    server = serve(runner=runner, cwd=directory, settings="site_settings")
+    assert server.get("/").text == "hello"
+    [line] = lines_with(server.stdout, " WARNING twistserve.")
+    assert f"the setting WSGI_APPLICATION is '{path}', and there is no module '{missing}'" in line
+
+
 # Commands before serving
 
 
@@ -316,6 +333,19 @@ def test_commands_run_in_order_before_the_web_port_opens(serve: Serve, holding: 
     assert server.get("/").text == "hello"
     ran = re.findall(r"(?:begin|end) \w+$", server.stdout, re.MULTILINE)
     assert ran == ["begin one", "end one", "begin two", "end two"]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_log_says_how_long_each_step_took(serve: Serve, holding: Project, runner: str) -> None:
+    """One line has the seconds of every step, and of what came before the first."""
+    directory = holding(views=VIEWS)
+    (directory / "one").touch()
+    server = serve("--command", "hold one", runner=runner, cwd=directory, settings="site_settings")
+    [line] = lines_with(server.stdout, "the start took ")
+    command = "running the command 'hold one'"
+    steps = ("setting Django up", command, "loading the WSGI application", "opening the web ports")
+    assert re.search(r"the start took (\d+\.\d{3}) s before the first step; ", line)
+    assert all(re.search(rf"{re.escape(step)} \d+\.\d{{3}} s", line) for step in steps), line
 
 
 # Ending

@@ -262,6 +262,27 @@ def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
     assert len(lines_with(server.stdout, "auth.0001_initial")) == 1
 
 
+def test_what_is_said_while_the_workers_start(launch: Launch, tmp_path: Path) -> None:
+    """While Pythons start /startup says which; that web ports open it says when there are workers that have some."""
+    server = launch("--command", "check", until=None)
+    seen: list[str] = []
+
+    def ready() -> bool:
+        try:
+            reply = server.probe("/startup")
+        except OSError:
+            return False
+        if reply.status == 503:
+            seen.append(reply.json()["checks"]["startup"][0]["output"].partition(", for")[0])
+        return reply.status == 200
+
+    wait_for(ready, lambda: f"the start\n{server.output}")
+    steps = list(dict.fromkeys(seen))
+    assert steps.index("starting the process that works before there are workers") == 0
+    assert "starting the workers" in steps
+    assert "opening the web ports" not in steps
+
+
 @pytest.mark.parametrize("runner", ["twistd", "manage"])
 def test_a_command_that_fails(launch: Launch, tmp_path: Path, runner: str) -> None:
     """Status 1, no worker, and the command's own error as the last line of standard error."""

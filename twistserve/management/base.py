@@ -17,7 +17,7 @@ class CommandHelpFormatter(HelpFormatter, DjangoHelpFormatter):
 class TwistserveCommand(BaseCommand):
     """A command with options of the table's, which says in one line what is wrong with them."""
 
-    # The probes run the checks; a command of ours starts without them, as twistd does.
+    # `serve` runs them as a step of its start, `probe` needs none.
     requires_system_checks = ()
 
     def get_version(self) -> str:

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from twistserve.probes.checks import PASSED, Check, CheckThread, Result, Status
 from twistserve.probes.connections import databases, own_connections, ping
-from twistserve.probes.ready_made import ready_made
 from twistserve.startup import Step
 
 
@@ -71,6 +70,8 @@ class DjangoChecks:
         return {name: self._checks[name] for name in functions}
 
     def _prepare(self) -> None:
+        from twistserve.probes.ready_made import ready_made
+
         self._ready_made = ready_made(self._chosen, self._seconds)
 
 

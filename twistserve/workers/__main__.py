@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twistserve import collector
+
+# isort: split
 import os
 import signal
 import sys
@@ -9,6 +12,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
+from twistserve.web.other_reactors import keep_installed
 from twistserve.web.reactor import install
 from twistserve.workers.protocol import FOR_THE_PARENT
 
@@ -35,12 +39,14 @@ def main(name: str, sockets: int) -> None:
         values.ValueClass = values.MultiProcessValue(lambda: number)
     # Before anything imports one by itself; a worker runs on the reactor that is made for it.
     reactor = install()
+    keep_installed()
     # After the metrics have their place: declaring them opens their files.
     from twistserve.logs.context import Process
     from twistserve.logs.observer import observe_twisted
-    from twistserve.service import begin_worker
+    from twistserve.workers.composition import begin_worker
     from twistserve.workers.worker import Parent, connect, stop_listening
 
+    collector.resume()
     Process.name = name
     observe_twisted()
 

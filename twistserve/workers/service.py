@@ -24,6 +24,7 @@ from twistserve.logs.containment import contain
 from twistserve.metrics import startup_seconds
 from twistserve.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.options import Configuration
+from twistserve.preparing import is_asked_for
 from twistserve.web.service import Drain
 from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker
@@ -198,11 +199,16 @@ class WorkerService(Service):
     def _begin(self) -> None:
         if self._lifecycle.state is not State.STARTING:
             return
-        configuration = self._configuration
-        if configuration.command or configuration.check_migrations or configuration.check_migrations_apply:
+        if is_asked_for(self._configuration):
+            self._lifecycle.at_step("starting the process that works before there are workers")
             self._run_start_up()
         else:
-            self.supervisor.start()
+            self._start_workers()
+
+    def _start_workers(self) -> None:
+        """Their Pythons take a while until the first of them says at which step it is."""
+        self._lifecycle.at_step("starting the workers")
+        self.supervisor.start()
 
     def _run_start_up(self) -> None:
         """Run commands and migrations in a process, so that the parent never imports the application."""
@@ -211,7 +217,7 @@ class WorkerService(Service):
         def exited(how: str) -> None:
             self._start_up = None
             if done and self._lifecycle.state is State.STARTING:
-                self.supervisor.start()
+                self._start_workers()
             else:
                 self._lifecycle.fail(f"the start-up's process has ended before it was done: {how}")
 

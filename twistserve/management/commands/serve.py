@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twistserve import collector
+
+# isort: split
 import twistserve.workers.alone  # noqa: F401
 
 # isort: split
@@ -17,7 +20,9 @@ from twistserve.logs.observer import observe_twisted
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
 from twistserve.service import compose
-from twistserve.web.reactor import install_unless_chosen
+from twistserve.web.other_reactors import install_in_place_of_others
+
+collector.resume()
 
 
 class Command(TwistserveCommand):
@@ -32,19 +37,22 @@ class Command(TwistserveCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add every option but --settings and --pythonpath, which manage.py has."""
         options.add_arguments(parser, but=("settings", "pythonpath"))
+        parser.add_argument("--skip-checks", action="store_true", help="start without Django's system checks")
 
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
         open_closed_streams()
         ending = Ending(leave_first_process())
         ending.take_early_signals()
-        install_unless_chosen()
+        install_in_place_of_others()
         from twisted.internet import reactor
 
         given = options.given(arguments)
         given.pop("settings", None)
         given.pop("pythonpath", None)
-        tree = compose(given, ending)
+        if arguments["skip_checks"]:
+            given["system_checks"] = False
+        tree = compose(given, ending, defaults={"system_checks": True})
         observe_twisted()
         service = IService(tree)
         service.privilegedStartService()

@@ -1,0 +1,160 @@
+"""Parts of the service tree that one process and the parent of several have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+
+from twistserve import metrics
+from twistserve.application import django_version
+from twistserve.ending import Ending
+from twistserve.forks import ForkGuard
+from twistserve.lifecycle import Lifecycle, ServiceTree, State
+from twistserve.listening import Port
+from twistserve.logs.service import LogService
+from twistserve.options import STATUS_JSON, STATUS_PAGE, Configuration
+from twistserve.probes import page
+from twistserve.probes.resources import Changed, Metrics, Probe, ProbeResults, ProbeRoot
+from twistserve.probes.service import ProbeService
+from twistserve.probes.status import StatusDocument, StatusReport, as_json
+from twistserve.recycling import RecyclingService
+from twistserve.serving import Serving
+from twistserve.web.accesslog import AccessLog
+
+if TYPE_CHECKING:
+    from twistserve.webhooks import WebhookService
+
+
+def service_tree(
+    services: Sequence[Service],
+    lifecycle: Lifecycle,
+    ending: Ending,
+    names: Callable[[], Sequence[Any]],
+    reactor: Any,
+    signals: Mapping[int, Callable[[str], None]],
+    files: Sequence[int] = (),
+) -> ServiceTree:
+    """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them.
+
+    `files` are descriptors that forked children must not have either.
+    """
+    tree = ServiceTree(lifecycle, reactor, signals)
+    for service in services:
+        service.setServiceParent(tree)
+    ending.stopping = lambda: tree.stopping
+    probes = [service.port for service in services if isinstance(service, ProbeService)]
+    guard = ForkGuard(
+        reactor,
+        lambda: [*names(), *(name for port in probes for name in port.names)],
+        lambda: (*files, *ending.descriptors),
+    )
+    reactor.callWhenRunning(guard.install)
+    return tree
+
+
+def outside_services(
+    configuration: Configuration,
+    results: ProbeResults,
+    metrics_resource: Metrics,
+    report: StatusReport,
+    lifecycle: Lifecycle,
+    log: LogService,
+    reactor: Any,
+) -> Iterator[Service]:
+    """What others ask and are told: the probe port and the webhooks."""
+    webhooks = _webhooks(configuration, lifecycle, reactor) if configuration.webhook_url else None
+    if not configuration.no_probe:
+        changed = _probe_announcer(webhooks) if webhooks is not None else None
+        root = _probes(results, metrics_resource, report, configuration, changed)
+        access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
+        yield ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor, access_log)
+    if webhooks is not None:
+        yield webhooks
+
+
+def recycling_service(
+    configuration: Configuration,
+    serving: Serving,
+    lifecycle: Lifecycle,
+    recycle: Callable[[str, str], None],
+    reactor: Any,
+) -> Iterator[Service]:
+    if configuration.max_lifetime or configuration.max_memory:
+        memory = configuration.max_memory << 20
+        answered = lambda: serving.site.answered  # noqa: E731
+        yield RecyclingService(configuration.max_lifetime, memory, answered, lifecycle, recycle, reactor)
+
+
+def web_port(configuration: Configuration, reactor: Any) -> Port:
+    return Port(reactor, configuration.host, configuration.port, "--port", configuration.backlog)
+
+
+def _probe_port(configuration: Configuration, reactor: Any) -> Port:
+    host_option = "--probe-host" if "probe_host" in configuration.sources else "--host"
+    port = Port(reactor, configuration.probe_host, configuration.probe_port, "--probe-port", host_option=host_option)
+    port.bind()
+    return port
+
+
+def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) -> WebhookService:
+    """The webhooks, told of the lifecycle's states."""
+    from twistserve.webhooks import WebhookService, facts_of
+
+    facts = facts_of(configuration.app_version, os.environ)
+    webhooks = WebhookService(configuration.webhook_url, configuration.webhook_secret, facts, lifecycle.hurry, reactor)
+
+    def announce(state: State, reason: str) -> None:
+        if state is State.READY:
+            webhooks.announce("startup", "succeeded", reason)
+        elif state is State.DRAINING and lifecycle.failure is not None:
+            webhooks.announce("startup", "failed", lifecycle.failure)
+        elif state is State.DRAINING:
+            webhooks.announce("draining", "draining", reason)
+
+    lifecycle.observe(announce)
+    return webhooks
+
+
+def _probe_announcer(webhooks: WebhookService) -> Changed:
+    def announce(probe: str, passing: bool, reason: str) -> None:
+        webhooks.announce(probe, "passing" if passing else "failing", reason)
+
+    return announce
+
+
+def _probes(
+    results: ProbeResults,
+    metrics_resource: Metrics,
+    report: StatusReport,
+    configuration: Configuration,
+    changed: Changed | None,
+) -> ProbeRoot:
+    """The probe port's resources by path.
+
+    `changed` is told of readiness, which fails to begin with, and of liveness, which passes.
+    """
+    resources: dict[str, Any] = {
+        configuration.startup_probe: Probe("startup", results.startup),
+        configuration.readiness_probe: Probe("readiness", results.readiness, changed),
+        configuration.liveness_probe: Probe("liveness", results.liveness, changed, passing=True),
+    }
+    if not configuration.no_metrics:
+        resources[configuration.metrics] = metrics_resource
+    if not configuration.no_status_page:
+        resources[STATUS_PAGE] = StatusDocument(report.gather, page.render, page.CONTENT_TYPE, page.POLICY)
+        resources[STATUS_JSON] = StatusDocument(report.gather, as_json, b"application/json")
+    return ProbeRoot(resources)
+
+
+def tell_states(lifecycle: Lifecycle) -> None:
+    """Tell versions and states."""
+    metrics.describe_build(django_version())
+
+    def show_state(state: State, reason: str) -> None:
+        for each in State:
+            metrics.lifecycle_state.labels(each.value).set(each is state)
+
+    lifecycle.observe(show_state)
