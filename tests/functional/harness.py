@@ -23,6 +23,9 @@ BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds a condition may take on a slow, noisy machine before the test fails."""
 
+AT_ONCE = 2.5
+"""Seconds for an end after a second signal, which takes less than one, on a machine that is busy."""
+
 T = TypeVar("T")
 
 

@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, fetch, free_port, start, wait_for, write_project
+from tests.functional.harness import AT_ONCE, PATIENCE, Server, fetch, free_port, start, wait_for, write_project
 from tests.functional.workers import titles, wait_until_ready, workers
 
 RUNNERS = ("twistd", "twist", "manage")
 GRACE = "0.5"
 END = 10.0
 """Seconds for the end after --drain-delay and --graceful-timeout."""
-AT_ONCE = 1.0
-"""Seconds for the end after a second signal."""
 
 SETTINGS = """
 import atexit, os, sys, threading, time

@@ -53,6 +53,9 @@ class LogService(Service):
     def startService(self) -> None:
         """Begin to write on a thread, and install the handler. On the reactor's thread."""
         super().startService()
+        if isinstance(self._output, StreamOutput) and self._output.lock == -1:
+            # For children that the application forks: they write by themselves.
+            self._output.share()
         queue.on_recovery = _tell_lost
         queue.start()
         spare_thread(threading.get_ident())
