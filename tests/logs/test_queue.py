@@ -68,6 +68,24 @@ def test_lines_are_written_in_order_on_another_thread(gate: Gate) -> None:
     assert threading.get_ident() not in gate.threads
 
 
+def test_lines_that_nobody_waits_for_are_written_with_others(gate: Gate) -> None:
+    """At the latest when somebody waits after all, and in the order in which they came."""
+    gate.open.set()
+    queue = running()
+    queue.put(gate.write, "one", size=10, soon=False)
+    queue.put(gate.write, "two", size=10, soon=False)
+    queue.put(gate.write, "three")
+    queue.put(gate.write, "four", size=10, soon=False)
+    assert queue.flush(PATIENCE)
+    assert gate.written == ["one", "two", "three", "four"]
+    queue.put(gate.write, "five", size=10, soon=False)
+    for _ in range(1000):
+        if len(gate.written) == 5:
+            break
+        threading.Event().wait(0.01)
+    assert gate.written[4:] == ["five"]
+
+
 def test_what_finds_no_room_is_lost_and_counted(gate: Gate) -> None:
     """The room is counted in bytes, the line that is being written included; there is room again when it is written."""
     queue = running(room=300)

@@ -195,9 +195,9 @@ class OutputHandler(logging.Handler):
     def _queue(self, record: logging.LogRecord, text: str) -> None:
         self.put([(record.levelno, text)])
 
-    def put(self, lines: Sequence[Line]) -> None:
+    def put(self, lines: Sequence[Line], *, soon: bool = True) -> None:
         """Queue lines that are formatted already."""
-        queue.put(self.output.write, lines, len(lines), sum(len(text) for _, text in lines) + 64)
+        queue.put(self.output.write, lines, len(lines), sum([len(text) for _, text in lines]) + 64, soon=soon)
 
     def _unformattable(self, record: logging.LogRecord, error: Exception) -> str:
         """What is left of a record whose arguments do not fit its message."""
