@@ -146,7 +146,8 @@ class LogService(Service):
         if self._format == "text" and isinstance(formatter, TextFormatter):
             prefixes = {level: formatter.prefix(seconds, level, ACCESS) for level, _ in lines}
             lines = [(level, prefixes[level] + line) for level, line in lines]
-        self._handler.put(lines, soon=False)
+        # A line by itself is written at once: there is time, or a client has left.
+        self._handler.put(lines, soon=len(lines) == 1)
 
     def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
         """Log a line for handlers of the project's; `fields` are for our JSONFormatter. Never raises."""

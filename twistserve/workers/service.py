@@ -213,15 +213,18 @@ class WorkerService(Service):
     def _run_start_up(self) -> None:
         """Run commands and migrations in a process, so that the parent never imports the application."""
         done: list[bool] = []
+        failures: list[str] = []
 
         def exited(how: str) -> None:
             self._start_up = None
             if done and self._lifecycle.state is State.STARTING:
                 self._start_workers()
             else:
-                self._lifecycle.fail(f"the start-up's process has ended before it was done: {how}")
+                # Told when it has ended: it has its log to write, and functions registered with atexit to call.
+                failures.append(f"the start-up's process has ended before it was done: {how}")
+                self._lifecycle.fail(failures[0])
 
-        told = FromWorker(self._lifecycle.follow, lambda: done.append(True), self._lifecycle.fail)
+        told = FromWorker(self._lifecycle.follow, lambda: done.append(True), failures.append)
         self._start_up = self._start(START_UP, told, exited, ())
 
     # The workers
