@@ -101,12 +101,7 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
         + (f" (did you mean {meant}?)" if meant else "; see --help")
         for name, meant in unknown_variables(os.environ).items()
     ]
-    log = LogService(
-        configuration.log_level,
-        configuration.log_format,
-        output=output,
-        notices=notices,
-    )
+    log = LogService(configuration.log_level, configuration.log_format, output=output, notices=notices)
     # twist redirects the streams when everything has been started.
     reactor.callWhenRunning(log.take_streams)
     if configuration.workers > 1:
