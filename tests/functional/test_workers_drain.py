@@ -73,7 +73,7 @@ SIGNALS = pytest.mark.parametrize("end", [terminate, interrupt], ids=["SIGTERM",
 @SIGNALS
 def test_everything_is_answered(launch: Launch, end: Callable[[Server], None]) -> None:
     """For the delay all is served as ever; what is in flight then is answered, and liveness passes throughout."""
-    server = launch("--drain-delay", "1.5", views=VIEWS)
+    server = launch("--drain-delay", "1.5", "--threads", "16", views=VIEWS)
     idle = [Client.kept_alive(server) for _ in range(6)]
     used = [Client.kept_alive(server) for _ in range(6)]
     held = [hold(server, f"page-{number}") for number in range(6)]
