@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 
-from twistserve.forks import _connected_to, _is_ours, _same, name_of
-from twistserve.lifecycle import ServiceTree
+from twistserve.forks import _connected_to, _same, name_of
 from twistserve.web.reactor import Reactor, descriptors_of, release_signals
 
 
@@ -57,14 +55,6 @@ def test_the_name_of_a_file(tmp_path: Path) -> None:
     assert name_of(closed) is None
     with (tmp_path / "file").open("w") as file:
         assert name_of(file.fileno()) is None
-
-
-def test_handlers() -> None:
-    """Ours and Twisted's, but not Python's nor the application's."""
-    assert _is_ours(ServiceTree._on_signal)
-    assert _is_ours(EPollReactor.sigInt)
-    for handler in (signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN, None, test_handlers):
-        assert not _is_ours(handler)
 
 
 @pytest.mark.parametrize("kind", [Reactor, EPollReactor])

@@ -52,7 +52,7 @@ class Part(Service):
 def tree_of(told: list[str], *errors: Exception | None) -> tuple[ServiceTree, Lifecycle, list[Part]]:
     reactor = Reactor()
     lifecycle = Lifecycle(reactor)
-    tree = ServiceTree(lifecycle, reactor, {})
+    tree = ServiceTree(lifecycle)
     parts = [Part(str(number), told, error) for number, error in enumerate(errors)]
     for part in parts:
         part.setServiceParent(tree)

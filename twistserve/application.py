@@ -15,6 +15,7 @@ from typing import Any
 
 from twistserve.errors import StartError, describe
 from twistserve.logs import get_logger
+from twistserve.logs.containment import contain
 
 logger = get_logger(__name__)
 
@@ -131,6 +132,7 @@ class DjangoApplication:
         """Import --wsgi, else WSGI_APPLICATION, else Django's own, and the URLconf. Blocks. Raises `StartError`."""
         from django.conf import settings
         from django.core.wsgi import get_wsgi_application
+        from django.db import connections
         from django.utils.module_loading import import_string
 
         name = self._name or settings.WSGI_APPLICATION
@@ -157,6 +159,8 @@ class DjangoApplication:
                 f"{name!r} of {origin} is not a WSGI application but a {type(application).__name__}: name a callable"
             )
         load_urlconf()
+        # The thread of the start-up may live on, and has no more to ask.
+        contain(connections.close_all)
         self._wsgi = application
         # What is loaded by now stays: the collector need not look through it again for the requests' garbage.
         gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from twistserve.ending import Ending
 from twistserve.forks import ForkGuard
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
 from twistserve.listening import Port
+from twistserve.logs.loggers import spare_this_thread
 from twistserve.logs.service import LogService
+from twistserve.main_thread import main_thread
 from twistserve.options import STATUS_JSON, STATUS_PAGE, Configuration
 from twistserve.probes import page
 from twistserve.probes.resources import Changed, Metrics, Probe, ProbeResults, ProbeRoot
@@ -22,7 +25,9 @@ from twistserve.probes.service import ProbeService
 from twistserve.probes.status import StatusDocument, StatusReport, as_json
 from twistserve.recycling import RecyclingService
 from twistserve.serving import Serving
+from twistserve.signals import Signals
 from twistserve.web.accesslog import AccessLog
+from twistserve.web.reactor import Reactor
 
 if TYPE_CHECKING:
     from twistserve.webhooks import WebhookService
@@ -34,17 +39,24 @@ def service_tree(
     ending: Ending,
     names: Callable[[], Sequence[Any]],
     reactor: Any,
-    signals: Mapping[int, Callable[[str], None]],
+    actions: Mapping[int, Callable[[str], None]],
+    *,
     files: Sequence[int] = (),
+    sets_up: bool = True,
 ) -> ServiceTree:
     """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them.
 
-    `files` are descriptors that forked children must not have either.
+    `actions` are what signals are for, `files` descriptors that forked children must not have either. `sets_up` says
+    whether one of the services sets the application up.
     """
-    tree = ServiceTree(lifecycle, reactor, signals)
+    tree = ServiceTree(lifecycle)
     for service in services:
         service.setServiceParent(tree)
     ending.stopping = lambda: tree.stopping
+    _hear_signals(
+        tree, ending, Signals(actions, reactor, ending.hear, sets_up and isinstance(reactor, Reactor)), reactor
+    )
+    reactor.callFromThread(spare_this_thread)
     probes = [service.port for service in services if isinstance(service, ProbeService)]
     guard = ForkGuard(
         reactor,
@@ -53,6 +65,19 @@ def service_tree(
     )
     reactor.callWhenRunning(guard.install)
     return tree
+
+
+def _hear_signals(tree: ServiceTree, ending: Ending, signals: Signals, reactor: Any) -> None:
+    """Have the signals heard from the start of the services on, whatever the start-up's steps do to them."""
+
+    def begin() -> None:
+        if threading.current_thread() is threading.main_thread():
+            signals.note(ending.replaced)
+            ending.on_signal = signals.heard
+            reactor.callWhenRunning(signals.take)
+            main_thread.after_step = signals.keep
+
+    tree.before_start = begin
 
 
 def outside_services(

@@ -24,6 +24,7 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.printed import finish_printing
 from twistserve.logs.queue import queue
+from twistserve.main_thread import REACTOR, main_thread
 from twistserve.stacks import where
 from twistserve.watchdog import Watchdog
 from twistserve.web.reactor import release_signals
@@ -62,6 +63,10 @@ class Ending:
         """The name of the service that is being stopped."""
         self.at_cut: Callable[[], None] = lambda: None
         """Called by another thread before the process is cut off, to end what would outlive it. Must not wait."""
+        self.on_signal: Callable[[int], None] = lambda number: None
+        """Called by another thread with each signal that comes from when the reactor runs on."""
+        self.replaced: dict[int, Any] = {}
+        """The handlers of signals that `take_early_signals` found."""
         self.after_failure = end
         """Seconds for the end of a start that has failed."""
         self._first = first or FirstProcess()
@@ -93,7 +98,7 @@ class Ending:
         The settings may take long to import, and the first process of a container ignores signals without a handler.
         """
         for number in self._asks:
-            signal.signal(number, self._end_early)
+            self.replaced[number] = signal.signal(number, self._end_early)
 
     def _end_early(self, number: int, frame: FrameType | None) -> None:
         if self._watchdog is not None:
@@ -110,13 +115,14 @@ class Ending:
         """Python is to end with status 1, and soon: the settings may have started threads."""
         self.status = 1
         self._begin(self.after_failure)
-        self._hear()
+        self.hear()
         self._register()
 
     # With a lifecycle
 
     def follow(self, lifecycle: Lifecycle, reactor: Any) -> None:
         """Watch over the end of this lifecycle, as soon as the reactor runs."""
+        main_thread.leave = self._leave_main_thread
         reactor.callWhenRunning(self._watch)
         reactor.addSystemEventTrigger("after", "shutdown", self._go_on_watching, reactor)
 
@@ -132,16 +138,22 @@ class Ending:
     def _watch(self) -> None:
         """Begin to hear signals: the reactor has taken them over."""
         self._start()
-        self._hear()
+        self.hear()
 
     def _go_on_watching(self, reactor: Any) -> None:
         """Hear signals beyond the end of the reactor, which lets go of the wake-up descriptor."""
-        release_signals(reactor)
-        self._hear()
 
-    def _hear(self) -> None:
-        if self._watchdog is not None and threading.current_thread() is threading.main_thread():
-            self._watchdog.hear()
+        def hear() -> None:
+            release_signals(reactor)
+            self.hear()
+
+        main_thread.call(hear)
+
+    def hear(self) -> bool:
+        """Hear signals from now on; whether they were not heard until now. Main thread, and in others nothing."""
+        if self._watchdog is None or threading.current_thread() is not threading.main_thread():
+            return False
+        return self._watchdog.hear()
 
     def _begin(self, seconds: float) -> None:
         self._start()
@@ -155,8 +167,13 @@ class Ending:
 
     def _make_watchdog(self) -> Watchdog:
         if self._watchdog is None:
-            self._watchdog = Watchdog(self._grace + self._end - CUT, self._asks, self._cut_off, self._on_bound)
+            self._watchdog = Watchdog(
+                self._grace + self._end - CUT, self._asks, self._cut_off, self._on_bound, self._on_signal
+            )
         return self._watchdog
+
+    def _on_signal(self, number: int) -> None:
+        self.on_signal(number)
 
     def _on_bound(self, seconds: float) -> None:
         """Have others see to the end too: the first process, and the kernel, which ends even C code with the GIL."""
@@ -165,8 +182,7 @@ class Ending:
             # handler of a signal may have interrupted who holds its lock.
             _thread.start_new_thread(self._log_when_cut, ())
         self._first.tell_end(seconds + CUT - KILL)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        main_thread.call(lambda: _use_default(signal.SIGALRM))
         later = math.ceil(seconds + CUT) + 1
         left = signal.alarm(later)
         # Of ours the earlier counts, and a worker's that the kernel sets when its parent dies. Another is the
@@ -200,6 +216,13 @@ class Ending:
         finally:
             os._exit(self.status)
 
+    def _leave_main_thread(self) -> None:
+        """End the process from the reactor's thread: the main thread does not come back from the application's code."""
+        logger.warning("ending in the middle of the start-up, at %s", where(threading.main_thread().ident or 0))
+        atexit.unregister(self._leave)
+        self._registered = False
+        self._leave()
+
     def _cut_off(self) -> None:
         """End the process now. Nothing here may wait for long: whatever holds the end up may hold this up too."""
         with suppress(Exception):
@@ -225,10 +248,16 @@ class Ending:
         parts += [f"the thread {each.name} is at {where(each.ident or 0)}" for each in threads[:_NAMED]]
         if len(threads) > _NAMED:
             parts.append(f"{len(threads) - _NAMED} more threads run")
+        reactors = [each for each in threading.enumerate() if each.name == REACTOR]
+        parts += [f"the {each.name} thread is at {where(each.ident or 0)}" for each in reactors]
         parts.append(f"the main thread is at {where(main.ident or 0)}")
         if not self._leaving:
             parts.append(f"the functions registered with atexit were not called: {_functions()}")
         return "; ".join(parts)
+
+
+def _use_default(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _write_at_once(line: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from twistserve.signals import is_ours
 from twistserve.web.reactor import descriptors_of
 
 _STANDARD = 2
@@ -45,7 +46,7 @@ class ForkGuard:
     def _hold(self) -> None:
         """Keep signals from the child until it has its own handling: ours would tell the parent of them."""
         if self._active:
-            taken = {number for number in signal.valid_signals() if _is_ours(signal.getsignal(number))}
+            taken = {number for number in signal.valid_signals() if is_ours(signal.getsignal(number))}
             self._before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, taken)
 
     def _go_on(self) -> None:
@@ -61,7 +62,7 @@ class ForkGuard:
         try:
             signal.set_wakeup_fd(-1)
             for number in signal.valid_signals():
-                if _is_ours(signal.getsignal(number)):
+                if is_ours(signal.getsignal(number)):
                     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             self._let_go()
         finally:
@@ -84,11 +85,6 @@ class ForkGuard:
                 with suppress(OSError):
                     os.dup2(null, descriptor, inheritable=False)
         os.close(null)
-
-
-def _is_ours(handler: object) -> bool:
-    """Whether the handler of a signal was installed by us or by Twisted."""
-    return (getattr(handler, "__module__", None) or "").partition(".")[0] in ("twistserve", "twisted")
 
 
 def _connected_to(names: list[Any]) -> Iterator[int]:

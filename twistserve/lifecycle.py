@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import signal
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -199,16 +196,15 @@ def _print_error(message: str) -> None:
 class ServiceTree(MultiService):
     """The root of the services: starts its children in order and stops them one after another, in reverse.
 
-    A plain MultiService stops all its children at the same time; a drain needs an order. `signals` maps signals to
-    what is called in the reactor with a signal's name.
+    A plain MultiService stops all its children at the same time; a drain needs an order.
     """
 
-    def __init__(self, lifecycle: Lifecycle, reactor: Any, signals: Mapping[int, Callable[[str], None]]) -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
         super().__init__()
         self.setName("djangoserve")
         self._lifecycle = lifecycle
-        self._reactor = reactor
-        self._signals = signals
+        self.before_start: Callable[[], None] = lambda: None
+        """Called before the children start."""
         self.stopping = ""
         """The name of the child that is being stopped, for whoever wonders what takes so long."""
         self.log_observer: Any = None
@@ -221,8 +217,8 @@ class ServiceTree(MultiService):
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Start the children, and take the signals over as soon as the reactor has installed its own handlers."""
-        self._reactor.callWhenRunning(self._take_signals)
+        """Start the children."""
+        self.before_start()
         try:
             super().startService()
         except StartError as error:
@@ -241,12 +237,3 @@ class ServiceTree(MultiService):
                 logger.exception("%s did not stop cleanly", self.stopping)
         self.stopping = ""
         self._lifecycle.enter(State.STOPPED, "all services have stopped")
-
-    def _take_signals(self) -> None:
-        """Replace the reactor's handlers: they make twistd end by the signal instead of with status 0."""
-        if threading.current_thread() is threading.main_thread():
-            for number in self._signals:
-                signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._signals[number], signal.Signals(number).name)

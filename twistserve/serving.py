@@ -101,13 +101,15 @@ class Serving:
     def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:
         """What makes it ready to serve; `set_up` is called once Django is set up, and `between` comes then."""
 
-        def done() -> None:
+        def set_django_up() -> None:
+            self._application.set_up(self._log.applying_logging)
+            self._log.settle()
             # Before migrations and commands do what cannot be undone.
             check_urls(self._files)
             set_up()
 
         return [
-            setting_up(self._application, self._log, done),
+            ("setting Django up", set_django_up),
             *between,
             *((f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files),
             ("loading the WSGI application", self._load),
@@ -178,17 +180,6 @@ class Serving:
         metrics.read_from(metrics.request_queue_length, lambda: self.pool.snapshot().queued)
         metrics.read_from(metrics.requests_in_progress, lambda: len(self.site.requests))
         metrics.read_from(metrics.connections, lambda: len(self.site.channels))
-
-
-def setting_up(application: DjangoApplication, log: LogService, done: Callable[[], None] = lambda: None) -> Step:
-    """The step that sets Django up; `done` is called after it, in the start-up's thread."""
-
-    def set_up() -> None:
-        application.set_up(log.applying_logging)
-        log.settle()
-        done()
-
-    return "setting Django up", set_up
 
 
 def _limits(configuration: Configuration) -> Limits:

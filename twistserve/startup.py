@@ -1,4 +1,7 @@
-"""What runs before serving: Django's set-up and management commands, one after another, off the reactor."""
+"""What runs before serving: Django's set-up and management commands, one after another, in Python's main thread.
+
+Any reactor but ours keeps that for itself; then they run in a thread, "start-up".
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,15 @@ from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
+from twistserve.main_thread import Interrupted, main_thread
 from twistserve.metrics import startup_seconds
 from twistserve.values import redacted
+from twistserve.web.reactor import Reactor
 
 logger = get_logger(__name__)
 
 Step = tuple[str, Callable[[], None]]
-"""A name for people and what to run, blocking, on the start-up's thread."""
+"""A name for people and what to run, blocking, in the start-up's thread."""
 
 
 class Cancelled(Exception):
@@ -60,10 +65,7 @@ class Progress:
 
 
 class StartupService(Service):
-    """Runs the steps in a thread of its own, then `open_ports` on the reactor, and the service is READY.
-
-    `last` says what `open_ports` does.
-    """
+    """Runs the steps in the main thread, while the reactor runs in another; then it opens the ports, and is READY."""
 
     name = "start-up"
 
@@ -74,9 +76,7 @@ class StartupService(Service):
         lifecycle: Lifecycle,
         progress: Progress,
         reactor: Any,
-        last: str = "opening the web ports",
     ) -> None:
-        self._last = last
         self._progress = progress
         self._steps = steps
         self._open_ports = open_ports
@@ -94,7 +94,16 @@ class StartupService(Service):
         self._progress.cancel()
 
     def _begin(self) -> None:
-        if self._lifecycle.state is State.STARTING:
+        if self._lifecycle.state is not State.STARTING:
+            return
+        if isinstance(self._reactor, Reactor):
+            self._reactor.leave_main_thread()
+            main_thread.put(self._run)
+        else:
+            logger.info(
+                "the reactor keeps the main thread: the application is set up in another one, where it cannot install"
+                " handlers of signals; it can with the default of --reactor"
+            )
             # A daemon: a command that hangs must not outlive a SIGTERM.
             threading.Thread(target=self._run, name="start-up", daemon=True).start()
 
@@ -105,7 +114,7 @@ class StartupService(Service):
             self._reactor.callFromThread(self._lifecycle.at_step, name)
             try:
                 step()
-            except Cancelled:
+            except (Cancelled, Interrupted):
                 return
             except StartError as error:
                 self._reactor.callFromThread(self._lifecycle.fail, str(error))
@@ -114,12 +123,14 @@ class StartupService(Service):
                 logger.debug("%s", name, exc_info=True)
                 self._reactor.callFromThread(self._lifecycle.fail, f"{name}: {describe(error)}")
                 return
+            finally:
+                main_thread.step_done()
         self._reactor.callFromThread(self._finish)
 
     def _finish(self) -> None:
         if self._lifecycle.state is not State.STARTING:
             return
-        self._lifecycle.at_step(self._last)
+        self._lifecycle.at_step("opening the web ports")
         self._open_ports().addCallbacks(self._ready, lambda failure: self._lifecycle.fail(str(failure.value)))
 
     def _ready(self, result: object) -> None:

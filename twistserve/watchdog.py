@@ -53,12 +53,19 @@ class Deadline:
 class Watchdog:
     """Calls `cut`, which does not return, `seconds` after the first of the signals `asks`, or earlier when told.
 
-    `on_bound` is called with the seconds left whenever they become fewer, from the thread that found out.
+    `on_bound` is called with the seconds left whenever they become fewer, from the thread that found out; `on_signal`
+    with each signal, from its own.
     """
 
     def __init__(
-        self, seconds: float, asks: Container[int], cut: Callable[[], None], on_bound: Callable[[float], None]
+        self,
+        seconds: float,
+        asks: Container[int],
+        cut: Callable[[], None],
+        on_bound: Callable[[float], None],
+        on_signal: Callable[[int], None] = lambda number: None,
     ) -> None:
+        self._on_signal = on_signal
         self._deadline = Deadline(seconds)
         self._asks = asks
         self._cut = cut
@@ -67,12 +74,12 @@ class Watchdog:
         self._read, self._write = os.pipe()
         for descriptor in (self._read, self._write):
             os.set_blocking(descriptor, False)
-        self._wakes = -1
+        self._wakes: list[int] = []
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The files that it has open."""
-        return (self._read, self._write, self._wakes)
+        return (self._read, self._write, *self._wakes)
 
     def start(self) -> None:
         """Start the thread, a daemon."""
@@ -82,12 +89,16 @@ class Watchdog:
         """The same where the handler of a signal runs, which may have interrupted a holder of threading's own lock."""
         _thread.start_new_thread(self._run, ())
 
-    def hear(self) -> None:
-        """Hear signals from now on, and wake whom they woke before, a reactor. Main thread."""
+    def hear(self) -> bool:
+        """Hear signals from now on, and wake whom they woke before, such as a reactor. Whether it did not yet.
+
+        Main thread.
+        """
         previous = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         if previous not in (-1, self._write):
             # A copy: the number may be another file's once the reactor has ended.
-            self._wakes = os.dup(previous)
+            self._wakes.append(os.dup(previous))
+        return previous != self._write
 
     def asked(self) -> None:
         """Count a signal that came before `hear`."""
@@ -113,9 +124,10 @@ class Watchdog:
         while self._told:
             self._deadline.no_later_than(self._told.popleft())
         signals = numbers.replace(_LOOK_AGAIN, b"")
-        if signals and self._wakes != -1:
+        for descriptor in self._wakes if signals else ():
             with suppress(OSError):
-                os.write(self._wakes, signals)
+                os.write(descriptor, signals)
         for number in signals:
+            self._on_signal(number)
             if number in self._asks and self._deadline.ask():
                 self._on_bound(self._deadline.left)

@@ -171,12 +171,13 @@ class Server:
 
 
 def command(runner: str, programs: Path = BIN) -> list[str]:
-    """The words that start the service in one of its ways: `twistd`, `daemon`, `twist` or `manage`.
+    """The words that start the service in one of its ways: `twistd`, `asyncio`, `daemon`, `twist` or `manage`.
 
     `programs` is the `bin` directory of the virtual environment to start it from.
     """
     return {
         "twistd": [str(programs / "twistd"), "-n", "--pidfile=", "djangoserve"],
+        "asyncio": [str(programs / "twistd"), "-n", "--pidfile=", "--reactor=asyncio", "djangoserve"],
         "daemon": [str(programs / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "djangoserve"],
         "twist": [str(programs / "twist"), "djangoserve"],
         "manage": [str(programs / "python"), "manage.py", "serve"],

@@ -275,7 +275,7 @@ def in_background(work: Callable[[], Any]) -> threading.Thread:
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 PREFIX = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)) "
-    rf"(?P<level>{'|'.join(LEVELS)}) (?:\[(?P<worker>worker-\d+|start-up)\] )?(?P<logger>[\w.-]+): (?P<message>.*)"
+    rf"(?P<level>{'|'.join(LEVELS)}) (?:\[(?P<worker>worker-\d+)\] )?(?P<logger>[\w.-]+): (?P<message>.*)"
 )
 ACCESS = re.compile(
     r"(?P<remote>\S+) - - \[(?P<clock>[^]]+)\] "

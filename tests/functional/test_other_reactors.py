@@ -86,7 +86,7 @@ def test_daphne_in_installed_apps(
             port=port,
         )
         receiver.wait_for("startup", "succeeded")
-        assert get(port, "/where/") == b"twistserve.web.reactor MainThread"
+        assert get(port, "/where/") == b"twistserve.web.reactor reactor"
         assert get(port, "/big/") == b"x" * 10_000_000
         assert server.terminate() == 0
         receiver.wait_for("draining", "draining")
@@ -103,7 +103,7 @@ def test_another_reactor(serve: Serve, project: Project, runner: str, installing
     """Any other reactor that an application installs is treated likewise, though Twisted's own guard would raise."""
     directory = project(VIEWS, "INSTALLED_APPS.insert(0, 'installing.Config')\n", installing=installing)
     server = serve(runner=runner, cwd=directory, settings="site_settings")
-    assert server.get("/where/").text == "twistserve.web.reactor MainThread"
+    assert server.get("/where/").text == "twistserve.web.reactor reactor"
     assert server.terminate() == 0
     [line] = lines_with(server.stdout, "SelectReactor")
     assert re.search(r"(installing installs another|has installed another) reactor", line)

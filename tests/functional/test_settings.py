@@ -38,11 +38,11 @@ def told(request):
 
 urlpatterns = [path("", told)]
 """
-FAILS_IN = """
-if "twistserve: {name}" in open("/proc/self/cmdline").read():
+FAILS_IN_WORKERS = """
+if "twistserve: worker" in open("/proc/self/cmdline").read():
     import no_such_dependency
 """
-"""What fails in one of the processes of workers, which have their names as titles."""
+"""Workers have their names as titles."""
 
 Project = Callable[..., Path]
 
@@ -82,12 +82,10 @@ def test_a_settings_module_that_does_not_exist(serve: Serve, project: Project) -
     )
 
 
-@pytest.mark.parametrize("name", ["start-up", "worker"])
-def test_settings_that_fail_in_a_process_of_workers(serve: Serve, project: Project, name: str) -> None:
-    """A worker, or the process of the start-up's work, whose settings ask and then fail ends the start likewise."""
-    directory = project(settings=f"{ASKING}{FAILS_IN.format(name=name)}{LATE}", flags=HELPER)
-    server: Server = serve(
-        *("--workers", "2", "--command", "check"), cwd=directory, settings="site_settings", until=None
-    )
+@pytest.mark.parametrize("words", [[], ["--command", "check"]], ids=["alone", "command"])
+def test_settings_that_fail_in_a_worker(serve: Serve, project: Project, words: list[str]) -> None:
+    """A worker whose settings ask and then fail ends the start likewise, with something to do before it or without."""
+    directory = project(settings=f"{ASKING}{FAILS_IN_WORKERS}{LATE}", flags=HELPER)
+    server: Server = serve("--workers", "2", *words, cwd=directory, settings="site_settings", until=None)
     line = assert_failed(server, "'site_settings' of the environment variable DJANGO_SETTINGS_MODULE", "no_such_dep")
     assert str(directory / "site_settings.py") in line

@@ -234,7 +234,7 @@ def test_bad_values(serve: Serve, project: Callable[..., Path], runner: str, val
 
 
 def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
-    """In a process of its own, before any worker; /startup names it, the port is closed, and one more worker waits."""
+    """In the first worker, while the others wait, one more too; /startup names it, and the port is closed."""
     server = launch(
         *("--command", "hold one", "--command", "hold two", "--check-migrations-apply"),
         settings=write_command(tmp_path / "project")
@@ -251,12 +251,11 @@ def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
         server.signal(signal.SIGTTIN)
         wait_for(lambda name=name: notes(server, f"ran-{name}"), "the command to begin")
         [running] = notes(server, f"ran-{name}")
-        assert titles(server) == {server.process.pid: "twistserve: parent", running: "twistserve: start-up"}
-        assert workers(server) == {}
+        assert imports(server) == []
         (server.cwd / name).touch()
     wait_until_ready(server, 4)
     assert notes(server, "ran-one") == notes(server, "ran-two") == [running]
-    assert running not in titles(server)
+    assert workers(server)[running] == 1
     assert len(imports(server)) == 4
     assert len(lines_with(server.stdout, "begin one")) == 1
     assert len(lines_with(server.stdout, "auth.0001_initial")) == 1
@@ -278,8 +277,7 @@ def test_what_is_said_while_the_workers_start(launch: Launch, tmp_path: Path) ->
 
     wait_for(ready, lambda: f"the start\n{server.output}")
     steps = list(dict.fromkeys(seen))
-    assert steps.index("starting the process that works before there are workers") == 0
-    assert "starting the workers" in steps
+    assert steps.index("starting the workers") == 0
     assert "opening the web ports" not in steps
 
 
@@ -296,8 +294,32 @@ def test_a_command_that_fails(launch: Launch, tmp_path: Path, runner: str) -> No
     assert "looking for the shelf" in server.output
 
 
-def test_the_end_of_the_start_up_process_is_told(launch: Launch, tmp_path: Path) -> None:
-    """If something kills it, the start has failed, and the line on standard error says by what."""
+def test_a_reload_before_workers_serve(launch: Launch, tmp_path: Path) -> None:
+    """What runs once goes on, and runs once; those that imported meanwhile are replaced when they serve."""
+    server = launch("--command", "hold one", until=None, settings=write_command(tmp_path / "project"))
+    [running] = wait_for(lambda: notes(server, "ran-one"), f"the command to begin\n{server.output}")
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: "before workers serve" in server.stdout, f"the signal to be heard\n{server.output}")
+    (server.cwd / "one").touch()
+    wait_until_replaced(server, {running})
+    assert notes(server, "ran-one") == [running]
+    assert len(lines_with(server.stdout, "begin one")) == 1
+
+
+def test_an_end_while_others_wait(launch: Launch, tmp_path: Path) -> None:
+    """SIGTERM while the first worker is at what runs once ends all of them at once."""
+    server = launch(
+        *("--command", "hold one", "--drain-delay", "30", "--graceful-timeout", "30"),
+        until=None,
+        settings=write_command(tmp_path / "project"),
+    )
+    wait_for(lambda: notes(server, "ran-one"), f"the command to begin\n{server.output}")
+    server.signal(signal.SIGTERM)
+    assert ended(server)
+
+
+def test_a_worker_that_dies_while_it_prepares(launch: Launch, tmp_path: Path) -> None:
+    """The start has failed, and the line on standard error says by what."""
     server = launch("--command", "hold one", until=None, settings=write_command(tmp_path / "project"))
     [running] = wait_for(lambda: notes(server, "ran-one"), f"the command to begin\n{server.output}")
     os.kill(running, signal.SIGKILL)

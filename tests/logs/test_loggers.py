@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from twistserve.logs import get_logger, loggers
-from twistserve.logs.loggers import log_event, spare_thread
+from twistserve.logs.loggers import log_event, spare_this_thread
 from twistserve.logs.queue import LogQueue
 
 PATIENCE = 10.0
@@ -125,7 +125,7 @@ def test_other_libraries_do_not_stop_the_reactor_either(
 ) -> None:
     """What is logged on its thread is queued, by whomever; on other threads it is handled as ever."""
     monkeypatch.setattr(logging.Logger, "handle", logging.Logger.handle)
-    spare_thread(threading.get_ident())
+    spare_this_thread()
     handler = Waiting()
     logger = logging.getLogger(name)
     logger.addHandler(handler)

@@ -94,6 +94,7 @@ class Started:
             lambda: self.told.append(("ready",)),
             lambda message: self.told.append(("failed", message)),
             lambda cause, reason: self.told.append(("replace", cause, reason)),
+            lambda: self.told.append(("prepared",)),
         )
         self.process = WorkerProcess(told, self.ends.append, self.lines.append if lines else None)
         self.process.start(self.reactor, "worker-2", {"NAME": "value"}, sockets)
@@ -130,12 +131,15 @@ class Conversation(Started):
         self.checks, self.serving = checks, serving
         self.configurations: list[dict[str, Any]] = []
         self.lifecycle = Lifecycle(self.reactor)
-        self.parent = Parent(self._begin)
+        self.ended: list[bool] = []
+        self.preparing: list[bool] = []
+        self.parent = Parent(self._begin, lambda: self.ended.append(True))
         self.pipe = Pipe()
         self.parent.makeConnection(self.pipe)
 
-    def _begin(self, configuration: dict[str, Any], parent: Parent) -> WorkerSide:
+    def _begin(self, configuration: dict[str, Any], prepares: bool, parent: Parent) -> WorkerSide:
         self.configurations.append(configuration)
+        self.preparing.append(prepares)
         parent.follow(self.lifecycle)
         return WorkerSide(self.lifecycle, self.serving, self.checks)
 
@@ -193,7 +197,7 @@ def test_the_configuration_arrives_whole() -> None:
     conversation = Conversation()
     noise = base64.b64encode(random.Random(1).randbytes(200_000)).decode()
     configuration = {"command": [f"shell -c 'print({number})'" for number in range(20_000)], "wsgi": f"bücher{noise}"}
-    assert conversation.ask(Begin, configuration=configuration, path=sys.path) == {}
+    assert conversation.ask(Begin, configuration=configuration, path=sys.path, prepares=False) == {}
     assert conversation.configurations == [configuration]
 
 
@@ -201,14 +205,14 @@ def test_it_imports_from_where_the_parent_does(monkeypatch: pytest.MonkeyPatch) 
     """A manage.py may have made more importable than the current directory."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     path = [*sys.path, "/srv/shop/src"]
-    Conversation().ask(Begin, configuration={}, path=path)
+    Conversation().ask(Begin, configuration={}, path=path, prepares=False)
     assert sys.path == path
 
 
 def test_the_parent_is_told_how_the_start_gets_on() -> None:
     """Each step with what is said of it, then that it is ready."""
     conversation = Conversation()
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     conversation.lifecycle.at_step("applying migrations")
     conversation.lifecycle.say("waiting for the lock, 2 s")
     conversation.lifecycle.enter(State.READY, "a test")
@@ -223,7 +227,7 @@ def test_the_parent_is_told_how_the_start_gets_on() -> None:
 def test_the_parent_is_told_why_a_start_fails(capfd: pytest.CaptureFixture[str]) -> None:
     """Instead of the worker's standard error, for the parent has the last word there."""
     conversation = Conversation()
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     conversation.lifecycle.fail("the shelf is gone: 書架")
     conversation.deliver()
     assert conversation.told == [("failed", "the shelf is gone: 書架")]
@@ -234,7 +238,7 @@ def test_the_parent_is_told_why_a_start_fails(capfd: pytest.CaptureFixture[str])
 def test_however_much_is_said_it_arrives(character: str, capfd: pytest.CaptureFixture[str]) -> None:
     """An error may quote a whole page, or bytes that are no text: the parent gets its beginning."""
     conversation = Conversation()
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     text = f"the shelf is gone: {character * 100_000}"
     conversation.lifecycle.at_step(text)
     conversation.parent.ask_for_replacement("memory", text)
@@ -267,14 +271,14 @@ def test_results_arrive_whole() -> None:
         for number in range(200)
     }
     conversation = Conversation(Asked(found))
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     assert from_json(conversation.ask(RunProbe, probe="readiness")["results"]) == found
 
 
 def test_checks_that_cannot_be_asked_are_a_result() -> None:
     """What raises while they are looked for does not end the conversation."""
     conversation = Conversation(Asked())
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     [result] = from_json(conversation.ask(RunProbe, probe="readiness")["results"]).values()
     assert (result.status, result.output) == (Status.FAIL, "raised LookupError")
     assert conversation.ask(Heartbeat) == {"load": {}}
@@ -284,7 +288,7 @@ def test_who_has_nothing_to_describe_says_so() -> None:
     """A worker that drains before it has begun is asked for what the status page shows like any other."""
     conversation = Conversation()
     assert conversation.ask(Describe) == {"status": None}
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     assert conversation.ask(Describe) == {"status": None}
 
 
@@ -300,7 +304,7 @@ def test_a_worker_that_is_starting_answers() -> None:
     """A heartbeat before it has begun, and a request to drain after it."""
     conversation = Conversation()
     assert conversation.ask(Heartbeat) == {"load": {}}
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     conversation.ask(DrainWorker, last=False)
     assert conversation.lifecycle.state is State.DRAINING
 
@@ -327,7 +331,7 @@ def test_what_was_counted_survives_the_worker() -> None:
     """It is brought up to date with each heartbeat before which something was; for nothing, nothing is done."""
     serving = Counting()
     conversation = Conversation(serving=serving)
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     for answered in (0, 3, 3, 3, 5):
         serving.answered = answered
         assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
@@ -341,7 +345,7 @@ def test_a_full_disk_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
     serving = Counting()
     serving.error = OSError(28, "No space left on device")
     conversation = Conversation(serving=serving)
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     for answered in (1, 2, 3):
         serving.answered = answered
         assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
@@ -352,11 +356,30 @@ def test_a_full_disk_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_worker_without_a_parent_drains() -> None:
     """When the pipe from its parent is closed."""
     conversation = Conversation()
-    conversation.ask(Begin, configuration={}, path=sys.path)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     conversation.lifecycle.enter(State.READY, "a test")
     conversation.parent.connectionLost(Failure(ConnectionDone()))
     assert conversation.lifecycle.state is State.DRAINING
     conversation.parent.ask_for_replacement("memory", "nobody is there to be told")
+
+
+def test_a_worker_that_has_not_begun() -> None:
+    """Told to drain, or without a parent, it ends."""
+    conversation = Conversation()
+    conversation.ask(DrainWorker, last=True)
+    assert conversation.ended == [True]
+    conversation.parent.connectionLost(Failure(ConnectionDone()))
+    assert conversation.ended == [True, True]
+
+
+def test_a_worker_that_prepares() -> None:
+    """It is asked to, and says when the others may begin."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=True)
+    assert conversation.preparing == [True]
+    conversation.parent.prepared()
+    conversation.deliver()
+    assert conversation.told == [("prepared",)]
 
 
 # What it writes

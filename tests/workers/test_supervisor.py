@@ -370,6 +370,19 @@ def test_who_answers_lives() -> None:
         assert crew.supervisor.heard_lately(worker)
 
 
+def test_who_prepares_is_not_killed_for_its_silence() -> None:
+    """A migration may be at C code that holds Python's lock; when it has run, silence counts."""
+    crew = Crew()
+    crew.supervisor.start()
+    worker = crew.workers[0]
+    worker.prepares = worker.process.silent = True
+    crew.run_for(5 * BOUND)
+    assert not worker.process.killed
+    worker.prepares = False
+    crew.run_for(60 + BOUND)
+    assert worker.process.killed
+
+
 @pytest.mark.parametrize("state", [STARTING, READY])
 def test_who_stops_answering_is_killed_and_replaced(state: WorkerState) -> None:
     """After ten seconds, a starting one that has answered before too."""

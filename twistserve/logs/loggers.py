@@ -102,12 +102,13 @@ def _size(record: logging.LogRecord) -> int:
     return 512 + (len(record.msg) if isinstance(record.msg, str) else 0) + (4096 if record.exc_info else 0)
 
 
-def spare_thread(ident: int) -> None:
+def spare_this_thread() -> None:
     """From now on, let nothing that is logged on this thread, by whomever, wait for a handler: queue it.
 
     Libraries that run on the reactor's thread log too, hpack for instance. Logger.handle is the last step that all
     records take before filters and handlers run.
     """
+    ident = threading.get_ident()
     handle = logging.Logger.handle
 
     def queueing(logger: logging.Logger, record: logging.LogRecord) -> None:

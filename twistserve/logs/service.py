@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 from twisted.application.service import Service
 
 from twistserve.logs.formats import ACCESS_FIELDS, CombinedFormatter, JSONFormatter, TextFormatter
-from twistserve.logs.loggers import ACCESS, get_logger, make_record, spare_thread
+from twistserve.logs.loggers import ACCESS, get_logger, make_record
 from twistserve.logs.observer import log_warning
 from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
 from twistserve.logs.placement import OURS, be_the_last_resort, handlers_of, needs_placing, place
@@ -58,7 +57,6 @@ class LogService(Service):
             self._output.share()
         queue.on_recovery = _tell_lost
         queue.start()
-        spare_thread(threading.get_ident())
         self.take_streams()
         for name in OURS[:2]:
             if logging.getLogger(name).level == logging.NOTSET:

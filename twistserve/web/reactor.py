@@ -18,9 +18,14 @@ from typing import Any
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.main import installReactor
+from twisted.logger import Logger
+from twisted.python import threadable
 
+from twistserve.main_thread import main_thread
 from twistserve.web import syscalls
 from twistserve.web.transport import Port, UnixPort
+
+_unexpected = Logger().failureHandler("Unexpected error in main loop")
 
 
 class Reactor(EPollReactor):
@@ -34,12 +39,30 @@ class Reactor(EPollReactor):
     before_waiting: Callable[[], float] = staticmethod(lambda: 0.0)
     """Called before each wait; returns seconds for which nothing need be looked at but what other threads ask."""
     _nap = 0.0
+    _leaves = False
 
     def installWaker(self) -> None:
         """Make what other threads wake the reactor by."""
         super().installWaker()
         self._called = select.epoll(1)
         self._called.register(self.waker.i, select.EPOLLIN)
+
+    def leave_main_thread(self) -> None:
+        """Go on in a thread of its own, and lend the main thread to others. In the reactor, which runs or will."""
+        self._leaves = True
+
+    def mainLoop(self) -> None:
+        """Run until stopped, here or elsewhere. Main thread."""
+        while self._started and not self._leaves:
+            with _unexpected:
+                self.runUntilCurrent()
+                self.doIteration(self.timeout() if self.running else 0)
+        if self._started:
+            main_thread.lend(self._loop_elsewhere)
+
+    def _loop_elsewhere(self) -> None:
+        threadable.registerAsIOThread()
+        super().mainLoop()
 
     def runUntilCurrent(self) -> None:
         """Call what is due, before it is known how long nothing will be."""

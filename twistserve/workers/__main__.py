@@ -8,9 +8,11 @@ from twistserve import collector
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from setproctitle import setproctitle
+from twisted.internet.error import ReactorNotRunning
 
 from twistserve.web.other_reactors import keep_installed
 from twistserve.web.reactor import install
@@ -25,7 +27,7 @@ def main(name: str, sockets: int) -> None:
     for each in FOR_THE_PARENT:
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
-    setproctitle(f"twistserve: {name.replace('-', ' ') if name[-1].isdigit() else name}")
+    setproctitle(f"twistserve: {name.replace('-', ' ')}")
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import values
 
@@ -50,10 +52,14 @@ def main(name: str, sockets: int) -> None:
     Process.name = name
     observe_twisted()
 
-    def begin(configuration: dict[str, Any], parent: Parent) -> Any:
-        return begin_worker(configuration, name, sockets, parent)
+    def begin(configuration: dict[str, Any], prepares: bool, parent: Parent) -> Any:
+        return begin_worker(configuration, name, sockets, prepares, parent)
 
-    connect(Parent(begin), sockets)
+    def end() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    connect(Parent(begin, end), sockets)
     reactor.run()
     stop_listening()
 

@@ -11,16 +11,15 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 from twisted.application.service import Service
-from twisted.internet.defer import succeed
 
 from twistserve import metrics
-from twistserve.application import DjangoApplication, django_version, load_settings
+from twistserve.application import django_version, load_settings
 from twistserve.composition import outside_services, recycling_service, service_tree, tell_states, web_port
 from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
-from twistserve.file_index import check_urls, file_indexes
+from twistserve.file_index import file_indexes
 from twistserve.forks import name_of
-from twistserve.lifecycle import Lifecycle, ServiceTree, State
+from twistserve.lifecycle import Lifecycle, ServiceTree
 from twistserve.listening import Endpoint, Listener
 from twistserve.logs import get_logger
 from twistserve.logs.service import LogService
@@ -29,12 +28,12 @@ from twistserve.preparing import preparing_steps
 from twistserve.probes.project import DjangoChecks
 from twistserve.probes.resources import Metrics, ProbeResults
 from twistserve.probes.status import StatusReport
-from twistserve.serving import Serving, setting_up
+from twistserve.serving import Serving
 from twistserve.stacks import log_all_stacks
-from twistserve.startup import Progress, StartupService
+from twistserve.startup import Progress, StartupService, Step
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
 from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER, FlushMetrics
-from twistserve.workers.service import FIRST_WORKER, START_UP, WorkerService
+from twistserve.workers.service import FIRST_WORKER, WorkerService
 from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
 
@@ -93,18 +92,19 @@ def compose_parent(
             signal.SIGTTIN: lambda name: supervisor.resize(1),
             signal.SIGTTOU: lambda name: supervisor.resize(-1),
         },
+        sets_up=False,
     )
 
 
-def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent) -> WorkerSide:
-    """Compose and start what a worker's process runs: a worker, or the start-up's work."""
+def begin_worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, parent: Parent) -> WorkerSide:
+    """Compose and start what a worker's process runs; one of them prepares what all of them need."""
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     configuration = Configuration.of_values(values)
     lifecycle = Lifecycle(reactor)
     ending = Ending(end=WORKER_END, asks=())
-    ending.grant(0.0 if name == START_UP else configuration.graceful_timeout)
+    ending.grant(configuration.graceful_timeout)
     ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
     log = LogService(configuration.log_level, configuration.log_format)
@@ -118,39 +118,45 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, parent: Parent
     names = [name_of(descriptor) for descriptor in descriptors]
     try:
         load_settings(configuration.settings, None, configuration.pythonpath)
-        if name == START_UP:
-            application = DjangoApplication(configuration.wsgi)
-            check = partial(check_urls, file_indexes(configuration))
-            steps = [setting_up(application, log, check), *preparing_steps(configuration, progress)]
-            done = StartupService(
-                steps, lambda: succeed(None), lifecycle, progress, reactor, "making room for the workers"
-            )
-            services: list[Service] = [log, done]
-            lifecycle.observe(lambda state, reason: lifecycle.recycle("done") if state is State.READY else None)
-        else:
-            listeners = _inherited(configuration, descriptors, reactor)
-            tells = name == FIRST_WORKER
-            serving = Serving(replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, tells)
-            steps = [*serving.steps((), lambda: None), *checks.steps()]
-            services = [
-                log,
-                *serving.observers,
-                serving.pool,
-                serving.web,
-                StartupService(steps, serving.web.open, lifecycle, progress, reactor),
-                *recycling_service(configuration, serving, lifecycle, parent.ask_for_replacement, reactor),
-            ]
-            signals[signal.SIGTERM] = lambda name: parent.ask_for_replacement("signal", f"received {name}")
-            signals[signal.SIGQUIT] = serving.log_stacks
+        listeners = _inherited(configuration, descriptors, reactor)
+        serving = Serving(
+            replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, name == FIRST_WORKER
+        )
+        preparing = preparing_steps(configuration, progress) if prepares else []
+        told = partial(reactor.callFromThread, parent.prepared)
+        steps = [*serving.steps(_followed_by(preparing, told), lambda: None), *checks.steps()]
+        services: list[Service] = [
+            log,
+            *serving.observers,
+            serving.pool,
+            serving.web,
+            StartupService(steps, serving.web.open, lifecycle, progress, reactor),
+            *recycling_service(configuration, serving, lifecycle, parent.ask_for_replacement, reactor),
+        ]
+        signals[signal.SIGTERM] = lambda name: parent.ask_for_replacement("signal", f"received {name}")
+        signals[signal.SIGQUIT] = serving.log_stacks
     except StartError as error:
         lifecycle.fail(str(error))
         services = []
     tree = service_tree(
-        services, lifecycle, ending, lambda: names, reactor, signals, (TO_WORKER, FROM_WORKER, LIFELINE)
+        services, lifecycle, ending, lambda: names, reactor, signals, files=(TO_WORKER, FROM_WORKER, LIFELINE)
     )
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
+
+
+def _followed_by(steps: Sequence[Step], done: Callable[[], None]) -> list[Step]:
+    """The steps, with `done` called at the end of the last one, if there is any."""
+    if not steps:
+        return []
+    *others, (name, last) = steps
+
+    def run() -> None:
+        last()
+        done()
+
+    return [*others, (name, run)]
 
 
 def _sockets(configuration: Configuration, reactor: Any) -> list[socket.socket]:

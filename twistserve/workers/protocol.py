@@ -52,9 +52,12 @@ class JSON(amp.Argument):
 
 
 class Begin(amp.Command):
-    """To the worker: the configuration to serve with, and the directories to import from."""
+    """To the worker: the configuration to serve with, the directories to import from, and whether it prepares.
 
-    arguments: ClassVar = [(b"configuration", JSON()), (b"path", JSON())]
+    One worker runs what is to run once before any of them serves; it says `Prepared` then.
+    """
+
+    arguments: ClassVar = [(b"configuration", JSON()), (b"path", JSON()), (b"prepares", amp.Boolean())]
     response: ClassVar = []
 
 
@@ -62,6 +65,14 @@ class AtStep(amp.Command):
     """To the parent: the step of the start-up, and how it gets on."""
 
     arguments: ClassVar = [(b"step", amp.Unicode()), (b"detail", amp.Unicode())]
+    response: ClassVar = []
+    requiresAnswer = False
+
+
+class Prepared(amp.Command):
+    """To the parent: what was to run once has run, and the other workers may begin."""
+
+    arguments: ClassVar = []
     response: ClassVar = []
     requiresAnswer = False
 

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -28,15 +29,12 @@ from twistserve.preparing import is_asked_for
 from twistserve.web.service import Drain
 from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker
-from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Ready, ReplaceMe
+from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
 
 logger = get_logger(__name__)
 
 FIRST_WORKER = "worker-1"
-START_UP = "start-up"
-"""The name of the process that runs what is to run once, before there are workers."""
-
 KILLED = 0.3
 """Seconds to wait for workers that were killed."""
 
@@ -64,9 +62,11 @@ class FromWorker(amp.CommandLocator):
         at_step: Callable[[str, str], None],
         ready: Callable[[], None],
         failed: Callable[[str], None],
-        replace_me: Callable[[str, str], None] = lambda cause, reason: None,
+        replace_me: Callable[[str, str], None],
+        prepared: Callable[[], None],
     ) -> None:
         super().__init__()
+        self._prepared = prepared
         self._at_step = at_step
         self._ready = ready
         self._failed = failed
@@ -76,6 +76,12 @@ class FromWorker(amp.CommandLocator):
     def at_step(self, step: str, detail: str) -> dict[str, Any]:
         """It has come to a step."""
         self._at_step(step, detail)
+        return {}
+
+    @Prepared.responder
+    def prepared(self) -> dict[str, Any]:
+        """It has run what is to run once."""
+        self._prepared()
         return {}
 
     @Ready.responder
@@ -98,8 +104,9 @@ class FromWorker(amp.CommandLocator):
 
 
 class WorkerService(Service):
-    """Runs the start-up's work once, in a process of its own, then the workers; the first that is ready makes it READY.
+    """Runs the workers; the first that is ready makes the lifecycle READY.
 
+    What is to run once, the first of them runs; until then the others wait, with their modules loaded.
     `sockets` are bound, and shared with the workers. `lines` is called with what processes write, if that is not to
     go to the parent's own output; else `log_lock` is what they lock meanwhile.
     """
@@ -122,7 +129,14 @@ class WorkerService(Service):
         self._reactor = reactor
         self._lines = lines
         self._drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
-        self._start_up: WorkerProcess | None = None
+        self._unprepared = is_asked_for(configuration)
+        """Whether something is to run once before workers may serve."""
+        self._preparing: Worker | None = None
+        """The worker that runs it."""
+        self._waiting: list[Callable[[], None]] = []
+        """Have the workers begin that wait for it."""
+        self._reload = False
+        """Whether those that serve first are to be replaced at once."""
         self.metrics_directory = ""
         self.supervisor = Supervisor(
             configuration.workers,
@@ -154,8 +168,6 @@ class WorkerService(Service):
     def stopService(self) -> Any:
         """Let the workers serve for the delay, then drain; kill those that have not ended in time."""
         super().stopService()
-        if self._start_up is not None:
-            self._start_up.signal(signal.SIGKILL)
         self.supervisor.leave()
         if self.supervisor.ready and self._drain.delay:
             logger.info("draining: new requests are served for %g s more, until the ports close", self._drain.delay)
@@ -178,16 +190,16 @@ class WorkerService(Service):
         """Replace the workers by ones with freshly imported code."""
         if self._lifecycle.state not in (State.STARTING, State.READY):
             logger.info("received SIGHUP while draining: workers are not replaced any more")
-        elif self.supervisor.running:
-            self.supervisor.replace_all()
+        elif self._unprepared:
+            logger.info("received SIGHUP before workers serve: they will be replaced when they do")
+            self._reload = True
         else:
-            logger.info("received SIGHUP before there are workers: they will import what is there when they start")
+            self.supervisor.replace_all()
 
     def kill(self) -> None:
         """End all processes, without a word; callable from any thread."""
-        for process in (*(worker.process for worker in self.supervisor.workers), self._start_up):
-            if process is not None:
-                process.signal(signal.SIGKILL)
+        for worker in self.supervisor.workers:
+            worker.process.signal(signal.SIGKILL)
 
     def log_stacks(self) -> None:
         """Have every worker log where its threads stand."""
@@ -197,72 +209,70 @@ class WorkerService(Service):
     # The start-up
 
     def _begin(self) -> None:
-        if self._lifecycle.state is not State.STARTING:
-            return
-        if is_asked_for(self._configuration):
-            self._lifecycle.at_step("starting the process that works before there are workers")
-            self._run_start_up()
-        else:
-            self._start_workers()
-
-    def _start_workers(self) -> None:
         """Their Pythons take a while until the first of them says at which step it is."""
-        self._lifecycle.at_step("starting the workers")
-        self.supervisor.start()
+        if self._lifecycle.state is State.STARTING:
+            self._lifecycle.at_step("starting the workers")
+            self.supervisor.start()
 
-    def _run_start_up(self) -> None:
-        """Run commands and migrations in a process, so that the parent never imports the application."""
-        done: list[bool] = []
-        failures: list[str] = []
-
-        def exited(how: str) -> None:
-            self._start_up = None
-            if done and self._lifecycle.state is State.STARTING:
-                self._start_workers()
-            else:
-                # Told when it has ended: it has its log to write, and functions registered with atexit to call.
-                failures.append(f"the start-up's process has ended before it was done: {how}")
-                self._lifecycle.fail(failures[0])
-
-        told = FromWorker(self._lifecycle.follow, lambda: done.append(True), failures.append)
-        self._start_up = self._start(START_UP, told, exited, ())
+    def _prepared(self) -> None:
+        """What was to run once has run."""
+        assert self._preparing is not None
+        self._preparing.prepares = False
+        self._unprepared, self._preparing = False, None
+        waiting, self._waiting = self._waiting, []
+        for begin in waiting:
+            begin()
 
     # The workers
 
     def _spawn(self, worker: Worker) -> WorkerProcess:
+        prepares = self._unprepared and self._preparing is None
+
         def failed(message: str) -> None:
             worker.failure = message
 
         def at_step(step: str, detail: str) -> None:
             worker.step = f"{step}: {detail}" if detail else step
-            self._lifecycle.follow(f"starting the workers: {step}", detail)
+            self._lifecycle.follow(step if self._unprepared else f"starting the workers: {step}", detail)
 
         told = FromWorker(
             at_step,
             lambda: self.supervisor.became_ready(worker),
             failed,
             lambda cause, reason: self.supervisor.wants_replacement(worker, cause, reason),
+            self._prepared,
         )
-        return self._start(
-            f"worker-{worker.number}", told, lambda how: self.supervisor.exited(worker, how), self._sockets
-        )
-
-    def _start(
-        self, name: str, told: FromWorker, exited: Callable[[str], None], sockets: Sequence[socket.socket]
-    ) -> WorkerProcess:
-        process = WorkerProcess(told, exited, self._lines)
-        directory = (self.metrics_directory or None) if sockets else None
-        descriptors = [each.fileno() for each in sockets]
-        process.start(self._reactor, name, environment_of_a_worker(directory), descriptors, self._log_lock)
-        configuration = self._configuration.values()
-        process.ask(Begin, configuration=configuration, path=sys.path).addErrback(lambda failure: None)
+        process = WorkerProcess(told, lambda how: self._exited(worker, how), self._lines)
+        environ = environment_of_a_worker(self.metrics_directory or None)
+        descriptors = [each.fileno() for each in self._sockets]
+        process.start(self._reactor, f"worker-{worker.number}", environ, descriptors, self._log_lock)
+        if prepares:
+            worker.prepares, self._preparing = True, worker
+        if prepares or not self._unprepared:
+            self._let_begin(process, prepares)
+        else:
+            worker.step = "waiting for what runs once"
+            self._waiting.append(partial(self._let_begin, process, False))
         return process
+
+    def _let_begin(self, process: WorkerProcess, prepares: bool) -> None:
+        configuration = self._configuration.values()
+        begun = process.ask(Begin, configuration=configuration, path=sys.path, prepares=prepares)
+        begun.addErrback(lambda failure: None)
+
+    def _exited(self, worker: Worker, how: str) -> None:
+        self.supervisor.exited(worker, how)
+        if worker is self._preparing:
+            # Told when it has ended: it has its log to write, and functions registered with atexit to call.
+            self._lifecycle.fail(worker.failure or f"{worker} has ended before the start-up was done: {how}")
 
     def _on_ready(self, worker: Worker) -> None:
         if self._lifecycle.state is State.STARTING:
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "the first worker is ready")
             contain(startup_seconds.set, seconds)
+            if self._reload:
+                self.supervisor.replace_all()
 
     def _on_gone(self, worker: Worker) -> None:
         if self.metrics_directory:

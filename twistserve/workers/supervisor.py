@@ -79,6 +79,8 @@ class Worker:
     since: float
     process: Process = field(init=False)
     state: WorkerState = WorkerState.STARTING
+    prepares: bool = False
+    """Whether it runs what is to run once: a migration is not killed for C code that holds Python's lock."""
     step: str = "loading Python's modules"
     """What its start is at, and how it gets on."""
     slow: int = 0
@@ -454,8 +456,8 @@ class Supervisor:
         self._last_beat = now
         for worker in list(self.workers):
             self._tell_if_slow(worker)
-            if worker.process.at_end and worker.state is WorkerState.DRAINING:
-                # It has until the end of its time.
+            if worker.prepares or (worker.process.at_end and worker.state is WorkerState.DRAINING):
+                # It has until it is done, or until the end of its time.
                 continue
             if worker.asked_at is None:
                 worker.asked_at = now

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -17,9 +18,11 @@ from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
+from twistserve.main_thread import main_thread
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.project import DjangoChecks
 from twistserve.serving import Serving
+from twistserve.signals import call_applications
 from twistserve.workers.allocated import shortage
 from twistserve.workers.answers import Results, to_json
 from twistserve.workers.protocol import (
@@ -37,6 +40,7 @@ from twistserve.workers.protocol import (
     FlushMetrics,
     Heartbeat,
     LogStacks,
+    Prepared,
     Ready,
     ReplaceMe,
     RunProbe,
@@ -56,7 +60,7 @@ LONGEST = 10_000
 
 
 class WorkerSide:
-    """What a worker can say and do. `serving` is None in the process that does the start-up's work."""
+    """What a worker can say and do. `serving` is None where the start has failed before there was anything."""
 
     def __init__(self, lifecycle: Lifecycle, serving: Serving | None, checks: DjangoChecks) -> None:
         self.lifecycle = lifecycle
@@ -65,11 +69,12 @@ class WorkerSide:
 
 
 class Parent(Connection):
-    """The connection to the parent; `begin` composes and starts what serves."""
+    """The connection to the parent; `begin` composes and starts what serves, `end` ends the process before that."""
 
-    def __init__(self, begin: Callable[[dict[str, Any], Parent], WorkerSide]) -> None:
+    def __init__(self, begin: Callable[[dict[str, Any], bool, Parent], WorkerSide], end: Callable[[], None]) -> None:
         super().__init__()
         self._begin = begin
+        self._end = end
         self._side: WorkerSide | None = None
         self._flushed = 0
         self._raised = ""
@@ -83,6 +88,10 @@ class Parent(Connection):
         lifecycle.complain = lambda message: self._say(Failed, message=message)
         lifecycle.observe(lambda state, reason: self._say(Ready) if state is State.READY else None)
 
+    def prepared(self) -> None:
+        """Tell that the other workers may begin."""
+        self._say(Prepared)
+
     def ask_for_replacement(self, cause: str, reason: str) -> None:
         """Ask for another worker in this one's place; it drains when that is ready."""
         self._say(ReplaceMe, cause=cause, reason=reason)
@@ -94,10 +103,10 @@ class Parent(Connection):
     # What the parent asks
 
     @Begin.responder
-    def begin(self, configuration: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    def begin(self, configuration: dict[str, Any], path: list[str], prepares: bool) -> dict[str, Any]:
         """Compose and start, with the parent's path to import from: a manage.py may have extended it."""
         sys.path[:] = path
-        self._side = self._begin(configuration, self)
+        self._side = self._begin(configuration, prepares, self)
         self._side.lifecycle.observe(self._hand_over)
         return {}
 
@@ -144,11 +153,14 @@ class Parent(Connection):
 
     @DrainWorker.responder
     def drain(self, last: bool) -> dict[str, Any]:
-        """Drain."""
+        """Drain. It is the parent that was told to end; the application may wait for that."""
+        main_thread.call(partial(call_applications, signal.SIGTERM))
         if self._serving is not None:
             self._serving.web.last = last
         if self._side is not None:
             self._side.lifecycle.recycle("the parent has asked for it")
+        else:
+            self._end()
         return {}
 
     def _hand_over(self, state: State, reason: str) -> None:
@@ -186,6 +198,8 @@ class Parent(Connection):
         super().connectionLost(reason)
         if self._side is not None and self._side.lifecycle.state is not State.STOPPED:
             self._side.lifecycle.recycle("the parent has died")
+        elif self._side is None:
+            self._end()
 
 
 def _raised(failure: Failure) -> Result:
