@@ -136,7 +136,7 @@ class WorkerService(Service):
         self._waiting: list[Callable[[], None]] = []
         """Have the workers begin that wait for it."""
         self._reload = False
-        """Whether those that serve first are to be replaced at once."""
+        """Whether the code has changed meanwhile, which the worker that runs it has imported."""
         self.metrics_directory = ""
         self.supervisor = Supervisor(
             configuration.workers,
@@ -191,7 +191,7 @@ class WorkerService(Service):
         if self._lifecycle.state not in (State.STARTING, State.READY):
             logger.info("received SIGHUP while draining: workers are not replaced any more")
         elif self._unprepared:
-            logger.info("received SIGHUP before workers serve: they will be replaced when they do")
+            logger.info("received SIGHUP before workers serve: they will import what is there when they start")
             self._reload = True
         else:
             self.supervisor.replace_all()
@@ -216,9 +216,11 @@ class WorkerService(Service):
 
     def _prepared(self) -> None:
         """What was to run once has run."""
-        assert self._preparing is not None
-        self._preparing.prepares = False
-        self._unprepared, self._preparing = False, None
+        worker, self._preparing, self._unprepared = self._preparing, None, False
+        assert worker is not None
+        worker.prepares = False
+        if self._reload:
+            self.supervisor.start_anew(worker)
         waiting, self._waiting = self._waiting, []
         for begin in waiting:
             begin()
@@ -271,8 +273,6 @@ class WorkerService(Service):
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "the first worker is ready")
             contain(startup_seconds.set, seconds)
-            if self._reload:
-                self.supervisor.replace_all()
 
     def _on_gone(self, worker: Worker) -> None:
         if self.metrics_directory:

@@ -284,6 +284,11 @@ class Supervisor:
         self._fill()
         self._replace_next()
 
+    def start_anew(self, worker: Worker) -> None:
+        """Start another in the place of a worker that has not served yet."""
+        self._discard(worker, "reload")
+        self._fill()
+
     def _discard(self, worker: Worker, cause: str) -> None:
         """End a worker that has not served yet; the next to be replaced is the one that it was to replace."""
         old, worker.predecessor = worker.predecessor, None
