@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.functional.harness import free_port
 
 HEAVY = [
@@ -49,7 +51,17 @@ def test_a_start_with_one_process_imports_nothing_that_it_does_not_use() -> None
     assert imported.isdisjoint(HEAVY), sorted(imported.intersection(HEAVY))
 
 
-def test_the_collector_waits_for_our_modules_and_goes_on() -> None:
-    """What has been imported is not looked through again; afterwards garbage is collected as ever."""
-    program = "import gc, twistserve.plugin; assert gc.isenabled() and gc.get_freeze_count() > 50_000"
+@pytest.mark.parametrize(("own", "then"), [("", "default"), ("gc.set_threshold(70, 7, 7)", "(70, 7, 7)")])
+def test_the_collector_waits_for_modules_and_goes_on(own: str, then: str) -> None:
+    """What has been imported is not looked through again; a project's own threshold stays, else Python's comes back."""
+    program = f"""
+import gc
+default = gc.get_threshold()
+import twistserve.plugin
+from twistserve import collector
+assert gc.isenabled() and gc.get_freeze_count() > 50_000 and gc.get_threshold()[0] > default[0]
+{own}
+collector.settle()
+assert gc.isenabled() and gc.get_threshold() == {then}
+"""
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import importlib.util
 import os
@@ -13,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from twistserve import collector
 from twistserve.errors import StartError, describe
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
@@ -162,9 +162,7 @@ class DjangoApplication:
         # The thread of the start-up may live on, and has no more to ask.
         contain(connections.close_all)
         self._wsgi = application
-        # What is loaded by now stays: the collector need not look through it again for the requests' garbage.
-        gc.collect()
-        gc.freeze()
+        collector.settle()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Run one request; called on request threads, after `load`."""

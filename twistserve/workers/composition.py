@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 from twisted.application.service import Service
 
-from twistserve import metrics
+from twistserve import collector, metrics
 from twistserve.application import django_version, load_settings
 from twistserve.composition import outside_services, recycling_service, service_tree, tell_states, web_port
 from twistserve.ending import END, WORKER_END, Ending
@@ -47,6 +47,7 @@ def compose_parent(
     configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
 ) -> ServiceTree:
     """The tree of a parent: the probe port and the workers, who do what answers requests."""
+    collector.settle()
     # What the settings make impossible is told before anything starts.
     file_indexes(configuration)
     sockets = _sockets(configuration, reactor)
