@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -86,43 +87,65 @@ def test_an_interrupt_that_meets_a_destructor() -> None:
     assert seen == ["interrupted"]
 
 
-def test_a_step_that_cannot_be_interrupted_is_left() -> None:
-    """As one in C code; from the thread of the reactor, which ends the process."""
-    main, begun, left = MainThread(), threading.Event(), threading.Event()
-    main.leave = left.set
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), LookupError("lost")])
+def test_a_handler_of_the_application_may_raise(caplog: pytest.LogCaptureFixture, error: BaseException) -> None:
+    """sys.exit() for instance, as one for gunicorn's workers may: a line of the log is all that comes of it."""
+
+    def handler(number: int, frame: object) -> None:
+        raise error
+
+    MainThread().handle(handler, signal.SIGTERM, None)
+    assert f"handler of SIGTERM has raised {type(error).__name__}" in caplog.text
+
+
+def test_a_handler_of_the_application_is_not_interrupted() -> None:
+    """What it was called in is, when it has returned."""
+    main, begun, seen = MainThread(), threading.Event(), []
+
+    def handler(number: int, frame: object) -> None:
+        begun.set()
+        # Until the interrupts have begun, and some more.
+        for _ in range(5):
+            signal.sigtimedwait([], 0.02)
+        seen.append("handled")
 
     def step() -> None:
-        begun.set()
-        while not left.is_set():
-            try:
-                left.wait()
-            except Interrupted:
-                continue
+        try:
+            main.handle(handler, signal.SIGTERM, None)
+            threading.Event().wait()
+        finally:
+            seen.append("interrupted")
 
     main.put(step)
     main.lend(begun.wait)
-    assert left.is_set()
+    assert seen == ["handled", "interrupted"]
 
 
-def test_a_handler_of_the_application_may_raise(caplog: pytest.LogCaptureFixture) -> None:
-    """sys.exit() for instance, as one for gunicorn's workers may: the end takes its course all the same."""
-    main, called = MainThread(), threading.Event()
+def test_only_one_thread_ends_the_process() -> None:
+    """A step that comes back while the reactor's thread is leaving waits for that."""
+    program = """
+import os, threading, time
+from twistserve.main_thread import Interrupted, MainThread
+main, begun, leaving = MainThread(), threading.Event(), threading.Event()
 
-    def handler(number: int, frame: object) -> None:
-        called.set()
-        raise SystemExit(3)
+def leave():
+    leaving.set()
+    time.sleep(0.3)
+    os._exit(7)
 
-    before = signal.signal(signal.SIGUSR2, handler)
-    try:
+def step():
+    begun.set()
+    while not leaving.is_set():
+        try:
+            leaving.wait()
+        except Interrupted:
+            continue
 
-        def loop() -> None:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
-            called.wait()
-
-        main.lend(loop)
-    finally:
-        signal.signal(signal.SIGUSR2, before)
-    assert "has raised SystemExit" in caplog.text
+main.leave = leave
+main.put(step)
+main.lend(begun.wait)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 7
 
 
 def test_after_a_step_in_another_thread_nothing_is_looked_at() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -43,25 +44,33 @@ def service_tree(
     *,
     files: Sequence[int] = (),
     sets_up: bool = True,
+    at_drain: Collection[int] = (),
 ) -> ServiceTree:
     """The services below their root; `names` are the addresses of the web ports, as getsockname(2) tells them.
 
     `actions` are what signals are for, `files` descriptors that forked children must not have either. `sets_up` says
-    whether one of the services sets the application up.
+    whether one of the services sets the application up, whose handlers of the signals `at_drain` are called then.
     """
     tree = ServiceTree(lifecycle)
     for service in services:
         service.setServiceParent(tree)
     ending.stopping = lambda: tree.stopping
-    _hear_signals(
-        tree, ending, Signals(actions, reactor, ending.hear, sets_up and isinstance(reactor, Reactor)), reactor
-    )
+    shared = sets_up and isinstance(reactor, Reactor)
+    signals = Signals(actions, reactor, ending.hear, ending.pass_on, shared, at_drain)
+    _hear_signals(tree, ending, signals, reactor)
+
+    def call_later(state: State, reason: str) -> None:
+        for number in at_drain if state is State.DRAINING else ():
+            main_thread.call(partial(signals.call, number))
+
+    lifecycle.observe(call_later)
     reactor.callFromThread(spare_this_thread)
     probes = [service.port for service in services if isinstance(service, ProbeService)]
     guard = ForkGuard(
         reactor,
         lambda: [*names(), *(name for port in probes for name in port.names)],
         lambda: (*files, *ending.descriptors),
+        signals,
     )
     reactor.callWhenRunning(guard.install)
     return tree
@@ -76,6 +85,7 @@ def _hear_signals(tree: ServiceTree, ending: Ending, signals: Signals, reactor: 
             ending.on_signal = signals.heard
             reactor.callWhenRunning(signals.take)
             main_thread.after_step = signals.keep
+            reactor.addSystemEventTrigger("during", "shutdown", main_thread.call, signals.give_back)
 
     tree.before_start = begin
 

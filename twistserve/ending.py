@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -65,6 +66,8 @@ class Ending:
         """Called by another thread before the process is cut off, to end what would outlive it. Must not wait."""
         self.on_signal: Callable[[int], None] = lambda number: None
         """Called by another thread with each signal that comes from when the reactor runs on."""
+        self.pid_file = ""
+        """The file that has our pid, if there is one."""
         self.replaced: dict[int, Any] = {}
         """The handlers of signals that `take_early_signals` found."""
         self.after_failure = end
@@ -155,6 +158,11 @@ class Ending:
             return False
         return self._watchdog.hear()
 
+    def pass_on(self, fd: int) -> None:
+        """Have signals written to a file of the application's too. Main thread, where `hear` has been called."""
+        assert self._watchdog is not None
+        self._watchdog.pass_on(fd)
+
     def _begin(self, seconds: float) -> None:
         self._start()
         assert self._watchdog is not None
@@ -218,6 +226,7 @@ class Ending:
 
     def _leave_main_thread(self) -> None:
         """End the process from the reactor's thread: the main thread does not come back from the application's code."""
+        self._remove_pid_file()
         logger.warning("ending in the middle of the start-up, at %s", where(threading.main_thread().ident or 0))
         atexit.unregister(self._leave)
         self._registered = False
@@ -227,10 +236,17 @@ class Ending:
         """End the process now. Nothing here may wait for long: whatever holds the end up may hold this up too."""
         with suppress(Exception):
             self.at_cut()
+            self._remove_pid_file()
         self._may_log.set()
         if not self._logged.wait(LAST_WORDS):
             _write_at_once(self._line)
         os._exit(self.status)
+
+    def _remove_pid_file(self) -> None:
+        """Do what twistd does at its own end: a process that is started anew may have the same pid."""
+        with suppress(OSError):
+            if self.pid_file and Path(self.pid_file).read_text().strip() == str(os.getpid()):
+                os.unlink(self.pid_file)
 
     def _log_when_cut(self) -> None:
         """Log what is cut off: in a thread, for a handler may be what holds the end up."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from twistserve.signals import is_ours
+from twistserve.signals import Signals, is_ours
 from twistserve.web.reactor import descriptors_of
 
 _STANDARD = 2
@@ -26,12 +26,18 @@ _ANY = ("0.0.0.0", "::")
 class ForkGuard:
     """Gives forked children Python's own handling of signals, and /dev/null in the place of the service's files.
 
-    `names` are the addresses that the service listens at, `descriptors` what it has open otherwise.
+    `names` are the addresses that the service listens at, `descriptors` what it has open otherwise. The application's
+    handlers in `signals` stay.
     """
 
     def __init__(
-        self, reactor: Any, names: Callable[[], Iterable[Any]], descriptors: Callable[[], Iterable[int]]
+        self,
+        reactor: Any,
+        names: Callable[[], Iterable[Any]],
+        descriptors: Callable[[], Iterable[int]],
+        signals: Signals,
     ) -> None:
+        self._signals = signals
         self._reactor = reactor
         self._names = names
         self._descriptors = descriptors
@@ -60,6 +66,7 @@ class ForkGuard:
         # What this child forks, and has opened by then, is its own.
         self._active = False
         try:
+            self._signals.let_go()
             signal.set_wakeup_fd(-1)
             for number in signal.valid_signals():
                 if is_ours(signal.getsignal(number)):

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from types import FrameType
@@ -24,6 +24,8 @@ logger = get_logger(__name__)
 
 REACTOR = "reactor"
 """The name of the thread that the reactor runs in, if not in the main thread."""
+_set_handler = signal.signal
+"""Python's own, in the place of which an application gets another."""
 INTERRUPT = signal.SIGURG
 """Interrupts what the main thread is at. By default it is ignored, and only sockets that asked for it make one."""
 AT_ONCE = 0.5
@@ -47,8 +49,10 @@ class MainThread:
         """Called in the main thread after each step of the start-up: it may have changed what is the process's."""
         self._calls: SimpleQueue[tuple[Callable[[], None], bool] | None] = SimpleQueue()
         """With whether it may be interrupted."""
-        self._lent = self._ended = False
-        self._may_interrupt = self._interrupted = False
+        self._lent = self._ended = self._left = False
+        self._may_interrupt = self._interrupted = self._handling = False
+        self._deciding = threading.Lock()
+        """Held to decide which thread ends the process."""
         self._back = threading.Event()
 
     def call(self, function: Callable[[], None]) -> None:
@@ -67,36 +71,39 @@ class MainThread:
         if threading.current_thread() is threading.main_thread():
             self.after_step()
 
+    def handle(self, handler: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+        """Call the application's handler of a signal. It may take its time, and what it raises ends nothing else."""
+        before, self._handling = self._handling, True
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            name = signal.Signals(number).name
+            logger.warning("the application's handler of %s has raised %s", name, describe(error))
+        finally:
+            self._handling = before
+
     def lend(self, loop: Callable[[], None]) -> None:
         """Run a reactor's `loop` in a thread of its own, and here, until it ends, what is given. Main thread."""
-        self._lent = True
-        signal.signal(INTERRUPT, self._interrupt)
-        sys.unraisablehook = partial(self._on_unraisable, sys.unraisablehook)
-        begun = threading.Event()
 
         def run() -> None:
-            begun.set()
             try:
                 loop()
             finally:
                 self._end()
 
-        try:
-            threading.Thread(target=run, name=REACTOR, daemon=True).start()
-        except BaseException as error:
-            # It has begun if it is a handler that raises.
-            if not begun.wait(AT_ONCE):
-                raise
-            _tell(error)
-        working = True
-        while working:
-            try:
-                working = self._serve()
-            except Interrupted:
-                continue
-            except BaseException as error:
-                _tell(error)
-        self._back.set()
+        self._lent = True
+        _set_handler(INTERRUPT, self._interrupt)
+        sys.unraisablehook = partial(self._on_unraisable, sys.unraisablehook)
+        threading.Thread(target=run, name=REACTOR, daemon=True).start()
+        serving = True
+        while serving:
+            with suppress(Interrupted):
+                serving = self._serve()
+        with self._deciding:
+            self._back.set()
+        if self._left:
+            # Too late: the reactor's thread ends the process.
+            threading.Event().wait()
 
     def _serve(self) -> bool:
         call = self._calls.get()
@@ -114,8 +121,8 @@ class MainThread:
         return True
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Once: what it interrupts has `finally` clauses to run."""
-        if self._ended and self._may_interrupt and not self._interrupted:
+        """Once: what it interrupts has `finally` clauses to run. A handler of the application's is not interrupted."""
+        if self._ended and self._may_interrupt and not self._interrupted and not self._handling:
             self._interrupted = True
             raise Interrupted
 
@@ -130,16 +137,16 @@ class MainThread:
         """Have the main thread go on with the end of the process, or end it from here if it does not come."""
         self._ended = True
         self._calls.put(None)
-        deadline = time.monotonic() + AT_ONCE
-        while self._may_interrupt and not self._back.wait(AGAIN):
-            if time.monotonic() > deadline:
-                self.leave()
-                return
+        waited = 0.0
+        while self._may_interrupt and waited < AT_ONCE:
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
-
-
-def _tell(error: BaseException) -> None:
-    logger.warning("the application's handler of a signal has raised %s", describe(error))
+            if self._back.wait(AGAIN):
+                return
+            waited += 0.0 if self._handling else AGAIN
+        with self._deciding:
+            self._left = self._may_interrupt and not self._back.is_set()
+        if self._left:
+            self.leave()
 
 
 main_thread = MainThread()

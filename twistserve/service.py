@@ -60,6 +60,8 @@ def makeService(options: CommandLine) -> IService:
     # twistd that makes a daemon of itself ends as soon as that runs: then the container is over.
     ending = Ending(FirstProcess() if daemon else leave_first_process())
     ending.take_early_signals()
+    # twistd has a default for it, and changes into another directory only as a daemon.
+    ending.pid_file = os.path.abspath(runner["pidfile"]) if runner.get("pidfile") else ""
     tree = compose(options.given, ending, lambda: output_of(runner))
     tree.log_observer = RecordingObserver()
     return tree

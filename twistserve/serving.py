@@ -98,8 +98,13 @@ class Serving:
         )
         self._measure()
 
-    def steps(self, between: Sequence[Step], set_up: Callable[[], None]) -> list[Step]:
-        """What makes it ready to serve; `set_up` is called once Django is set up, and `between` comes then."""
+    def steps(
+        self, between: Sequence[Step], set_up: Callable[[], None], prepared: Callable[[], None] = lambda: None
+    ) -> list[Step]:
+        """What makes it ready to serve.
+
+        `set_up` is called once Django is set up; `between` comes then, and `prepared` is called after that.
+        """
 
         def set_django_up() -> None:
             self._application.set_up(self._log.applying_logging)
@@ -108,12 +113,16 @@ class Serving:
             check_urls(self._files)
             set_up()
 
-        return [
-            ("setting Django up", set_django_up),
-            *between,
+        (name, first), *rest = [
             *((f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files),
             ("loading the WSGI application", self._load),
         ]
+
+        def go_on() -> None:
+            prepared()
+            first()
+
+        return [("setting Django up", set_django_up), *between, (name, go_on), *rest]
 
     def load(self) -> dict[str, int]:
         """How busy it is, in a few numbers."""

@@ -109,7 +109,7 @@ class StartupService(Service):
 
     def _run(self) -> None:
         for name, step in self._steps:
-            if not self.running:
+            if not self.running or self._lifecycle.state is not State.STARTING:
                 return
             self._reactor.callFromThread(self._lifecycle.at_step, name)
             try:

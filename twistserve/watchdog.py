@@ -10,12 +10,12 @@ import _thread
 import math
 import os
 import select
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container
 from contextlib import suppress
+from signal import set_wakeup_fd
 
 HURRY = 0.5
 """Seconds from a second signal to the cut, which together with what the cut itself may take is less than one."""
@@ -75,11 +75,12 @@ class Watchdog:
         for descriptor in (self._read, self._write):
             os.set_blocking(descriptor, False)
         self._wakes: list[int] = []
+        self._applications = -1
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The files that it has open."""
-        return (self._read, self._write, *self._wakes)
+        return (self._read, self._write, self._applications, *self._wakes)
 
     def start(self) -> None:
         """Start the thread, a daemon."""
@@ -94,11 +95,17 @@ class Watchdog:
 
         Main thread.
         """
-        previous = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        previous = set_wakeup_fd(self._write, warn_on_full_buffer=False)
         if previous not in (-1, self._write):
             # A copy: the number may be another file's once the reactor has ended.
             self._wakes.append(os.dup(previous))
         return previous != self._write
+
+    def pass_on(self, fd: int) -> None:
+        """Hear signals from now on, and write them to a file of the application's, with -1 to none. Main thread."""
+        set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        # A copy that is never closed: the thread may be about to write to it.
+        self._applications = os.dup(fd) if fd != -1 else -1
 
     def asked(self) -> None:
         """Count a signal that came before `hear`."""
@@ -124,7 +131,7 @@ class Watchdog:
         while self._told:
             self._deadline.no_later_than(self._told.popleft())
         signals = numbers.replace(_LOOK_AGAIN, b"")
-        for descriptor in self._wakes if signals else ():
+        for descriptor in (*self._wakes, self._applications) if signals else ():
             with suppress(OSError):
                 os.write(descriptor, signals)
         for number in signals:

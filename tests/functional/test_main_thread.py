@@ -13,7 +13,7 @@ import pytest
 
 from tests.functional.conftest import Serve
 from tests.functional.harness import AT_ONCE, Server, wait_for
-from tests.functional.workers import lines_with, titles, wait_until_ready, workers
+from tests.functional.workers import lines_with, titles, wait_until_ready, wait_until_replaced, workers
 
 Project = Callable[..., Path]
 
@@ -50,8 +50,8 @@ NOTED = """
 import os, threading
 connections = []
 
-def note(name):
-    assert threading.current_thread() is threading.main_thread()
+def note(name, main=True):
+    assert not main or threading.current_thread() is threading.main_thread()
     with open(os.path.join(os.path.dirname(__file__), name), "a") as file:
         file.write(f"{os.getpid()}\\n")
 
@@ -73,15 +73,22 @@ class Config(AppConfig):
 
 """
 COMMAND = """
-import signal
+import asyncio, signal, time
 from django.core.management.base import BaseCommand
 import site_noted
 
 class Command(BaseCommand):
     def handle(self, **options):
-        signal.signal(signal.SIGTERM, lambda number, frame: site_noted.note("handled-by-command"))
-        site_noted.note("ran")
 """
+WAITS = {
+    "sleep": "time.sleep(600)",
+    "lock": "threading.Event().wait()",
+    "child": "subprocess.run(['sleep', '600'])",
+    "swallows": "while True:\n try: time.sleep(600)\n except BaseException: pass",
+    "computes": "while True: pass",
+    "c": "while True: ctypes.CDLL(None).poll(None, 0, 600_000)",
+}
+"""What a step may be at for ever."""
 SETTINGS = """
 INSTALLED_APPS += ["site_app.Config"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
@@ -97,6 +104,12 @@ def app(project: Project) -> Callable[..., Path]:
         return project(VIEWS, SETTINGS + settings, site_app=text, site_noted=NOTED)
 
     return make
+
+
+def write_command(directory: Path, name: str, text: str) -> None:
+    commands = directory / "site_commands" / "management" / "commands"
+    commands.mkdir(parents=True)
+    (commands / f"{name}.py").write_text(COMMAND + textwrap.indent(text, " " * 8))
 
 
 def noted(server: Server, name: str) -> list[int]:
@@ -145,7 +158,7 @@ def test_a_handler_that_raises(serve: Serve, app: Callable[..., Path], raising: 
     """As one may that is written for another server: the end takes its course, and its status stays."""
     server = start(serve, app(f"def stop(*_): {raising}\nsignal.signal(signal.SIGTERM, stop)"), "twistd")
     assert server.terminate() == 0
-    assert len(lines_with(server.output, "handler of a signal has raised")) == 1
+    assert len(lines_with(server.output, "handler of SIGTERM has raised")) == 1
 
 
 def test_a_handler_that_takes_its_time(serve: Serve, app: Callable[..., Path]) -> None:
@@ -199,9 +212,11 @@ def test_a_reactor_that_keeps_the_main_thread(serve: Serve, app: Callable[..., P
 def test_a_command_with_a_handler(serve: Serve, app: Callable[..., Path], runner: str, words: list[str]) -> None:
     """What --command runs has the main thread too."""
     directory = app(settings='INSTALLED_APPS += ["site_commands"]\n')
-    commands = directory / "site_commands" / "management" / "commands"
-    commands.mkdir(parents=True)
-    (commands / "noting.py").write_text(COMMAND)
+    write_command(
+        directory,
+        "noting",
+        "signal.signal(signal.SIGTERM, lambda *_: site_noted.note('handled-by-command'))\nsite_noted.note('ran')",
+    )
     server = start(serve, directory, runner, *words, "--command", "noting")
     [ran] = noted(server, "ran")
     assert server.terminate() == 0
@@ -216,16 +231,78 @@ def test_connections_of_the_start_up_are_closed(serve: Serve, app: Callable[...,
     assert server.terminate() == 0
 
 
-# The end of a step
+@pytest.mark.parametrize("words", [["--command", "waiting"], ["--workers", "2", "--command", "waiting"]])
+def test_a_handler_that_exits_during_a_command(serve: Serve, app: Callable[..., Path], words: list[str]) -> None:
+    """The command has not been run, and nothing is served without it; SIGTERM to the service ends it with status 0."""
+    directory = app("signal.signal(signal.SIGTERM, lambda *_: exit(0))", 'INSTALLED_APPS += ["site_commands"]\n')
+    write_command(directory, "waiting", "site_noted.note('begun')\ntime.sleep(600)")
+    for to_worker in (False, True) if "--workers" in words else (False,):
+        server = start(serve, directory, "twistd", *words, until=None)
+        [pid] = wait_for(lambda server=server: noted(server, "begun"), f"the command\n{server.output}")
+        os.kill(pid if to_worker else server.process.pid, signal.SIGTERM)
+        assert server.wait() == (1 if to_worker else 0), server.output
+        assert "-> ready" not in server.output
+        assert bool(lines_with(server.stderr, "was at what runs once: received SIGTERM")) is to_worker
+        (directory / "begun").unlink()
 
-WAITS = {
-    "sleep": "time.sleep(600)",
-    "lock": "threading.Event().wait()",
-    "child": "subprocess.run(['sleep', '600'])",
-    "swallows": "while True:\n try: time.sleep(600)\n except BaseException: pass",
-    "computes": "while True: pass",
-    "c": "while True: ctypes.CDLL(None).poll(None, 0, 600_000)",
-}
+
+def test_a_handler_of_an_event_loop_during_a_command(serve: Serve, app: Callable[..., Path]) -> None:
+    """It gets the signal, and the service does too: it does not go on to serve."""
+    directory = app(settings='INSTALLED_APPS += ["site_commands"]\n')
+    text = """
+    async def main():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        site_noted.note("begun")
+        await stop.wait()
+        site_noted.note("stopped")
+    asyncio.run(main())
+    """
+    write_command(directory, "waiting", textwrap.dedent(text))
+    server = start(serve, directory, "twistd", "--command", "waiting", until=None)
+    wait_for(lambda: noted(server, "begun"), f"the command\n{server.output}")
+    assert server.terminate() == 0
+    assert "-> ready" not in server.output
+
+
+def test_a_handler_of_a_worker_that_is_replaced(serve: Serve, app: Callable[..., Path]) -> None:
+    """It is called once, when the worker drains, however the signal has come."""
+    server = start(serve, app("signal.signal(signal.SIGTERM, handle)"), "twistd", "--workers", "2")
+    one, two = workers(wait_until_ready(server))
+    os.kill(one, signal.SIGTERM)
+    wait_until_replaced(server, {one})
+    assert noted(server, "handled-SIGTERM") == [one]
+    os.kill(two, signal.SIGTERM)
+    assert server.terminate() == 0
+    assert noted(server, "handled-SIGTERM").count(two) == 1
+
+
+def test_a_pid_file(serve: Serve, app: Callable[..., Path]) -> None:
+    """It is removed though the main thread does not come back: a container that starts anew has the same pids."""
+    directory = app(f"note('begun')\n{WAITS['swallows']}")
+    server = start(serve, directory, "with a pid file", until=None)
+    wait_for(lambda: noted(server, "begun"), f"the step to begin\n{server.output}")
+    assert (directory / "twistd.pid").read_text() == str(server.process.pid)
+    assert server.terminate() == 0
+    assert not (directory / "twistd.pid").exists()
+
+
+def test_functions_registered_with_atexit_run_once(serve: Serve, app: Callable[..., Path]) -> None:
+    """Where the main thread comes back while the other one calls them."""
+    ready = """
+    import atexit
+    atexit.register(lambda: (note("atexit", False), time.sleep(1)))
+    note("begun")
+    try: time.sleep(600)
+    finally: time.sleep(0.8)
+    """
+    server = start(serve, app(ready), "twistd", until=None)
+    wait_for(lambda: noted(server, "begun"), f"the step to begin\n{server.output}")
+    assert server.terminate() == 0
+    assert noted(server, "atexit") == [server.process.pid]
+
+
+# The end of a step
 
 
 @pytest.mark.parametrize("words", [[], ["--workers", "2"]], ids=["alone", "workers"])

@@ -59,6 +59,8 @@ def main(name: str, sockets: int) -> None:
         with suppress(ReactorNotRunning):
             reactor.stop()
 
+    # Until it begins; afterwards it is for the service to say what a signal does.
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda number, frame: reactor.callFromThread(end))
     connect(Parent(begin, end), sockets)
     reactor.run()
     stop_listening()

@@ -30,7 +30,7 @@ from twistserve.probes.resources import Metrics, ProbeResults
 from twistserve.probes.status import StatusReport
 from twistserve.serving import Serving
 from twistserve.stacks import log_all_stacks
-from twistserve.startup import Progress, StartupService, Step
+from twistserve.startup import Progress, StartupService
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
 from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER, FlushMetrics
 from twistserve.workers.service import FIRST_WORKER, WorkerService
@@ -124,8 +124,8 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, prepares: bool
             replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, name == FIRST_WORKER
         )
         preparing = preparing_steps(configuration, progress) if prepares else []
-        told = partial(reactor.callFromThread, parent.prepared)
-        steps = [*serving.steps(_followed_by(preparing, told), lambda: None), *checks.steps()]
+        prepared = partial(reactor.callFromThread, parent.prepared) if prepares else lambda: None
+        steps = [*serving.steps(preparing, lambda: None, prepared), *checks.steps()]
         services: list[Service] = [
             log,
             *serving.observers,
@@ -140,24 +140,18 @@ def begin_worker(values: dict[str, Any], name: str, sockets: int, prepares: bool
         lifecycle.fail(str(error))
         services = []
     tree = service_tree(
-        services, lifecycle, ending, lambda: names, reactor, signals, files=(TO_WORKER, FROM_WORKER, LIFELINE)
+        services,
+        lifecycle,
+        ending,
+        lambda: names,
+        reactor,
+        signals,
+        files=(TO_WORKER, FROM_WORKER, LIFELINE),
+        at_drain=(signal.SIGTERM,),
     )
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
-
-
-def _followed_by(steps: Sequence[Step], done: Callable[[], None]) -> list[Step]:
-    """The steps, with `done` called at the end of the last one, if there is any."""
-    if not steps:
-        return []
-    *others, (name, last) = steps
-
-    def run() -> None:
-        last()
-        done()
-
-    return [*others, (name, run)]
 
 
 def _sockets(configuration: Configuration, reactor: Any) -> list[socket.socket]:

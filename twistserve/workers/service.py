@@ -216,6 +216,8 @@ class WorkerService(Service):
 
     def _prepared(self) -> None:
         """What was to run once has run."""
+        if self._lifecycle.state is not State.STARTING:
+            return
         worker, self._preparing, self._unprepared = self._preparing, None, False
         assert worker is not None
         worker.prepares = False

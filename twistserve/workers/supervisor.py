@@ -198,6 +198,9 @@ class Supervisor:
 
     def wants_replacement(self, worker: Worker, cause: str, reason: str) -> None:
         """A worker has served long enough, or cannot serve any more: another one first, then it drains."""
+        if worker.prepares:
+            self._on_failure(f"{worker} was at what runs once: {reason}")
+            return
         if worker.state is WorkerState.STARTING:
             # It serves nobody yet, and may never do so.
             worker.failure = reason

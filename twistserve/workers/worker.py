@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -18,11 +17,9 @@ from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
-from twistserve.main_thread import main_thread
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.project import DjangoChecks
 from twistserve.serving import Serving
-from twistserve.signals import call_applications
 from twistserve.workers.allocated import shortage
 from twistserve.workers.answers import Results, to_json
 from twistserve.workers.protocol import (
@@ -153,8 +150,7 @@ class Parent(Connection):
 
     @DrainWorker.responder
     def drain(self, last: bool) -> dict[str, Any]:
-        """Drain. It is the parent that was told to end; the application may wait for that."""
-        main_thread.call(partial(call_applications, signal.SIGTERM))
+        """Drain."""
         if self._serving is not None:
             self._serving.web.last = last
         if self._side is not None:
