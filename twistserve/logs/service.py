@@ -144,7 +144,8 @@ class LogService(Service):
         """Write lines of the access log, which are in their format but for the prefix of text. Never raises."""
         formatter = self._handler.formatter
         if self._format == "text" and isinstance(formatter, TextFormatter):
-            prefixes = {level: formatter.prefix(seconds, level, ACCESS) for level, _ in lines}
+            levels = {level for level, _ in lines}
+            prefixes = {level: formatter.prefix(seconds, level, ACCESS) for level in levels}
             lines = [(level, prefixes[level] + line) for level, line in lines]
         # A line by itself is written at once: there is time, or a client has left.
         self._handler.put(lines, soon=len(lines) == 1)

@@ -58,25 +58,24 @@ class AccessLog:
     def __init__(self, log: Log, as_json: bool = False) -> None:
         self._log = log
         self._as_json = as_json
-        self._second = 0
-        self._when = ""
 
     def answered(self, requests: Sequence[Any]) -> None:
         """Requests were answered, or their clients left (status 499)."""
         if not requests:
             return
         least, seconds = self._log.access_level(), time.time()
-        now = rfc3339(seconds)
+        now, when = rfc3339(seconds), _common_time(seconds)
         if not self._log.access_is_ours:
             for request in requests:
                 if (level := level_of(request.code)) >= least:
-                    self._record(level, self._text(request), _fields(request, now))
+                    self._record(level, _text(request, when), _fields(request, now))
             return
         lines: list[tuple[int, str]] = []
         for request in requests:
             level = _INFO if request.code < 400 else level_of(request.code)
             if level >= least:
-                lines.append((level, _json(level, _fields(request, now)) if self._as_json else self._text(request)))
+                line = _json(level, _fields(request, now)) if self._as_json else _text(request, when)
+                lines.append((level, line))
         if lines:
             self._log.write_access(lines, seconds)
 
@@ -86,7 +85,7 @@ class AccessLog:
         if level < self._log.access_level():
             return
         fields = {"time": rfc3339(now), "message": f"refused with {status}", "remote": channel.remote, "status": status}
-        text = f'{_address(channel.remote)} - - [{self._now()}] "-" {status} 0 "-" "-" 0.000000'
+        text = f'{_address(channel.remote)} - - [{_common_time(now)}] "-" {status} 0 "-" "-" 0.000000'
         if self._log.access_is_ours:
             self._log.write_access([(level, _json(level, fields) if self._as_json else text)], now)
         else:
@@ -95,37 +94,36 @@ class AccessLog:
     def _record(self, level: int, text: str, fields: dict[str, Any]) -> None:
         self._log.record_access(level, _json(level, fields) if self._as_json else text, fields)
 
-    def _now(self) -> str:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            now = time.gmtime(second)
-            self._when = (
-                f"{now.tm_mday:02d}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
-                f":{now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d} +0000"
-            )
-        return self._when
-
-    def _text(self, request: Any) -> str:
-        referer = agent = None
-        for name, value in request.raw_headers:
-            size = len(name)
-            if size == 10 and name.lower() == b"user-agent":
-                agent = value
-            elif size == 7 and name.lower() == b"referer":
-                referer = value
-        return (
-            f"{_address(request.remote)} - - [{self._now()}] "
-            f'"{escape(request.method)} {escape(request.uri)} {escape(request.clientproto)}" '
-            f'{request.code} {request.sentLength} "{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
-        )
-
 
 def level_of(status: int) -> int:
     """The level of a line: an error is the server's, a warning the client's or the application's."""
     if status < 400:
         return logging.INFO
     return logging.ERROR if status >= 500 else logging.WARNING
+
+
+def _text(request: Any, when: str) -> str:
+    referer = agent = None
+    for name, value in request.raw_headers:
+        size = len(name)
+        if size == 10 and name.lower() == b"user-agent":
+            agent = value
+        elif size == 7 and name.lower() == b"referer":
+            referer = value
+    asked = escape(b" ".join((request.method, request.uri, request.clientproto)))
+    return (
+        f'{_address(request.remote)} - - [{when}] "{asked}" {request.code} {request.sentLength} '
+        f'"{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
+    )
+
+
+def _common_time(seconds: float) -> str:
+    """A time in UTC as the combined format has it; strftime would name the month in the process's language."""
+    now = time.gmtime(seconds)
+    return (
+        f"{now.tm_mday:02d}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
+        f":{now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d} +0000"
+    )
 
 
 def _fields(request: Any, now: str) -> dict[str, Any]:
