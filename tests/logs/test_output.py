@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.logfile import LogFile
 
 from twistserve.logs import JSONFormatter, TextFormatter, output
-from twistserve.logs.output import FileOutput, Line, OutputHandler, StreamOutput, SyslogOutput, level_of
+from twistserve.logs.output import EventOutput, FileOutput, Line, OutputHandler, StreamOutput, SyslogOutput, level_of
 from twistserve.logs.printed import printed, printed_name
 
 INFO = logging.INFO
@@ -152,6 +153,19 @@ def test_syslog_has_the_priority_of_each_line(monkeypatch: pytest.MonkeyPatch) -
     levels = [logging.DEBUG, INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
     SyslogOutput("shop").write([(level, "one") for level in levels] + [(INFO, "a\nb\0c")])
     assert said == [(7, "one"), (6, "one"), (4, "one"), (3, "one"), (2, "one"), (6, "a"), (6, r"b\x00c")]
+
+
+def test_each_line_of_the_access_log_is_an_event(request: pytest.FixtureRequest) -> None:
+    """With the level that it has, though those of one level come together."""
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    request.addfinalizer(lambda: globalLogPublisher.removeObserver(events.append))
+    EventOutput().write([(INFO, "one\ntwo"), (logging.ERROR, "three")])
+    assert [(event["log_namespace"], event["log_level"], event["text"]) for event in events] == [
+        ("twistserve.access", LogLevel.info, "one"),
+        ("twistserve.access", LogLevel.info, "two"),
+        ("twistserve.access", LogLevel.error, "three"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,21 @@ class Log:
 
     def __init__(self, least: int = logging.INFO) -> None:
         self.least = least
+        self.prefix = ""
+        self.prefixes: list[int] = []
         self.lines: list[tuple[int, str]] = []
         self.records: list[tuple[int, str, dict[str, Any]]] = []
 
     def access_level(self) -> int:
         return self.least
 
-    def write_access(self, lines: Sequence[tuple[int, str]], seconds: float) -> None:
+    def access_prefix(self, seconds: float, level: int) -> str:
+        self.prefixes.append(level)
+        return self.prefix
+
+    def write_access(self, texts: Sequence[tuple[int, str]], count: int) -> None:
+        lines = [(level, line) for level, text in texts for line in text.split("\n")]
+        assert len(lines) == count
         self.lines += lines
 
     def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
@@ -168,12 +176,34 @@ def test_handlers_of_the_project_get_records(as_json: bool) -> None:
     assert json.loads(line)["path"] == "/?q=1" if as_json else '"GET /?q=1 HTTP/1.1" 503 ' in line
 
 
+def test_lines_of_text_begin_as_the_log_says() -> None:
+    """All in their order; the prefix is made once for a level: made for each, it took as long as the rest of a line."""
+    log = Log()
+    log.prefix = "12:00 twistserve.access: "
+    access_log = AccessLog(log)
+    access_log.answered([Answered(200), Answered(503), Answered(200)])
+    assert log.prefixes == [logging.INFO, logging.ERROR]
+    assert [level for level, _ in log.lines] == [logging.INFO, logging.ERROR, logging.INFO]
+    access_log.refused(Answered(400), 400)
+    assert [text.startswith("12:00 twistserve.access: 192.0.2.1 - - [") for text in log.texts] == [True] * 4
+
+
+def test_lines_of_json_begin_with_nothing() -> None:
+    """Each is an object and no more, answered or refused."""
+    log = Log()
+    log.prefix = "12:00 twistserve.access: "
+    access_log = AccessLog(log, as_json=True)
+    access_log.answered([Answered(200)])
+    access_log.refused(Answered(400), 400)
+    assert [json.loads(text)["status"] for text in log.texts] == [200, 400]
+
+
 @pytest.mark.parametrize("failing", ["record", "log"])
 def test_a_connection_is_released_whatever_counting_and_logging_raise(failing: str) -> None:
     """A client that leaves in the middle of its request is not in the books any more, and neither is its request."""
 
     class Failing(Log):
-        def write_access(self, lines: Sequence[tuple[int, str]], seconds: float) -> None:
+        def write_access(self, texts: Sequence[tuple[int, str]], count: int) -> None:
             raise OSError("no space left on device")
 
     def fail(request: object) -> None:

@@ -9,6 +9,7 @@ import re
 import select
 import syslog
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol, TextIO
 
 from twisted.logger import Logger, LogLevel
@@ -18,7 +19,7 @@ from twistserve.logs.loggers import ACCESS
 from twistserve.logs.queue import queue
 
 Line = tuple[int, str]
-"""A level, and text without an end of line."""
+"""A level, and text without an end of line at its own end: a record's, or several lines of the access log."""
 
 
 class Output(Protocol):
@@ -155,11 +156,16 @@ class EventOutput:
         (logging.INFO, LogLevel.info),
     )
 
-    def write(self, lines: Sequence[Line], namespace: str = ACCESS) -> None:
-        """Emit each line as an event; the access log's are those that are no records."""
+    def write(self, lines: Sequence[Line]) -> None:
+        """Emit each line as an event: those that are no records are the access log's."""
         for number, text in lines:
-            level = next((level for least, level in self._levels if number >= least), LogLevel.debug)
-            Logger(namespace=namespace).emit(level, "{text}", text=text)
+            for line in text.split("\n"):
+                self.emit(ACCESS, number, line)
+
+    def emit(self, namespace: str, number: int, text: str) -> None:
+        """Emit a text as one event, with Python's number of its level."""
+        level = next((level for least, level in self._levels if number >= least), LogLevel.debug)
+        Logger(namespace=namespace).emit(level, "{text}", text=text)
 
 
 class OutputHandler(logging.Handler):
@@ -195,9 +201,9 @@ class OutputHandler(logging.Handler):
     def _queue(self, record: logging.LogRecord, text: str) -> None:
         self.put([(record.levelno, text)])
 
-    def put(self, lines: Sequence[Line], *, soon: bool = True) -> None:
-        """Queue lines that are formatted already."""
-        queue.put(self.output.write, lines, len(lines), sum([len(text) for _, text in lines]) + 64, soon=soon)
+    def put(self, lines: Sequence[Line], count: int = 1, *, soon: bool = True) -> None:
+        """Queue what is formatted already, `count` lines if it is lost."""
+        queue.put(self.output.write, lines, count, sum([len(text) for _, text in lines]) + 64, soon=soon)
 
     def _unformattable(self, record: logging.LogRecord, error: Exception) -> str:
         """What is left of a record whose arguments do not fit its message."""
@@ -219,4 +225,5 @@ class EventHandler(OutputHandler):
     output: EventOutput
 
     def _queue(self, record: logging.LogRecord, text: str) -> None:
-        queue.put(lambda line: self.output.write([line], record.name), (record.levelno, text), size=len(text) + 64)
+        emit = partial(self.output.emit, record.name, record.levelno)
+        queue.put(emit, text, size=len(text) + 64)

@@ -138,14 +138,17 @@ class LogService(Service):
             queue.put(lambda _: self.settle(), None, lines=0)
         return handlers == [self._handler] and not self._access.filters and not self._access.disabled
 
-    def write_access(self, lines: Sequence[Line], seconds: float) -> None:
-        """Write lines of the access log, which are in their format but for the prefix of text. Never raises."""
+    def access_prefix(self, seconds: float, level: int) -> str:
+        """What a line of the access log begins with at this time, if it is text."""
         formatter = self._handler.formatter
         if self._format == "text" and isinstance(formatter, TextFormatter):
-            prefixes = {level: formatter.prefix(seconds, level, ACCESS) for level, _ in lines}
-            lines = [(level, prefixes[level] + line) for level, line in lines]
+            return formatter.prefix(seconds, level, ACCESS)
+        return ""
+
+    def write_access(self, texts: Sequence[Line], count: int) -> None:
+        """Write so many lines of the access log as they are, those of one level as one text. Never raises."""
         # A line by itself is written at once: there is time, or a client has left.
-        self._handler.put(lines, soon=len(lines) == 1)
+        self._handler.put(texts, count, soon=count == 1)
 
     def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
         """Log a line for handlers of the project's; `fields` are for our JSONFormatter. Never raises."""
