@@ -80,7 +80,8 @@ class Watchdog:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The files that it has open."""
-        return (self._read, self._write, self._applications, *self._wakes)
+        applications = () if self._applications == -1 else (self._applications,)
+        return (self._read, self._write, *self._wakes, *applications)
 
     def start(self) -> None:
         """Start the thread, a daemon."""
