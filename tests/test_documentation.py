@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
-from twistserve import metrics
+from twistserve.metrics import catalogue as metrics
 from twistserve.options import TABLE, Option
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,17 +11,17 @@ from tests.functional.harness import free_port
 
 HEAVY = [
     "treq",
-    "twistserve.webhooks",
-    "twistserve.posting",
-    "twistserve.migrations",
-    "twistserve.system_checks",
-    "twistserve.probes.ready_made",
+    "twistserve.webhooks.outbox",
+    "twistserve.webhooks.client",
+    "twistserve.project.migrations",
+    "twistserve.project.system_checks",
+    "twistserve.probes.builtin_checks",
     "twistserve.probes.health_check",
     "twistserve.workers.composition",
     "twistserve.workers.supervisor",
     "twistserve.workers.process",
     "twistserve.workers.sums",
-    "twistserve.web.tls",
+    "twistserve.net.tls",
     "twisted.protocols.amp",
     "prometheus_client.multiprocess",
     "xml.dom.minidom",
@@ -33,7 +33,7 @@ import sys
 from django.conf import settings
 settings.configure(ROOT_URLCONF="urls")
 import twistserve.plugin
-from twistserve.ending import Ending
+from twistserve.process.ending import Ending
 from twistserve.service import compose
 twistserve.plugin.Options()
 compose({"port": sys.argv[1]}, Ending())

@@ -14,7 +14,7 @@ from django.urls import include, path, re_path
 from django.utils.functional import empty
 from prometheus_client import REGISTRY
 
-from twistserve import metrics
+from twistserve.metrics import catalogue as metrics
 from twistserve.middleware import RouteMetricsMiddleware
 
 Ask = Callable[..., int]

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 
-from twistserve import metrics
-from twistserve.application import django_version
-from twistserve.ending import Ending
-from twistserve.forks import ForkGuard
+from twistserve.http.access_log import AccessLog
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
-from twistserve.listening import Port
 from twistserve.logs.loggers import spare_this_thread
 from twistserve.logs.service import LogService
-from twistserve.main_thread import main_thread
+from twistserve.metrics import catalogue as metrics
+from twistserve.net.listeners import Port
+from twistserve.net.main_thread import main_thread
+from twistserve.net.reactor import Reactor
 from twistserve.options import STATUS_JSON, STATUS_PAGE, Configuration
-from twistserve.probes import page
+from twistserve.probes.port import ProbeService
 from twistserve.probes.resources import Changed, Metrics, Probe, ProbeResults, ProbeRoot
-from twistserve.probes.service import ProbeService
-from twistserve.probes.status import StatusDocument, StatusReport, as_json
+from twistserve.process.ending import Ending
+from twistserve.process.forks import ForkGuard
+from twistserve.process.signals import Signals
+from twistserve.project.application import django_version
 from twistserve.recycling import RecyclingService
-from twistserve.serving import Serving
-from twistserve.signals import Signals
-from twistserve.web.accesslog import AccessLog
-from twistserve.web.reactor import Reactor
+from twistserve.server import Serving
+from twistserve.status import page
+from twistserve.status.report import StatusDocument, StatusReport, as_json
 
 if TYPE_CHECKING:
-    from twistserve.webhooks import WebhookService
+    from twistserve.webhooks.outbox import WebhookService
 
 
 def service_tree(
@@ -136,7 +136,7 @@ def _probe_port(configuration: Configuration, reactor: Any) -> Port:
 
 def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) -> WebhookService:
     """The webhooks, told of the lifecycle's states."""
-    from twistserve.webhooks import WebhookService, facts_of
+    from twistserve.webhooks.outbox import WebhookService, facts_of
 
     facts = facts_of(configuration.app_version, os.environ)
     webhooks = WebhookService(configuration.webhook_url, configuration.webhook_secret, facts, lifecycle.hurry, reactor)

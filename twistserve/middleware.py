@@ -11,7 +11,7 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from twistserve import metrics
+from twistserve.metrics import catalogue as metrics
 
 
 class RouteMetricsMiddleware:

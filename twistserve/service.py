@@ -11,28 +11,28 @@ from typing import Any
 from twisted.application.service import IService, Service
 from twisted.internet.defer import succeed
 
-from twistserve.application import django_version, load_settings
 from twistserve.composition import outside_services, recycling_service, service_tree, tell_states, web_port
-from twistserve.ending import Ending
 from twistserve.errors import StartError
-from twistserve.init_process import FirstProcess, leave_first_process
 from twistserve.lifecycle import Lifecycle, ServiceTree
-from twistserve.listening import Endpoint, Listener
 from twistserve.logs import get_logger
 from twistserve.logs.observer import RecordingObserver
 from twistserve.logs.output import Output
 from twistserve.logs.runners import output_of
 from twistserve.logs.service import LogService, early_log
 from twistserve.logs.standard_streams import open_closed_streams
+from twistserve.net.listeners import Endpoint, Listener
+from twistserve.net.other_reactors import keep_installed
+from twistserve.net.reactor import install_unless_chosen
 from twistserve.options import CommandLine, Configuration, resolve, unknown_variables
-from twistserve.preparing import preparing_steps
-from twistserve.probes.project import DjangoChecks
+from twistserve.probes.django_checks import DjangoChecks
 from twistserve.probes.resources import Metrics, ProbeResults
-from twistserve.probes.status import StatusReport
-from twistserve.serving import Serving
-from twistserve.startup import Progress, StartupService
-from twistserve.web.other_reactors import keep_installed
-from twistserve.web.reactor import install_unless_chosen
+from twistserve.process.ending import Ending
+from twistserve.process.first_process import FirstProcess, leave_first_process
+from twistserve.project.application import django_version, load_settings
+from twistserve.project.preparing import preparing_steps
+from twistserve.project.startup import Progress, StartupService
+from twistserve.server import Serving
+from twistserve.status.report import StatusReport
 
 logger = get_logger(__name__)
 

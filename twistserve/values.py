@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from twistserve.web.forwarded import TrustedPeers
+from twistserve.wsgi.forwarded import TrustedPeers
 
 LONGEST = 1_000_000_000
 """Seconds; timers of the system and of Python end not far beyond."""

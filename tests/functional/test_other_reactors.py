@@ -86,12 +86,12 @@ def test_daphne_in_installed_apps(
             port=port,
         )
         receiver.wait_for("startup", "succeeded")
-        assert get(port, "/where/") == b"twistserve.web.reactor reactor"
+        assert get(port, "/where/") == b"twistserve.net.reactor reactor"
         assert get(port, "/big/") == b"x" * 10_000_000
         assert server.terminate() == 0
         receiver.wait_for("draining", "draining")
     found = lines_with(server.output, "AsyncioSelectorReactor")
-    assert all(" WARNING " in line and "twistserve.web.reactor.Reactor" in line for line in found), server.output
+    assert all(" WARNING " in line and "twistserve.net.reactor.Reactor" in line for line in found), server.output
     # With workers, those that were ready before the end.
     assert len(found) == lines or (words and len(found) == lines - 1), server.output
     assert "UserWarning" not in server.output
@@ -103,7 +103,7 @@ def test_another_reactor(serve: Serve, project: Project, runner: str, installing
     """Any other reactor that an application installs is treated likewise, though Twisted's own guard would raise."""
     directory = project(VIEWS, "INSTALLED_APPS.insert(0, 'installing.Config')\n", installing=installing)
     server = serve(runner=runner, cwd=directory, settings="site_settings")
-    assert server.get("/where/").text == "twistserve.web.reactor reactor"
+    assert server.get("/where/").text == "twistserve.net.reactor reactor"
     assert server.terminate() == 0
     [line] = lines_with(server.stdout, "SelectReactor")
     assert re.search(r"(installing installs another|has installed another) reactor", line)

@@ -258,7 +258,7 @@ def test_a_receiver_that_fails_twice_gets_the_event_once_more(shop: Shop) -> Non
     assert len({delivery.body for delivery in receiver.deliveries[:3]}) == 1
     assert {delivery.path for delivery in receiver.deliveries} == {"/events?key=hidden"}
     assert receiver.deliveries[0].headers["Authorization"] == "Basic c2hvcDpvcGVu"
-    warnings = [line for line in server.stdout.splitlines() if "WARNING twistserve.webhooks" in line]
+    warnings = [line for line in server.stdout.splitlines() if "WARNING twistserve.webhooks.outbox" in line]
     assert len(warnings) == 1, server.output
     assert f"webhook http://127.0.0.1:{receiver.port}/events: startup succeeded: answered 500" in warnings[0]
     assert "hidden" not in server.output

@@ -16,10 +16,10 @@ from twisted.internet.testing import StringTransport
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.answers import Results
 from twistserve.probes.checks import PASSED, Check, Result, Status, worst
-from twistserve.probes.project import DjangoChecks
+from twistserve.probes.django_checks import DjangoChecks
+from twistserve.probes.port import ProbeSite
 from twistserve.probes.resources import Metrics, Probe, ProbeResults, ProbeRoot
-from twistserve.probes.service import ProbeSite
-from twistserve.web.threads import PoolSnapshot
+from twistserve.threads.pool import PoolSnapshot
 
 
 class Transport(StringTransport):

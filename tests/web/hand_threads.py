@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twistserve.web.file_threads import Job
+from twistserve.files.file_threads import Job
 
 
 class HandThreads:

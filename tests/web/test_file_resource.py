@@ -15,10 +15,11 @@ from twisted.web.server import NOT_DONE_YET
 from whitenoise.responders import Redirect, StaticFile
 
 from tests.web.hand_threads import HandThreads
-from twistserve.web import file_answers, static
-from twistserve.web.deadlines import Deadlines
-from twistserve.web.file_cache import MemoryCache, OpenFile
-from twistserve.web.static import FileResource
+from twistserve.files import resource as static
+from twistserve.files import responder as file_answers
+from twistserve.files.cache import MemoryCache, OpenFile
+from twistserve.files.resource import FileResource
+from twistserve.wsgi.deadlines import Deadlines
 
 
 class Request:

@@ -15,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.test_exposition import HOSTILE, samples
-from twistserve.exposition import OPENMETRICS, TEXT, expose
+from twistserve.metrics.exposition import OPENMETRICS, TEXT, expose
 from twistserve.workers.sums import Sums
 
 BUCKETS = (0.001, 0.5, 60)

@@ -12,6 +12,6 @@ djangoserve = ServiceMaker(
 
 reactor = Reactor(
     "twistserve",
-    "twistserve.web.reactor",
+    "twistserve.net.reactor",
     "epoll(7) without Twisted's logging context; what djangoserve uses unless another is chosen.",
 )

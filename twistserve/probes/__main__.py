@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Mapping
 
-from twistserve.application import load_settings
 from twistserve.errors import StartError
 from twistserve.options import fail_in_one_line
 from twistserve.probes.client import DESCRIPTION, add_arguments, ask
+from twistserve.project.application import load_settings
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from twistserve.negotiation import weight, weights
+from twistserve.http.negotiation import weight, weights
 from twistserve.probes.checks import Result, worst
 
 Results = dict[str, Result]

@@ -11,7 +11,7 @@ from typing import Any
 
 from twistserve.errors import StartError, describe
 from twistserve.probes.checks import PASSED, Result, Status
-from twistserve.probes.connections import own_connections
+from twistserve.probes.databases import own_connections
 
 MAJOR = 4
 """The supported major version, and the least."""

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from twistserve.exposition import Source, choose_format, expose, takes_gzip
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
-from twistserve.metrics import probe_status
+from twistserve.metrics.catalogue import probe_status
+from twistserve.metrics.exposition import Source, choose_format, expose, takes_gzip
 from twistserve.probes.answers import Results, answer
 from twistserve.probes.checks import PASSED, Result, Status, worst
 from twistserve.values import redacted, without_directories

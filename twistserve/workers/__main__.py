@@ -14,8 +14,8 @@ from typing import Any
 from setproctitle import setproctitle
 from twisted.internet.error import ReactorNotRunning
 
-from twistserve.web.other_reactors import keep_installed
-from twistserve.web.reactor import install
+from twistserve.net.other_reactors import keep_installed
+from twistserve.net.reactor import install
 from twistserve.workers.protocol import FOR_THE_PARENT
 
 NUMBER = 1

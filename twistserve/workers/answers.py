@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from twistserve.exposition import Source
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.metrics.exposition import Source
 from twistserve.probes.checks import Result, Status
-from twistserve.probes.status import PATIENCE
-from twistserve.web.threads import PoolSnapshot
+from twistserve.status.report import PATIENCE
+from twistserve.threads.pool import PoolSnapshot
 from twistserve.workers.protocol import Describe, RunProbe
 from twistserve.workers.sums import KINDS, Sums, kind_of
 from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState

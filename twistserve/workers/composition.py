@@ -12,29 +12,30 @@ from typing import Any
 from prometheus_client import REGISTRY
 from twisted.application.service import Service
 
-from twistserve import collector, metrics
-from twistserve.application import django_version, load_settings
+from twistserve import collector
 from twistserve.composition import outside_services, recycling_service, service_tree, tell_states, web_port
-from twistserve.ending import END, WORKER_END, Ending
 from twistserve.errors import StartError
-from twistserve.file_index import file_indexes
-from twistserve.forks import name_of
+from twistserve.files.index import file_indexes
 from twistserve.lifecycle import Lifecycle, ServiceTree
-from twistserve.listening import Endpoint, Listener
 from twistserve.logs import get_logger
 from twistserve.logs.service import LogService
+from twistserve.metrics import catalogue as metrics
+from twistserve.net.listeners import Endpoint, Listener
+from twistserve.net.shared_sockets import AdoptingReactor, bind_endpoints
 from twistserve.options import Configuration
-from twistserve.preparing import preparing_steps
-from twistserve.probes.project import DjangoChecks
+from twistserve.probes.django_checks import DjangoChecks
 from twistserve.probes.resources import Metrics, ProbeResults
-from twistserve.probes.status import StatusReport
-from twistserve.serving import Serving
-from twistserve.stacks import log_all_stacks
-from twistserve.startup import Progress, StartupService
+from twistserve.process.ending import END, WORKER_END, Ending
+from twistserve.process.forks import name_of
+from twistserve.project.application import django_version, load_settings
+from twistserve.project.preparing import preparing_steps
+from twistserve.project.startup import Progress, StartupService
+from twistserve.server import Serving
+from twistserve.status.report import StatusReport
+from twistserve.threads.stacks import log_all_stacks
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
 from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER, FlushMetrics
 from twistserve.workers.service import FIRST_WORKER, WorkerService
-from twistserve.workers.sockets import AdoptingReactor, bind_endpoints
 from twistserve.workers.worker import Parent, WorkerSide
 
 logger = get_logger(__name__)

@@ -19,14 +19,14 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.protocols import amp
 
 from twistserve.errors import StartError
+from twistserve.http.port import Drain
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
-from twistserve.metrics import startup_seconds
-from twistserve.open_files import SPARE, count_open, most_probes, raise_limit
+from twistserve.metrics.catalogue import startup_seconds
 from twistserve.options import Configuration
-from twistserve.preparing import is_asked_for
-from twistserve.web.service import Drain
+from twistserve.process.open_files import SPARE, count_open, most_probes, raise_limit
+from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe

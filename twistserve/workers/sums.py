@@ -22,7 +22,7 @@ from prometheus_client import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from twistserve.exposition import Family, escape, line_template
+from twistserve.metrics.exposition import Family, escape, line_template
 
 _USED = struct.Struct("=i")
 """How a file begins: with the bytes in use. An entry begins alike, with those of its key."""

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
-from twistserve.metrics import worker_restarts
+from twistserve.metrics.catalogue import worker_restarts
 from twistserve.workers.protocol import DrainWorker, Heartbeat
 
 logger = get_logger(__name__)

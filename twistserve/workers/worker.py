@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
-from twistserve.probes.project import DjangoChecks
-from twistserve.serving import Serving
+from twistserve.probes.django_checks import DjangoChecks
+from twistserve.server import Serving
 from twistserve.workers.allocated import shortage
 from twistserve.workers.answers import Results, to_json
 from twistserve.workers.protocol import (

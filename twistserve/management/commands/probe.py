@@ -6,10 +6,10 @@ import argparse
 import os
 from typing import Any
 
-from twistserve.application import load_settings
 from twistserve.errors import StartError
 from twistserve.management.base import TwistserveCommand
 from twistserve.probes import client
+from twistserve.project.application import load_settings
 
 
 class Command(TwistserveCommand):

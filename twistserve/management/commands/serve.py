@@ -14,13 +14,13 @@ from typing import Any
 from twisted.application.service import IService
 
 from twistserve import options
-from twistserve.ending import Ending
-from twistserve.init_process import leave_first_process
 from twistserve.logs.observer import observe_twisted
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
+from twistserve.net.other_reactors import install_in_place_of_others
+from twistserve.process.ending import Ending
+from twistserve.process.first_process import leave_first_process
 from twistserve.service import compose
-from twistserve.web.other_reactors import install_in_place_of_others
 
 collector.resume()
 

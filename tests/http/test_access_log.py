@@ -1,0 +1,226 @@
+"""What the access log makes of what clients and proxies send."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from tests.web.test_channel import MALFORMED, Recorder, Transport, get
+from twistserve.http.access_log import AccessLog
+from twistserve.http.site import Site
+
+
+class Log:
+    """Keeps what it is given."""
+
+    access_is_ours = True
+
+    def __init__(self, least: int = logging.INFO) -> None:
+        self.least = least
+        self.prefix = ""
+        self.prefixes: list[int] = []
+        self.lines: list[tuple[int, str]] = []
+        self.records: list[tuple[int, str, dict[str, Any]]] = []
+
+    def access_level(self) -> int:
+        return self.least
+
+    def access_prefix(self, seconds: float, level: int) -> str:
+        self.prefixes.append(level)
+        return self.prefix
+
+    def write_access(self, texts: Sequence[tuple[int, str]], count: int) -> None:
+        lines = [(level, line) for level, text in texts for line in text.split("\n")]
+        assert len(lines) == count
+        self.lines += lines
+
+    def record_access(self, level: int, line: str, fields: dict[str, Any]) -> None:
+        self.records.append((level, line, fields))
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in self.lines]
+
+
+FORGED = '1.2.3.4\x1b[31m"evil \u2028\n\\'
+
+
+def logged(peer: str, data: bytes, as_json: bool) -> list[str]:
+    """The lines of a connection from this peer on which these bytes arrive."""
+    log = Log()
+    site = Site(Recorder(at_once=True), Clock(), access_log=AccessLog(log, as_json))
+    channel = site.buildProtocol(None)
+    channel.makeConnection(Transport(peerAddress=IPv4Address("TCP", peer, 1234)))
+    channel.dataReceived(data)
+    site.account()
+    return log.texts
+
+
+@pytest.mark.parametrize("data", [get(b"/"), MALFORMED], ids=["answered", "refused"])
+def test_a_forged_address_stays_within_its_field(data: bytes) -> None:
+    """An address is the first word of its line, whatever somebody gives for one."""
+    [text] = logged(FORGED, data, as_json=False)
+    assert text.startswith(r"1.2.3.4\x1b\x5b31m\x22evil\x20\x2028\x0a\x5c - - [")
+    assert text.isprintable()
+    [text] = logged(FORGED, data, as_json=True)
+    assert text.isprintable()
+    assert json.loads(text)["remote"] == FORGED
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "-"])
+@pytest.mark.parametrize("data", [get(b"/"), MALFORMED], ids=["answered", "refused"])
+def test_an_address_is_logged_as_it_is(peer: str, data: bytes) -> None:
+    """Nothing of an address is escaped."""
+    [text] = logged(peer, data, as_json=False)
+    assert text.startswith(f"{peer} - - [")
+
+
+@pytest.mark.parametrize("data", [get(b"/"), MALFORMED], ids=["answered", "refused"])
+def test_an_ipv4_client_of_a_socket_of_both_kinds(data: bytes) -> None:
+    """Its address is the one that people know."""
+    [text] = logged("::ffff:192.0.2.1", data, as_json=False)
+    assert text.startswith("192.0.2.1 - - [")
+    [text] = logged("::ffff:192.0.2.1", data, as_json=True)
+    assert json.loads(text)["remote"] == "192.0.2.1"
+
+
+def test_what_we_cut_off_is_not_called_its_clients_doing() -> None:
+    """It is counted and logged as an error of the server, once, though its connection is lost after that."""
+    log = Log()
+    counted: list[int] = []
+    record = lambda request: counted.append(request.code)  # noqa: E731
+    site = Site(Recorder(), Clock(), access_log=AccessLog(log), record=record)
+    channel = site.buildProtocol(None)
+    transport = Transport()
+    transport.abortConnection = lambda: channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[method-assign]
+    channel.makeConnection(transport)
+    channel.dataReceived(get(b"/"))
+    site.abort()
+    assert counted == [503]
+    [line] = log.texts
+    assert '"GET / HTTP/1.1" 503 0 ' in line
+
+
+@dataclass
+class Answered:
+    """A request that was answered with a status."""
+
+    code: int
+    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [(b"traceparent", b"00-1-2-01")])
+    request_id: bytes = b"r1"
+    remote: str = "192.0.2.1"
+    method: bytes = b"GET"
+    uri: bytes = b"/?q=1"
+    clientproto: bytes = b"HTTP/1.1"
+    sentLength: int = 5
+    duration: float = 0.25
+    queue_time: float = 0.125
+
+
+LEVELS = {200: logging.INFO, 304: logging.INFO, 404: logging.WARNING, 499: logging.WARNING, 503: logging.ERROR}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_level_of_a_line_is_that_of_its_status(as_json: bool) -> None:
+    """A 5xx is an error, a 4xx a warning, and what is below the wanted level is not logged."""
+    log = Log()
+    AccessLog(log, as_json).answered([Answered(status) for status in LEVELS])
+    assert [level for level, _ in log.lines] == list(LEVELS.values())
+    log = Log(logging.ERROR)
+    AccessLog(log, as_json).answered([Answered(status) for status in LEVELS])
+    AccessLog(log, as_json).answered([Answered(200)])
+    assert [level for level, _ in log.lines] == [logging.ERROR]
+
+
+def test_a_line_as_json() -> None:
+    """It has what every line of the log has, and the fields of a request."""
+    log = Log()
+    AccessLog(log, as_json=True).answered([Answered(404)])
+    fields = json.loads(log.texts[0])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("time"))
+    assert fields == {
+        "level": "WARNING",
+        "logger": "twistserve.access",
+        "message": "GET /?q=1 404",
+        "request_id": "r1",
+        "remote": "192.0.2.1",
+        "method": "GET",
+        "path": "/?q=1",
+        "status": 404,
+        "bytes": 5,
+        "duration": 0.25,
+        "queue_time": 0.125,
+        "traceparent": "00-1-2-01",
+    }
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_handlers_of_the_project_get_records(as_json: bool) -> None:
+    """Where lines do not go to our output alone, each is a record with the fields for our formatter."""
+    log = Log()
+    log.access_is_ours = False
+    AccessLog(log, as_json).answered([Answered(503)])
+    [(level, line, fields)] = log.records
+    assert level == logging.ERROR
+    assert fields["status"] == 503
+    assert json.loads(line)["path"] == "/?q=1" if as_json else '"GET /?q=1 HTTP/1.1" 503 ' in line
+
+
+def test_lines_of_text_begin_as_the_log_says() -> None:
+    """All in their order; the prefix is made once for a level: made for each, it took as long as the rest of a line."""
+    log = Log()
+    log.prefix = "12:00 twistserve.access: "
+    access_log = AccessLog(log)
+    access_log.answered([Answered(200), Answered(503), Answered(200)])
+    assert log.prefixes == [logging.INFO, logging.ERROR]
+    assert [level for level, _ in log.lines] == [logging.INFO, logging.ERROR, logging.INFO]
+    access_log.refused(Answered(400), 400)
+    assert [text.startswith("12:00 twistserve.access: 192.0.2.1 - - [") for text in log.texts] == [True] * 4
+
+
+def test_lines_of_json_begin_with_nothing() -> None:
+    """Each is an object and no more, answered or refused."""
+    log = Log()
+    log.prefix = "12:00 twistserve.access: "
+    access_log = AccessLog(log, as_json=True)
+    access_log.answered([Answered(200)])
+    access_log.refused(Answered(400), 400)
+    assert [json.loads(text)["status"] for text in log.texts] == [200, 400]
+
+
+@pytest.mark.parametrize("failing", ["record", "log"])
+def test_a_connection_is_released_whatever_counting_and_logging_raise(failing: str) -> None:
+    """A client that leaves in the middle of its request is not in the books any more, and neither is its request."""
+
+    class Failing(Log):
+        def write_access(self, texts: Sequence[tuple[int, str]], count: int) -> None:
+            raise OSError("no space left on device")
+
+    def fail(request: object) -> None:
+        raise RuntimeError("not counted")
+
+    log, record = (Failing(), None) if failing == "log" else (Log(), fail)
+    site = Site(Recorder(), Clock(), access_log=AccessLog(log), record=record)
+    for data in (get(b"/"), get(b"/") * 2, MALFORMED):
+        channel = site.buildProtocol(None)
+        channel.makeConnection(Transport())
+        channel.dataReceived(data)
+        channel.connectionLost(Failure(ConnectionDone()))
+    answering = Site(Recorder(at_once=True), Clock(), access_log=AccessLog(log), record=record)
+    channel = answering.buildProtocol(None)
+    channel.makeConnection(Transport())
+    channel.dataReceived(get(b"/") * 300)
+    answering.account()
+    assert answering.answered == 300
+    assert not site.channels
+    assert not site.requests

@@ -1,0 +1,1046 @@
+"""The channel and the site, by the bytes that go in and come out: no socket, and a clock that the test moves."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from twistserve.http.body import Body
+from twistserve.http.http1 import Channel
+from twistserve.http.limits import FRESH, LINGER, Limits
+from twistserve.http.request import Request, make_head
+from twistserve.http.site import Site
+
+Record = tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
+"""Method, target, headers and body of a request, as a resource sees them."""
+
+OK = make_head(200, [(b"Content-Length", b"2")])
+LIMITS = Limits(header_timeout=15, body_timeout=30, keep_alive_timeout=75)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Recorder(Resource):
+    """Keeps every request; answers at once, or leaves the answer to the test."""
+
+    isLeaf = True
+
+    def __init__(self, at_once: bool = False) -> None:
+        super().__init__()
+        self.at_once = at_once
+        self.seen: list[Record] = []
+        self.pending: list[Request] = []
+
+    def render(self, request: Request) -> int:
+        body = request.content.read() if request.content is not None else b""
+        self.seen.append((request.method, request.uri, list(request.raw_headers), body))
+        self.pending.append(request)
+        if self.at_once:
+            self.answer()
+        return NOT_DONE_YET
+
+    def answer(self) -> None:
+        """Answer the oldest request that is not answered."""
+        self.pending.pop(0).send(200, OK, b"ok")
+
+    @property
+    def uris(self) -> list[bytes]:
+        return [uri for _, uri, _, _ in self.seen]
+
+
+class Transport(StringTransport):
+    """A transport that, as Twisted's real ones, does not mind when no producer is there to be unregistered."""
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+
+class HalfClosing(Transport):
+    """A transport that can close its sending side, as TCP's can."""
+
+    half_closed = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+
+@dataclass
+class Connection:
+    """A channel and what it writes to."""
+
+    channel: Channel
+    transport: Transport
+
+    def feed(self, *data: bytes) -> None:
+        for each in data:
+            self.channel.dataReceived(each)
+
+    @property
+    def sent(self) -> bytes:
+        return bytes(self.transport.value())
+
+    @property
+    def statuses(self) -> list[int]:
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.sent)]
+
+    @property
+    def closed(self) -> bool:
+        return self.transport.disconnecting
+
+    @property
+    def paused(self) -> bool:
+        return self.transport.producerState == "paused"
+
+    def lose(self) -> None:
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+
+class Lab:
+    """A site with a recorder and a clock."""
+
+    def __init__(self, at_once: bool = False, limits: Limits = LIMITS, resource: Resource | None = None) -> None:
+        self.clock = Clock()
+        self.recorder = Recorder(at_once)
+        self.site = Site(resource or self.recorder, self.clock, limits)
+
+    def connect(self, make: Callable[[], Transport] = Transport) -> Connection:
+        channel = self.site.buildProtocol(None)
+        assert isinstance(channel, Channel)
+        transport = make()
+        channel.makeConnection(transport)
+        return Connection(channel, transport)
+
+    def wait(self, seconds: float) -> None:
+        """Let the time pass and the site look at its connections."""
+        self.clock.advance(seconds)
+        self.site.sweep()
+
+
+def get(path: bytes, *fields: bytes, version: bytes = b"1.1", method: bytes = b"GET") -> bytes:
+    """The head of a request."""
+    return b"\r\n".join((method + b" " + path + b" HTTP/" + version, b"Host: x", *fields, b"", b""))
+
+
+def posted(path: bytes, length: int, *fields: bytes) -> bytes:
+    """The head of a request with a body."""
+    return get(path, b"Content-Length: %d" % length, *fields, method=b"POST")
+
+
+MALFORMED = get(b"/bad", b"X-A : b")
+
+
+# Answers
+
+
+def test_the_bytes_of_an_answer() -> None:
+    """An answer is the head as given, Server, Date, an empty line and the body, and the connection stays open."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(get(b"/a?b=c", b"X-A: b"))
+    date = rb"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT"
+    head = rb"HTTP/1\.1 200 OK\r\nContent-Length: 2\r\nServer: twistserve\r\nDate: " + date + rb"\r\n\r\nok"
+    assert re.fullmatch(head, connection.sent)
+    assert lab.recorder.seen == [(b"GET", b"/a?b=c", [(b"Host", b"x"), (b"X-A", b"b")], b"")]
+    assert not connection.closed
+
+
+def test_white_space_around_values() -> None:
+    """White space around a value is none of it, and does not make a request wrong (RFC 9112 section 5.1)."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    fields = b"Host:  x:80 \t\r\nContent-Length: 2 \r\nExpect:\t100-continue\t\r\nX-A: a b  \r\nX-B: \t\r\nC:c\r\n\r\n"
+    connection.feed(b"POST / HTTP/1.1\r\n" + fields + b"ab" + get(b"/after"))
+    assert connection.statuses == [100, 200, 200]
+    _, _, headers, body = lab.recorder.seen[0]
+    assert [value for _, value in headers] == [b"x:80", b"2", b"100-continue", b"a b", b"", b"c"]
+    assert body == b"ab"
+
+
+def test_a_resource_of_twisted_web() -> None:
+    """A resource that returns bytes is answered with their length, to HEAD without the bytes."""
+
+    class Plain(Resource):
+        isLeaf = True
+
+        def render_GET(self, request: Request) -> bytes:
+            return b"plain"
+
+    connection = Lab(resource=Plain()).connect()
+    connection.feed(get(b"/"))
+    assert b"\r\nContent-Length: 5\r\n" in connection.sent
+    assert connection.sent.endswith(b"\r\n\r\nplain")
+    connection.transport.clear()
+    connection.feed(get(b"/", method=b"HEAD"))
+    assert connection.statuses == [200]
+    assert b"\r\nContent-Length: 5\r\n" in connection.sent
+    assert connection.sent.endswith(b"\r\n\r\n")
+    assert not connection.closed
+
+
+def test_head_with_a_length_and_no_body() -> None:
+    """An answer to HEAD that tells a length and has no body leaves the connection in step."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1", method=b"HEAD"), get(b"/2"))
+    lab.recorder.pending.pop(0).send(200, OK, b"")
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200]
+    assert connection.sent.count(b"ok") == 1
+    assert not connection.closed
+
+
+def test_an_answer_in_pieces_without_a_length_ends_with_the_connection() -> None:
+    """What neither a length nor chunks delimit, as for HTTP/1.0, says Connection: close, and closes."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/", b"Connection: keep-alive", version=b"1.0"))
+    request = lab.recorder.pending.pop()
+    request.send_head(200, make_head(200, []))
+    request.write(b"one ")
+    request.write(b"two")
+    assert not connection.closed
+    request.finish()
+    assert b"\r\nConnection: close\r\n" in connection.sent
+    assert connection.sent.endswith(b"one two")
+    assert connection.closed
+
+
+def test_an_answer_in_pieces_without_a_length_is_chunked() -> None:
+    """In HTTP/1.1 chunks delimit it, and the connection goes on."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/") + get(b"/next"))
+    request = lab.recorder.pending.pop()
+    request.send_head(200, make_head(200, []))
+    request.write(b"one ")
+    request.write(b"two")
+    request.finish()
+    assert b"\r\nTransfer-Encoding: chunked\r\n" in connection.sent
+    assert connection.sent.endswith(b"\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n")
+    assert lab.recorder.uris == [b"/", b"/next"]
+    assert not connection.closed
+
+
+def test_a_lost_connection_ends_its_requests() -> None:
+    """When the client leaves, requests that run are told and a late answer does no harm."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2"))
+    told: list[bytes] = []
+
+    class Exchange:
+        def client_left(self) -> None:
+            told.append(b"/1")
+
+    lab.recorder.pending[0].exchange = Exchange()
+    connection.lose()
+    assert told == [b"/1"]
+    assert not lab.site.requests
+    assert not lab.site.channels
+    lab.recorder.answer()
+    assert connection.sent == b""
+    assert lab.recorder.uris == [b"/1"]
+
+
+# Pipelines
+
+
+def test_pipelined_requests_are_answered_one_after_the_other() -> None:
+    """The next request starts when the answer before it is given, in the order of arrival."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + posted(b"/2", 3) + b"abc" + get(b"/3"))
+    for number, uris in enumerate(([b"/1"], [b"/1", b"/2"], [b"/1", b"/2", b"/3"])):
+        assert lab.recorder.uris == uris
+        assert len(connection.statuses) == number
+        lab.recorder.answer()
+    assert connection.statuses == [200, 200, 200]
+    assert lab.recorder.seen[1][3] == b"abc"
+    assert not connection.closed
+
+
+def test_a_long_pipeline_of_immediate_answers() -> None:
+    """Thousands of requests in one read are answered without exhausting the stack."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(get(b"/") * 5000)
+    assert connection.statuses == [200] * 5000
+
+
+def test_a_long_pipeline_behind_a_slow_request() -> None:
+    """Thousands of requests that waited for one are answered without exhausting the stack."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/") * 5000)
+    lab.recorder.at_once = True
+    lab.recorder.answer()
+    assert connection.statuses == [200] * 5000
+
+
+def test_reading_pauses_while_a_request_runs() -> None:
+    """What comes while a request runs stops the reading; the answer of the last request resumes it."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1"))
+    assert not connection.paused
+    connection.feed(get(b"/2"))
+    assert connection.paused
+    lab.recorder.answer()
+    assert lab.recorder.uris == [b"/1", b"/2"]
+    assert connection.paused
+    lab.recorder.answer()
+    assert not connection.paused
+    connection.feed(get(b"/3"))
+    assert lab.recorder.uris == [b"/1", b"/2", b"/3"]
+
+
+def test_reading_resumes_for_a_request_that_came_in_part() -> None:
+    """Half a request that came while another ran is completed afterwards."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1"), posted(b"/2", 4) + b"ab")
+    assert connection.paused
+    lab.recorder.answer()
+    assert not connection.paused
+    connection.feed(b"cd")
+    assert lab.recorder.seen[1][3] == b"abcd"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("following", [b"", get(b"/after")], ids=["alone", "followed"])
+def test_a_refusal(following: bytes) -> None:
+    """A malformed request is a 400 that closes; nothing of it or after it reaches the resource."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(MALFORMED + following)
+    assert connection.statuses == [400]
+    assert b"\r\nConnection: close\r\n" in connection.sent
+    assert connection.closed
+    connection.feed(get(b"/later"))
+    assert connection.statuses == [400]
+    assert lab.recorder.seen == []
+
+
+def test_an_error_of_ours_is_not_called_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised to the transport, which logs it and ends the connection; the parser alone would make it a 400."""
+
+    def fail(*arguments: object) -> None:
+        raise KeyError("a mistake")
+
+    for method in ("request_begins", "request_complete"):
+        connection = Lab().connect()
+        monkeypatch.setattr(connection.channel, method, fail)
+        with pytest.raises(KeyError):
+            connection.feed(get(b"/"))
+        assert connection.sent == b""
+
+
+def test_a_refusal_waits_for_the_answers_before_it() -> None:
+    """A malformed request in a pipeline is refused after the earlier answers, and nothing later is seen."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2") + MALFORMED + get(b"/3"))
+    assert connection.statuses == []
+    lab.recorder.answer()
+    assert connection.statuses == [200]
+    assert not connection.closed
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200, 400]
+    assert connection.sent.count(b"Connection: close") == 1
+    assert connection.closed
+    assert lab.recorder.uris == [b"/1", b"/2"]
+
+
+def test_a_refusal_lingers() -> None:
+    """After a refusal our side is closed, the input is read and ignored, and the connection ends a moment later."""
+    lab = Lab(at_once=True)
+    connection = lab.connect(HalfClosing)
+    connection.feed(MALFORMED, get(b"/later"))
+    assert isinstance(connection.transport, HalfClosing)
+    assert connection.transport.half_closed
+    assert not connection.closed
+    lab.wait(LINGER)
+    assert connection.closed
+    assert connection.statuses == [400]
+    assert lab.recorder.seen == []
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (posted(b"/", 11), 413),
+        (get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"b\r\nhello world\r\n", 413),
+        (get(b"/" + b"a" * 200), 414),
+        (b"GET /" + b"a" * 200, 414),
+        (get(b"/", b"X-A: " + b"a" * 200), 431),
+        (get(b"/", *[b"A:"] * 300), 431),
+    ],
+    ids=["length", "chunks", "target", "target without end", "field", "many fields"],
+)
+def test_sizes_are_bounded(data: bytes, status: int) -> None:
+    """A body, target or head beyond its limit is refused by its status."""
+    lab = Lab(at_once=True, limits=Limits(max_body=10, max_head=150))
+    connection = lab.connect()
+    connection.feed(data)
+    assert connection.statuses == [status]
+    assert connection.closed
+    assert lab.recorder.seen == []
+
+
+# Timeouts
+
+
+def test_a_connection_that_never_speaks() -> None:
+    """Silence from the opening on ends in a close without a word."""
+    lab = Lab()
+    connection = lab.connect()
+    lab.wait(14)
+    assert not connection.closed
+    lab.wait(1)
+    assert connection.closed
+    assert connection.sent == b""
+
+
+def test_a_head_that_trickles() -> None:
+    """A head must be complete within the header timeout of its first byte, however it trickles; else 408."""
+    lab = Lab()
+    connection = lab.connect()
+    lab.wait(10)
+    connection.feed(b"G")
+    lab.wait(14)
+    connection.feed(b"ET / HTTP/1.1\r\n")
+    assert not connection.closed
+    lab.wait(1)
+    assert connection.statuses == [408]
+    assert b"\r\nConnection: close\r\n" in connection.sent
+    assert connection.closed
+    connection.feed(b"Host: x\r\n\r\n")
+    assert lab.recorder.seen == []
+
+
+def test_a_body_that_stops() -> None:
+    """A body may go on for as long as it moves; silence of the body timeout is a 408."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(posted(b"/", 100))
+    for _ in range(5):
+        lab.wait(29)
+        connection.feed(b"a")
+    assert not connection.closed
+    lab.wait(30)
+    assert connection.statuses == [408]
+    assert connection.closed
+    assert lab.recorder.seen == []
+
+
+def test_an_idle_connection_is_closed() -> None:
+    """Between requests the keep-alive timeout holds, anew from each answer, and the close says nothing."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    for _ in range(2):
+        connection.feed(get(b"/"))
+        lab.wait(74)
+        assert not connection.closed
+    lab.wait(1)
+    assert connection.closed
+    assert connection.statuses == [200, 200]
+
+
+def test_the_second_head_times_out_too() -> None:
+    """From the first byte of a later request the header timeout holds instead of the keep-alive timeout."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(get(b"/"), b"GET")
+    lab.wait(15)
+    assert connection.statuses == [200, 408]
+
+
+def test_a_request_that_runs_has_no_timeout() -> None:
+    """Neither the request that runs nor what came after it times out; the rest has its time from the answer on."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1"), b"GET /2")
+    lab.wait(1000)
+    assert connection.sent == b""
+    lab.recorder.answer()
+    lab.wait(14)
+    assert connection.statuses == [200]
+    lab.wait(1)
+    assert connection.statuses == [200, 408]
+
+
+# 100 Continue
+
+
+def test_a_body_is_invited() -> None:
+    """Expect: 100-continue is answered at once, before the body, and the final answer follows it."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(posted(b"/", 2, b"Expect: 100-continue"))
+    assert connection.sent == CONTINUE
+    connection.feed(b"ab")
+    assert connection.statuses == [100, 200]
+    assert lab.recorder.seen[0][3] == b"ab"
+
+
+def test_an_invitation_waits_its_turn() -> None:
+    """A body in a pipeline is invited after the answer before it."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + posted(b"/2", 2, b"Expect: 100-continue"))
+    assert connection.sent == b""
+    lab.recorder.answer()
+    assert connection.statuses == [200, 100]
+    connection.feed(b"ab")
+    lab.recorder.answer()
+    assert connection.statuses == [200, 100, 200]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        get(b"/", b"Expect: 100-continue"),
+        posted(b"/", 2, b"Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0") + b"ab",
+    ],
+    ids=["no body", "HTTP/1.0"],
+)
+def test_no_invitation(data: bytes) -> None:
+    """There is no 100 without a body to come, nor to HTTP/1.0, which does not know it."""
+    connection = Lab(at_once=True).connect()
+    connection.feed(data)
+    assert connection.statuses == [200]
+
+
+def test_no_invitation_to_what_is_refused() -> None:
+    """A body that would be too large is refused, not invited."""
+    connection = Lab(limits=Limits(max_body=1)).connect()
+    connection.feed(posted(b"/", 2, b"Expect: 100-continue"))
+    assert connection.statuses == [413]
+
+
+# Persistence
+
+
+@pytest.mark.parametrize(
+    ("data", "persistent"),
+    [
+        (get(b"/"), True),
+        (get(b"/", b"Connection: keep-alive"), True),
+        (get(b"/", b"Connection: close"), False),
+        (get(b"/", b"Connection: x, Close"), False),
+        (get(b"/", version=b"1.0"), False),
+        (get(b"/", b"Connection: close", version=b"1.0"), False),
+        (get(b"/", b"Connection: Keep-Alive", version=b"1.0"), True),
+    ],
+    ids=["1.1", "1.1 keep-alive", "1.1 close", "1.1 close in a list", "1.0", "1.0 close", "1.0 keep-alive"],
+)
+def test_persistence(data: bytes, persistent: bool) -> None:
+    """The connection goes on or ends as version and Connection say, and the answer tells which."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(data + get(b"/after"))
+    assert connection.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert lab.recorder.uris == ([b"/", b"/after"] if persistent else [b"/"])
+    assert connection.closed is not persistent
+    assert (b"\r\nConnection: close\r\n" in connection.sent) is not persistent
+    assert (b"\r\nConnection: keep-alive\r\n" in connection.sent) is (persistent and b"HTTP/1.0" in data)
+
+
+def test_the_last_of_a_pipeline_closes() -> None:
+    """Connection: close on a later request does not touch the answers before it."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2", b"Connection: close") + get(b"/3"))
+    lab.recorder.answer()
+    assert b"Connection: close" not in connection.sent
+    lab.recorder.answer()
+    assert connection.sent.count(b"\r\nConnection: close\r\n") == 1
+    assert connection.statuses == [200, 200]
+    assert connection.closed
+    assert lab.recorder.uris == [b"/1", b"/2"]
+
+
+# The drain
+
+
+def test_a_drain_without_connections_is_done_at_once() -> None:
+    """There is nothing to wait for."""
+    done: list[None] = []
+    Lab().site.drain().addCallback(done.append)
+    assert done == [None]
+
+
+def test_a_drain() -> None:
+    """Idle connections close now, the others after an answer that says so; the drain ends with the last of them."""
+    lab = Lab()
+    done: list[None] = []
+    idle, running, arriving = [lab.connect() for _ in range(3)]
+    idle.feed(get(b"/idle"))
+    lab.recorder.answer()
+    running.feed(get(b"/running"))
+    arriving.feed(b"GET /arriving HT")
+    lab.site.drain().addCallback(done.append)
+    assert [each.closed for each in (idle, running, arriving)] == [True, False, False]
+    idle.lose()
+    lab.recorder.answer()
+    arriving.feed(b"TP/1.1\r\nHost: x\r\n\r\n")
+    lab.recorder.answer()
+    for connection in (running, arriving):
+        assert connection.statuses == [200]
+        assert b"\r\nConnection: close\r\n" in connection.sent
+        assert connection.closed
+    running.lose()
+    assert done == []
+    arriving.lose()
+    assert done == [None]
+
+
+def test_a_drain_on_which_a_connection_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one is aborted, whatever it was; the others drain."""
+    lab = Lab()
+    connections = [lab.connect() for _ in range(3)]
+    for number, connection in enumerate(connections):
+        connection.feed(get(b"/%d" % number))
+        lab.recorder.answer()
+
+    def fail() -> None:
+        raise KeyError("a mistake")
+
+    for connection in connections[:2]:
+        monkeypatch.setattr(connection.channel, "drain", fail)
+        monkeypatch.setattr(connection.transport, "abortConnection", connection.lose, raising=False)
+    done: list[None] = []
+    lab.site.drain().addCallback(done.append)
+    assert [each.closed for each in connections] == [False, False, True]
+    assert lab.site.channels == {connections[2].channel}
+    connections[2].lose()
+    assert done == [None]
+
+
+def test_a_drain_gives_a_new_connection_time_for_its_request() -> None:
+    """It may be on its way; a connection that sends none is closed without a word."""
+    lab = Lab()
+    quick, silent = lab.connect(), lab.connect()
+    lab.site.drain()
+    quick.feed(get(b"/quick"))
+    lab.recorder.answer()
+    assert quick.statuses == [200]
+    assert not silent.closed
+    lab.wait(FRESH + 0.1)
+    assert silent.closed
+    assert silent.sent == b""
+
+
+def test_a_drain_answers_what_is_pipelined() -> None:
+    """Only the last answer closes the connection, for what follows a closing answer counts as not asked."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2") + b"GET /3 HT")
+    lab.site.drain()
+    lab.recorder.answer()
+    lab.recorder.answer()
+    assert b"Connection: close" not in connection.sent
+    connection.feed(b"TP/1.1\r\nHost: x\r\n\r\n")
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200, 200]
+    assert connection.sent.count(b"Connection: close") == 1
+    assert connection.closed
+
+
+def test_a_drain_half_closes_after_an_answer() -> None:
+    """Closed with a request unread, the kernel would reset the connection, and the answer could be lost with it."""
+    lab = Lab()
+    connection = lab.connect(HalfClosing)
+    connection.feed(get(b"/1"))
+    lab.site.drain()
+    lab.recorder.answer()
+    transport = connection.transport
+    assert isinstance(transport, HalfClosing)
+    assert transport.half_closed
+    assert not connection.closed
+    connection.feed(get(b"/late"))
+    assert lab.recorder.uris == [b"/1"]
+    lab.wait(LINGER + 0.1)
+    assert connection.closed
+
+
+def test_a_drain_answers_what_waits_behind_an_answer_that_is_read_slowly() -> None:
+    """Nothing runs and nothing arrives, and there is a request all the same."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2"))
+    connection.channel.pauseProducing()
+    lab.recorder.answer()
+    lab.site.drain()
+    assert not connection.closed
+    connection.channel.resumeProducing()
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200]
+    assert connection.closed
+
+
+# Clients that read slowly, or not at all
+
+
+class Slow(Transport):
+    """A transport that tells what the client has not taken yet, which the test says."""
+
+    untaken = 0
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets `Slow` tell."""
+    monkeypatch.setattr("twistserve.http.http1.untaken_by_peer", lambda transport: getattr(transport, "untaken", 0))
+
+
+class Stream:
+    """A producer that pushes, and what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.told.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.told.append("resume")
+
+    def stopProducing(self) -> None:
+        self.told.append("stop")
+
+
+def streaming(lab: Lab) -> tuple[Connection, Stream]:
+    """A connection on which an answer is streamed, and the transport is full."""
+    connection, stream = lab.connect(Slow), Stream()
+    connection.feed(get(b"/stream"))
+    lab.recorder.pending[-1].registerProducer(stream, True)
+    lab.recorder.pending[-1].write(b"block")
+    connection.channel.pauseProducing()
+    return connection, stream
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_client_that_stops_reading_a_stream_is_given_up() -> None:
+    """Not while it reads, however slowly, and not while the application has nothing to say."""
+    lab = Lab()
+    connection, stream = streaming(lab)
+    assert stream.told == ["pause"]
+    assert isinstance(connection.transport, Slow)
+    for untaken in (900, 800, 700):
+        connection.transport.untaken = untaken
+        lab.wait(76)
+        assert not connection.transport.disconnecting
+    lab.wait(76)
+    assert connection.transport.disconnecting
+    connection, stream = streaming(lab)
+    connection.channel.resumeProducing()
+    assert stream.told == ["pause", "resume"]
+    lab.wait(1000)
+    assert not connection.closed
+    connection.channel.stopProducing()
+    assert stream.told[-1] == "stop"
+
+
+def test_a_stream_that_begins_while_the_transport_is_full_waits() -> None:
+    """What was answered before is still on its way."""
+    lab = Lab()
+    connection, stream = lab.connect(), Stream()
+    connection.feed(get(b"/stream"))
+    connection.channel.pauseProducing()
+    lab.recorder.pending[0].registerProducer(stream, True)
+    assert stream.told == ["pause"]
+    connection.channel.resumeProducing()
+    assert stream.told == ["pause", "resume"]
+    lab.recorder.pending[0].unregisterProducer()
+    connection.channel.resumeProducing()
+    assert stream.told == ["pause", "resume"]
+
+
+@pytest.mark.usefixtures("slow")
+def test_the_time_to_read_an_answer_is_not_the_next_ones() -> None:
+    """A request that is begun once the client has read runs as long as it likes."""
+    lab = Lab()
+    connection = lab.connect(Slow)
+    connection.feed(get(b"/1") + get(b"/2"))
+    connection.channel.pauseProducing()
+    lab.recorder.answer()
+    connection.channel.resumeProducing()
+    assert lab.recorder.uris == [b"/1", b"/2"]
+    lab.wait(1000)
+    assert not connection.closed
+    lab.recorder.answer()
+    assert connection.statuses == [200, 200]
+
+
+class FullDisk(BytesIO):
+    """A body's file whose last bytes do not fit on the disk."""
+
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_body_that_cannot_be_closed() -> None:
+    """What a file holds back is written when it is closed: the connection ends as any other, refused ones too."""
+    lab = Lab()
+    for end in (Connection.lose, lambda connection: lab.wait(31)):
+        connection = lab.connect()
+        connection.feed(posted(b"/1", 10) + b"abc")
+        body = connection.channel._parser._body = Body(100)
+        body._file = FullDisk()
+        end(connection)
+        assert connection.statuses == ([] if end is Connection.lose else [408])
+        connection.lose()
+        assert not lab.site.channels
+
+
+# The limit on connections
+
+
+def test_connections_beyond_the_limit_wait() -> None:
+    """They are not read, do not time out, and are let in one for one, the oldest first."""
+    lab = Lab(at_once=True, limits=Limits(max_connections=1, header_timeout=15))
+    first, second, third = [lab.connect() for _ in range(3)]
+    assert [each.paused for each in (first, second, third)] == [False, True, True]
+    first.feed(get(b"/1"))
+    lab.wait(20)
+    assert not second.closed
+    first.lose()
+    assert [each.paused for each in (second, third)] == [False, True]
+    second.feed(get(b"/2"))
+    assert lab.recorder.uris == [b"/1", b"/2"]
+    lab.wait(1)
+    assert not second.closed
+    second.lose()
+    assert not third.paused
+    lab.wait(15)
+    assert third.closed
+
+
+def test_accepting_stops_at_the_limit_and_goes_on_below() -> None:
+    """So that what is beyond waits in the kernel, and costs neither a file nor memory here."""
+    lab = Lab(limits=Limits(max_connections=2))
+    told: list[bool] = []
+    lab.site.on_full = told.append
+    first, second = lab.connect(), lab.connect()
+    third = lab.connect()  # accepted together with the second
+    assert told == [True]
+    first.lose()
+    assert told == [True]
+    second.lose()
+    third.lose()
+    assert told == [True, False]
+
+
+def test_a_connection_that_leaves_while_it_waits_lets_nobody_in() -> None:
+    """Only the end of a connection that was let in makes room."""
+    lab = Lab(limits=Limits(max_connections=1))
+    first, second, third = [lab.connect() for _ in range(3)]
+    second.lose()
+    assert third.paused
+    first.lose()
+    assert not third.paused
+
+
+# Properties
+
+PROPERTY = settings(
+    max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+
+token = st.text("abcXYZ019!#$%&'*+.^_`|~-", min_size=1, max_size=12).map(lambda text: b"X-" + text.encode())
+visible = [*range(0x21, 0x7F), *range(0x80, 0x100)]
+words = st.lists(st.lists(st.sampled_from(visible), min_size=1, max_size=8).map(bytes), max_size=4)
+value = words.map(b" ".join)
+paths = st.text("abc/%20?=&;:@~.", max_size=20).map(lambda text: b"/" + text.encode())
+blank = st.sampled_from([b"", b" ", b"\t", b"  "])
+
+
+@st.composite
+def framed(draw: st.DrawFn, body: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Framing fields for a body, and the body as it is on the wire."""
+    if not draw(st.booleans()):
+        fields = [(b"Content-Length", b"%d" % len(body))] if body or draw(st.booleans()) else []
+        return fields, body
+    sent, at = [], 0
+    while at < len(body):
+        size = draw(st.integers(1, len(body) - at))
+        extension = draw(st.sampled_from([b"", b";a", b";a=b", b';a="b c"']))
+        sent.append(b"%x%b\r\n%b\r\n" % (size, extension, body[at : at + size]))
+        at += size
+    trailer = draw(st.sampled_from([b"", b"X-Trailer: dropped\r\n", b"X-B: 1\r\nX-C:\r\n"]))
+    return [(b"Transfer-Encoding", b"chunked")], b"".join([*sent, b"0\r\n", trailer, b"\r\n"])
+
+
+@st.composite
+def message(draw: st.DrawFn) -> tuple[bytes, Record]:
+    """A valid request that keeps the connection, as it is on the wire and as the resource should see it."""
+    method = draw(st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"]))
+    uri, body = draw(paths), draw(st.binary(max_size=60))
+    fields = [(b"Host", b"x"), *draw(st.lists(st.tuples(token, value), max_size=5))]
+    framing, sent = draw(framed(body))
+    fields += framing
+    if draw(st.integers(0, 5)) == 0:
+        fields += [(b"Connection", b"Upgrade"), (b"Upgrade", b"h2c")]
+    fields = draw(st.permutations(fields))
+    lines = [b"%b:%b%b\r\n" % (name, draw(blank), content) for name, content in fields]
+    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, uri, b"".join(lines))
+    return head + sent, (method, uri, fields, body)
+
+
+streams = st.lists(message(), min_size=1, max_size=4)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """The data in pieces that begin at these places."""
+    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in itertools.pairwise(ends)]
+
+
+places = st.lists(st.integers(0, 10_000), max_size=12)
+
+
+@PROPERTY
+@given(streams, places, st.booleans(), st.booleans())
+def test_requests_do_not_depend_on_how_they_arrive(
+    sent: list[tuple[bytes, Record]], places: list[int], late: bool, bytewise: bool
+) -> None:
+    """However a stream of valid requests is cut, the resource sees what was sent, and all are answered."""
+    data = b"".join(wire for wire, _ in sent)
+    pieces = [bytes([byte]) for byte in data] if bytewise else cut(data, places)
+    for parts in ([data], pieces):
+        lab = Lab(at_once=not late)
+        connection = lab.connect()
+        for part in parts:
+            connection.feed(part)
+            while lab.recorder.pending:
+                lab.recorder.answer()
+        assert lab.recorder.seen == [record for _, record in sent]
+        assert connection.sent.count(b"HTTP/1.1 200 OK\r\n") == len(sent)
+        assert not connection.closed
+        assert not connection.paused
+
+
+def survive(data: bytes, places: list[int], late: bool) -> None:
+    """Feed the bytes in pieces: nothing may be raised, and every request seen is answered, once."""
+    lab = Lab(at_once=not late, limits=Limits(max_body=1000, max_head=2000))
+    connection = lab.connect()
+    for part in cut(data, places):
+        if not connection.paused:
+            connection.feed(part)
+        while lab.recorder.pending:
+            lab.recorder.answer()
+    lab.wait(1000)
+    statuses = [status for status in connection.statuses if status != 100]
+    assert statuses.count(200) == len(lab.recorder.seen)
+    assert len(statuses) - statuses.count(200) <= 1
+    assert 200 not in statuses[len(lab.recorder.seen) :]
+    assert connection.closed
+    connection.lose()
+    assert not lab.site.channels
+    assert not lab.site.requests
+
+
+@PROPERTY
+@given(st.binary(max_size=300), places, st.booleans())
+def test_arbitrary_bytes(data: bytes, places: list[int], late: bool) -> None:
+    """Whatever comes, nothing is raised, and the connection ends."""
+    survive(data, places, late)
+
+
+@pytest.mark.parametrize("text", [b"Fahrt mit ICE/IC", b"GET /x RTSP/1.0", b"a b ICE/\r\nGET /y RTSP/1.0\r\n"])
+def test_bodies_and_fields_may_say_anything(text: bytes) -> None:
+    """What looks like another protocol's request line is none in a body or a field, wherever that is cut."""
+    body = b"a=1\r\n" + text
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    data = posted(b"/1", len(body)) + body
+    data += get(b"/2", b"Transfer-Encoding: chunked", method=b"POST") + chunked + get(b"/3", b"X-A: b RTSP/1.0")
+    for place in range(len(data)):
+        lab = Lab(at_once=True)
+        lab.connect().feed(*filter(None, (data[:place], data[place:])))
+        assert [(uri, found) for _, uri, _, found in lab.recorder.seen] == [(b"/1", body), (b"/2", body), (b"/3", b"")]
+
+
+@pytest.mark.parametrize(
+    ("before", "seen"),
+    [
+        (b"", []),
+        (posted(b"/1", 5) + b"abcde", [b"/1"]),
+        (get(b"/1", b"Transfer-Encoding: chunked", method=b"POST") + b"1\r\na\r\n0\r\nX-A: b\r\n\r\n", [b"/1"]),
+        (get(b"/1") + b"\r\n\r\n", [b"/1"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (b"GET /bad RTSP/1.0\r\nHost: x\r\n\r\n", 505),
+        (b"SOURCE /bad ICE/1.0\r\nHost: x\r\n\r\n", 505),
+        (b"\n" + get(b"/bad"), 400),
+        (b"\r\n\n" + get(b"/bad"), 400),
+        (b"\r\r\n" + get(b"/bad"), 400),
+    ],
+)
+def test_a_wrong_beginning_is_refused_wherever_it_is_cut(
+    before: bytes, seen: list[bytes], wrong: bytes, status: int
+) -> None:
+    """llhttp takes request lines of other protocols, and any line ends before a request."""
+    data = before + wrong
+    for place in range(len(data)):
+        lab = Lab(at_once=True)
+        connection = lab.connect()
+        connection.feed(*filter(None, (data[:place], data[place:])))
+        assert lab.recorder.uris == seen
+        assert connection.statuses == [200] * len(seen) + [status]
+
+
+def test_empty_lines_before_a_request() -> None:
+    """Are tolerated (RFC 9112 section 2.2), wherever they are cut."""
+    data = b"\r\n\r\n" + get(b"/1") + b"\r\n" + get(b"/2")
+    for place in range(len(data)):
+        lab = Lab(at_once=True)
+        lab.connect().feed(*filter(None, (data[:place], data[place:])))
+        assert lab.recorder.uris == [b"/1", b"/2"]
+
+
+FRAGMENTS = [
+    *(b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b" ", b"\t", b":", b"0", b"f", b";", b",", b"\xff", b"HTTP/1.0", b"*"),
+    *(b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Host: y\r\n", b"Expect: 100-continue\r\n"),
+    *(b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: x\r\n", b"Connection: keep-alive\r\n", b"0\r\n\r\n"),
+    *(
+        b"CONNECT x:80 HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"9" * 25,
+    ),
+]
+mutations = st.lists(
+    st.tuples(st.integers(0, 10_000), st.integers(0, 3), st.sampled_from(FRAGMENTS)), min_size=1, max_size=4
+)
+
+
+@settings(PROPERTY, max_examples=400)
+@given(streams, mutations, places, st.booleans())
+def test_mutated_requests(
+    sent: list[tuple[bytes, Record]], changes: list[tuple[int, int, bytes]], places: list[int], late: bool
+) -> None:
+    """Valid requests with bytes taken out and fragments put in raise nothing, and the connection ends."""
+    data = b"".join(wire for wire, _ in sent)
+    for place, length, fragment in changes:
+        at = place % (len(data) + 1)
+        data = data[:at] + fragment + data[at + length :]
+    survive(data, places, late)

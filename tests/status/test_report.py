@@ -1,0 +1,235 @@
+"""What the status page knows: the probes within its patience, and options without their secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.test.requesthelper import DummyRequest
+
+from twistserve import values
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.options import TABLE, Configuration, resolve
+from twistserve.probes.checks import PASSED, Result, Status
+from twistserve.probes.resources import Results
+from twistserve.status.report import LONGEST_OUTPUT, PATIENCE, StatusDocument, StatusReport, as_json, options_in_force
+
+WORKERS = [{"pid": 1}, {"pid": 2}]
+
+
+class Reactor(Clock):
+    """A Clock that a lifecycle can run on."""
+
+    running = False
+
+
+Probe = Callable[[], Deferred[Results]]
+
+
+def passing() -> Deferred[Results]:
+    """A probe with nothing to complain about."""
+    return succeed({"fine": PASSED})
+
+
+class Bench:
+    """A report, and probes that answer what the test says."""
+
+    def __init__(self, readiness: Probe = passing, configuration: Configuration | None = None) -> None:
+        self.clock = Reactor()
+        self.lifecycle = Lifecycle(self.clock)
+        self.startup, self.readiness, self.liveness = passing, readiness, passing
+        self.report = StatusReport(
+            configuration or Configuration(),
+            "5.2",
+            self.lifecycle,
+            self,  # type: ignore[arg-type]
+            lambda: succeed(WORKERS),
+            self.clock,
+        )
+
+    def gathered(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        self.report.gather().addCallback(found.append)
+        return found
+
+    def now(self) -> dict[str, Any]:
+        (found,) = self.gathered()
+        assert self.clock.getDelayedCalls() == []
+        json.dumps(found)
+        return found
+
+
+def test_everything_is_told() -> None:
+    """Probes with their paths, workers, versions, options and the lifecycle, as JSON can say them."""
+    found = Bench(configuration=Configuration(readiness_probe="/health", app_version="7")).now()
+    assert [(probe["name"], probe["path"], probe["status"]) for probe in found["probes"]] == [
+        ("startup", "/startup", "pass"),
+        ("readiness", "/health", "pass"),
+        ("liveness", "/alive", "pass"),
+    ]
+    assert found["workers"] == WORKERS
+    assert found["versions"]["django"] == "5.2"
+    assert found["versions"]["application"] == "7"
+    assert found["lifecycle"]["state"] == "starting"
+    assert "the process is starting" in found["lifecycle"]["reason"]
+
+
+def test_the_lifecycle_ages() -> None:
+    """Since when, how long and why the process is in its state."""
+    bench = Bench()
+    bench.lifecycle.enter(State.READY, "start-up is complete")
+    bench.clock.advance(61)
+    lifecycle = bench.now()["lifecycle"]
+    assert lifecycle["state"] == "ready"
+    assert lifecycle["seconds"] == 61
+    assert lifecycle["reason"] == "start-up is complete"
+
+
+def test_a_probe_is_as_its_checks() -> None:
+    """The worst status, the time of the slowest, and each check's reason, bounded."""
+    results: Results = {
+        "quick": Result(Status.PASS, 5, seconds=0.01),
+        "broken": Result(Status.FAIL, output="x" * 5000, seconds=0.25),
+        "unasked": PASSED,
+    }
+    probe = Bench(lambda: succeed(results)).now()["probes"][1]
+    assert (probe["status"], probe["seconds"]) == ("fail", 0.25)
+    quick, broken, unasked = probe["checks"]
+    assert quick == {"name": "quick", "status": "pass", "seconds": 0.01, "observed": 5, "output": None}
+    assert broken["output"] == "x" * LONGEST_OUTPUT
+    assert unasked["seconds"] is None
+
+
+def test_a_probe_that_takes_long_holds_nothing_up() -> None:
+    """Once the patience is over it is told what it answered last, and that it is asked; it fails at its own time."""
+    answers: list[Deferred[Results]] = []
+
+    def readiness() -> Deferred[Results]:
+        answers.append(Deferred())
+        return answers[-1]
+
+    bench = Bench(readiness)
+    found = bench.gathered()
+    bench.clock.advance(PATIENCE - 0.1)
+    assert found == []
+    bench.clock.advance(0.1)
+    assert [probe["status"] for probe in found[0]["probes"]] == ["pass", "warn", "pass"]
+    (check,) = found[0]["probes"][1]["checks"]
+    assert (check["name"], check["output"]) == ("probe", "asked 1 s ago, no answer yet")
+    answers[0].callback({"slow": PASSED, "broken": Result(Status.FAIL, output="it is")})
+    bench.clock.advance(3)
+    found = bench.gathered()
+    bench.clock.advance(PATIENCE)
+    readiness_found = found[0]["probes"][1]
+    assert readiness_found["status"] == "fail"
+    assert [(check["name"], check["output"]) for check in readiness_found["checks"]] == [
+        ("probe", "asked 1 s ago, no answer yet; the last answer was given 4 s ago"),
+        ("slow", None),
+        ("broken", "it is"),
+    ]
+    answers[1].callback({"slow": PASSED})
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_probe_that_raises_fails() -> None:
+    """By the type alone, at once or later."""
+
+    def raises() -> Deferred[Results]:
+        raise ValueError("password=hunter2")
+
+    for readiness in (raises, lambda: fail(ValueError("password=hunter2"))):
+        (check,) = Bench(readiness).now()["probes"][1]["checks"]
+        assert (check["status"], check["output"]) == ("fail", "raised ValueError")
+
+
+SECRETS = ("hunter2", "/srv", "T0KEN", "private.pem", "s3cret")
+
+
+def shown(environ: dict[str, str] | None = None, setting: Any = None, **given: Any) -> dict[str, tuple[str, str]]:
+    """Value and source of each option, as the page has them."""
+    options = options_in_force(resolve(given, environ or {}, lambda *_: setting or {}))
+    return {option["option"]: (option["value"], option["source"]) for option in options}
+
+
+def test_options_tell_where_they_came_from() -> None:
+    """Each option there is, with the value in force and its source."""
+    found = shown({"TWISTSERVE_THREADS": "3"}, {"STATIC": True, "CHECK_TIMEOUT": 2.5}, port="9000")
+    assert found["--port"] == ("9000", "the command line")
+    assert found["--threads"] == ("3", "the environment variable TWISTSERVE_THREADS")
+    assert found["--static"] == ("on", "the setting TWISTSERVE['STATIC']")
+    assert found["--check-timeout"] == ("2.5", "the setting TWISTSERVE['CHECK_TIMEOUT']")
+    assert found["--probe-port"] == ("9001", "default")
+    assert found["--host"] == ("all interfaces, IPv4 and IPv6", "default")
+    assert found["--max-body-size"] == ("100M", "default")
+    assert found["--forwarded-allow-ips"] == ("127.0.0.1, ::1", "default")
+    assert found["--command"] == ("none", "default")
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "value"),
+    [
+        ("webhook_secret", "hunter2", "set, but not shown"),
+        (
+            "webhook_url",
+            ["https://me:hunter2@hooks.example.com:8443/T0KEN?key=s3cret"],
+            "https://hooks.example.com:8443/…",
+        ),
+        ("webhook_url", ["https://hooks.example.com"], "https://hooks.example.com"),
+        ("command", ["createsuperuser --password hunter2", "migrate"], "createsuperuser …, migrate"),
+        ("endpoint", ["ssl:443:privateKey=/srv/private.pem", "tcp:80"], "ssl:443:privateKey=…, tcp:80"),
+        ("endpoint", ["unix:/srv/web.sock:mode=660"], "unix:…:mode=660"),
+        ("app_version", "amqp://me:hun/ter2@mq/s3cret", "amqp://mq/…"),
+    ],
+)
+def test_secrets_are_not_shown(option: str, values: Any, value: str) -> None:
+    """Neither keys nor passwords nor paths; what is left tells what is set."""
+    found = shown(**{option: values})
+    assert found[f"--{option.replace('_', '-')}"][0] == value
+    assert not any(secret in json.dumps(found) for secret in SECRETS)
+
+
+def test_no_option_of_a_secret_kind_is_shown_as_it_is() -> None:
+    """Who adds an option that holds a secret, a path or a command line says in the table what may be seen of it."""
+    kinds = (values.secret, values.directory, values.endpoint, values.command)
+    for option in TABLE:
+        if option.parse in kinds:
+            assert option.shown is not values.without_credentials, option.name
+
+
+def test_directories_are_not_shown(tmp_path: Any) -> None:
+    """Where the project lies is nobody's business."""
+    assert str(tmp_path) not in json.dumps(shown(pythonpath=str(tmp_path)))
+
+
+def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> DummyRequest:
+    """A request that the document was rendered for."""
+    request = DummyRequest([b"status.json"])
+    StatusDocument(gather, as_json, b"application/json").render(request)
+    return request
+
+
+def test_a_page_that_cannot_be_made_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """The answer says where to look, and the log has it; nobody waits for ever."""
+    for gather in (lambda: fail(RuntimeError("hunter2")), lambda: succeed({"not JSON": object()})):
+        request = asked(gather)
+        assert request.responseCode == 500
+        assert request.finished == 1
+        assert b"the log says why" in b"".join(request.written)
+        assert b"hunter2" not in b"".join(request.written)
+    assert "RuntimeError: hunter2" in caplog.text
+
+
+def test_who_leaves_is_not_answered() -> None:
+    """A client that goes away while the checks are asked gets nothing, and costs nothing."""
+    gathering: Deferred[dict[str, Any]] = Deferred()
+    request = asked(lambda: gathering)
+    request.processingFailed(Failure(ConnectionLost()))
+    gathering.callback({})
+    assert request.written == []
+    assert request.finished == 0

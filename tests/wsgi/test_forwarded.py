@@ -1,0 +1,120 @@
+"""Whose X-Forwarded fields are believed, and what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from twistserve.wsgi.environ import EnvironMaker
+from twistserve.wsgi.forwarded import TrustedPeers
+
+
+def applied(peer: str, trusted: str = "127.0.0.1,10.0.0.0/8,::1", **fields: str) -> dict[str, Any]:
+    """The environ of a request from `peer` with these forwarded fields."""
+    environ: dict[str, Any] = {
+        "twistserve.peer": peer,
+        "REMOTE_ADDR": peer,
+        "REMOTE_PORT": "1",
+        "SERVER_PORT": "8000",
+        "HTTP_HOST": "inside",
+        "wsgi.url_scheme": "http",
+    }
+    environ |= {f"HTTP_X_FORWARDED_{name.upper()}": value for name, value in fields.items()}
+    TrustedPeers(trusted.split(",")).apply(environ)
+    return environ
+
+
+@pytest.mark.parametrize(
+    ("hops", "client"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        ("203.0.113.9:4711, 10.1.2.3", "203.0.113.9"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1, 10.0.0.2", "10.0.0.1"),
+        ("203.0.113.9, unknown", "127.0.0.1"),
+        ("", "127.0.0.1"),
+        ("unknown", "127.0.0.1"),
+    ],
+)
+def test_the_client_is_the_first_from_the_right_that_is_no_proxy(hops: str, client: str) -> None:
+    """A client may write what it likes on the left; what is no address ends the walk."""
+    assert applied("127.0.0.1", **{"for": hops})["REMOTE_ADDR"] == client
+
+
+def test_scheme_host_and_port_of_a_trusted_peer() -> None:
+    """They replace the connection's; of a list the nearest proxy's counts."""
+    environ = applied("10.9.9.9", proto="http, HTTPS", host="evil.example, www.example", port="8443")
+    assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"]) == ("https", "www.example:8443")
+    assert environ["SERVER_PORT"] == "8443"
+    environ = applied("10.9.9.9", proto="https", host="www.example", port="443")
+    assert environ["HTTP_HOST"] == "www.example"
+    assert applied("10.9.9.9", host="www.example:81", port="82")["HTTP_HOST"] == "www.example:81"
+    assert applied("10.9.9.9", proto="gopher", port="x")["wsgi.url_scheme"] == "http"
+
+
+def test_an_untrusted_peers_fields_are_removed() -> None:
+    """Nothing changes, and Django sees none of them."""
+    environ = applied("203.0.113.1", **{"for": "1.2.3.4"}, proto="https", host="evil.example", port="1")
+    assert environ["REMOTE_ADDR"] == "203.0.113.1"
+    assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"]) == ("http", "inside")
+    assert not [name for name in environ if "FORWARDED" in name]
+
+
+def test_all_peers_can_be_trusted() -> None:
+    """`*` trusts every peer, and so every hop: the leftmost is the client."""
+    assert applied("203.0.113.1", "*", **{"for": "1.2.3.4, 5.6.7.8"})["REMOTE_ADDR"] == "1.2.3.4"
+
+
+def test_what_is_no_network_is_refused() -> None:
+    """The option's validator relies on it."""
+    with pytest.raises(ValueError, match="nonsense"):
+        TrustedPeers(["nonsense"])
+
+
+def test_clients_that_are_remembered() -> None:
+    """They are found again, and as many as may be remembered are; what clients make up is bounded."""
+    peers = TrustedPeers(["10.0.0.0/8"])
+    for _ in range(2):
+        for number in range(2000):
+            client = f"203.0.{number // 250}.{number % 250}"
+            assert peers.client("10.0.0.1", f"{client}, 10.0.0.2") == client
+        assert peers.client("10.0.0.1", "x, " * 100 + "203.0.113.9") == "203.0.113.9"
+        assert peers.client("10.0.0.3", "unknown") == "10.0.0.3"
+    assert len(peers._clients) <= 1024
+    assert max(len(hops) for _, hops in peers._clients) <= 128
+
+
+class Asked:
+    """A request as files know it; its site makes ids."""
+
+    def __init__(self, peer: str, *fields: tuple[str, str]) -> None:
+        self.remote = peer
+        self.raw_headers = [(name.encode(), value.encode()) for name, value in fields]
+        self.request_id = b""
+        self.site = self
+
+    def new_id(self) -> bytes:
+        return b"made"
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "remote", "request_id"),
+    [
+        ("10.0.0.1", [("X-Forwarded-For", "203.0.113.9"), ("x-request-id", "a-1")], "203.0.113.9", "a-1"),
+        ("10.0.0.1", [("X-Forwarded-For", "203.0.113.9"), ("x-forwarded-for", "10.0.0.2")], "203.0.113.9", "made"),
+        ("10.0.0.1", [("X-Request-ID", "a b")], "10.0.0.1", "made"),
+        ("10.0.0.1", [("X-Request-ID", "a"), ("X-Request-ID", "b")], "10.0.0.1", "made"),
+        ("192.0.2.1", [("X-Forwarded-For", "203.0.113.9"), ("X-Request-ID", "a-1")], "192.0.2.1", ""),
+        ("-", [("X-Forwarded-For", "203.0.113.9"), ("X-Request-ID", "a-1")], "-", ""),
+    ],
+)
+def test_requests_that_need_no_environ(peer: str, fields: list[tuple[str, str]], remote: str, request_id: str) -> None:
+    """A file's request has the address and the id that a view's would have, if a trusted peer sent it."""
+    request: Any = Asked(peer, *fields)
+    EnvironMaker(TrustedPeers(["10.0.0.0/8"])).identify(request)
+    assert (request.remote, request.request_id.decode()) == (remote, request_id)

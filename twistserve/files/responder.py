@@ -1,0 +1,160 @@
+"""The answer to a request for a file, as far as the file system is needed for it. On a thread for files.
+
+Nothing here knows of requests or connections: what has been found goes to the reactor, which sends it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+from whitenoise.responders import NOT_MODIFIED_HEADERS, Redirect, StaticFile
+
+from twistserve.files import page_cache
+from twistserve.files.cache import OpenFile
+from twistserve.files.representation import Fields, is_not_modified, raw, wanted_range, wanted_variant
+from twistserve.http.request import RETRY, RawHeaders
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
+
+SMALL = 64 * 1024
+"""Bytes of the largest file that is read at once, and may be kept in memory."""
+WARM = 32 * 1024 * 1024
+"""Bytes of the largest file that is read through before it is sent, where the kernel does not tell what it has."""
+
+_NOT_THERE = frozenset(
+    (
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENXIO,
+        errno.EINVAL,
+    )
+)
+"""What opening a file fails with that is not there, or not for us. Anything else may be otherwise in a moment."""
+
+
+_OF_NOT_MODIFIED = frozenset(
+    name.lower() for name in (*NOT_MODIFIED_HEADERS, "Content-Security-Policy", "X-Content-Type-Options")
+)
+"""Policies too: who has stored a file without them must not go on without them (RFC 9111 section 4.3.4)."""
+
+
+@dataclass(frozen=True)
+class FileAnswer:
+    """Status, headers, and either a body or a part of an open file."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes = b""
+    file: OpenFile | None = None
+    first: int = 0
+    length: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request says of the file it wants: the fields that matter, and what is to be done with it."""
+
+    conditions: dict[str, str]
+    head_only: bool
+    reads: bool = True
+    """Whether it is to be read at all: by GET or HEAD."""
+
+
+def answer_for(found: StaticFile | Redirect | None, asked: Asked) -> FileAnswer:
+    """The answer with a file that was looked up just now. Blocks. Raises OSError."""
+    if found is None:
+        return NOT_FOUND
+    if not asked.reads:
+        return NOT_ALLOWED
+    if isinstance(found, Redirect):
+        return redirection(found)
+    path, listed = wanted_variant(found, asked.conditions)
+    if is_not_modified(found, listed, asked.conditions):
+        return not_modified(listed)
+    return answer_with(found, path, listed, asked)
+
+
+def answer_with(found: StaticFile, path: str, listed: Fields, asked: Asked, share: bool = False) -> FileAnswer:
+    """The answer with one variant of a file, which is opened. Blocks. Raises OSError.
+
+    One that is to be shared is made ready to be sent to everybody.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        warm = share and SMALL < size <= WARM and page_cache.warm(descriptor, size)
+        answer = _read_if_small(answer_from(found, OpenFile(descriptor, size, warm), listed, asked))
+        if answer.file is None:
+            os.close(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return answer
+
+
+def answer_from(found: StaticFile, file: OpenFile, listed: Fields, asked: Asked) -> FileAnswer:
+    """The answer with an open file; reads nothing."""
+    size = file.size
+    headers = [field for field in raw(listed) if field[0] != b"Content-Length"]
+    first, last, status = 0, size - 1, 200
+    # Ranges are defined for GET alone (RFC 9110 section 14.2).
+    if not asked.head_only and (wanted := wanted_range(found, listed, asked.conditions, size)):
+        first, last = wanted
+        if first > last or first >= size:
+            return _plain(416, b"Range not satisfiable.\n", (b"Content-Range", b"bytes */%d" % size))
+        status = 206
+        headers.append((b"Content-Range", b"bytes %d-%d/%d" % (first, last, size)))
+    length = last - first + 1
+    headers += [(b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes")]
+    if asked.head_only:
+        return FileAnswer(status, headers)
+    return FileAnswer(status, headers, file=file, first=first, length=length)
+
+
+def _read_if_small(answer: FileAnswer) -> FileAnswer:
+    if answer.file is None or answer.length > SMALL:
+        return answer
+    return FileAnswer(
+        answer.status, answer.headers, page_cache.read(answer.file.descriptor, answer.first, answer.length)
+    )
+
+
+def not_modified(listed: Fields) -> FileAnswer:
+    """The client has the variant with these fields."""
+    return FileAnswer(304, raw([field for field in listed if field[0].lower() in _OF_NOT_MODIFIED]))
+
+
+def redirection(found: Redirect) -> FileAnswer:
+    """The way to the URL of an index file (WHITENOISE_INDEX_FILE)."""
+    return FileAnswer(302, [*raw(found.response.headers), (b"Content-Length", b"0")])
+
+
+def answer_to_error(error: BaseException, path: str) -> FileAnswer:
+    """404 for what is not there, 503 for what may be there in a moment, such as when too many files are open."""
+    if isinstance(error, OSError):
+        if error.errno in _NOT_THERE:
+            return NOT_FOUND
+        logger.error("a file could not be opened or read: %s: %s", path, error)
+        return UNAVAILABLE
+    logger.error("looking for a file failed: %s", path, exc_info=error)
+    return _plain(500, b"The file could not be looked for.\n")
+
+
+def _plain(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> FileAnswer:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+    return FileAnswer(status, [*headers, *fields], body)
+
+
+NOT_FOUND = _plain(404, b"Not found.\n")
+NOT_ALLOWED = _plain(405, b"Method not allowed.\n", (b"Allow", b"GET, HEAD"))
+UNAVAILABLE = _plain(503, b"The file cannot be opened now.\n", RETRY)
+TOO_MANY = _plain(503, b"Too many files are waiting to be opened.\n", RETRY)
+TOO_LATE = _plain(504, b"The file could not be opened in time.\n")

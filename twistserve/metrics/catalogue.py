@@ -1,0 +1,315 @@
+"""Every metric, declared once, in prometheus-client's default registry: a project's own appear beside them.
+
+Counters and histograms are updated where things happen; gauges whose value some part already knows are
+read from it when Prometheus asks.
+"""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge, Histogram
+
+import twisted
+from twistserve import __version__
+from twistserve.logs.queue import queue
+from twistserve.metrics import exposition
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+
+
+def method_label(method: str) -> str:
+    """The method as a label: known ones as they are, anything a client made up as OTHER."""
+    return method if method in METHODS else "OTHER"
+
+
+build_info = Gauge(
+    "twistserve_build_info",
+    "Always 1; the labels tell which versions serve. Watch a rollout by counting it by version.",
+    ["version", "python", "django", "twisted"],
+    multiprocess_mode="livemax",
+)
+startup_seconds = Gauge(
+    "twistserve_startup_seconds",
+    "Seconds from the start of the service until it was ready, 0 before. Let the startup probe allow twice as long.",
+    multiprocess_mode="livemax",
+)
+lifecycle_state = Gauge(
+    "twistserve_lifecycle_state",
+    "1 for the state the process is in, 0 for the others. Long in starting: /startup says at which step.",
+    ["state"],
+    multiprocess_mode="livemax",
+)
+
+requests_total = Counter(
+    "twistserve_http_requests_total",
+    "Requests answered. Their rate is the load, the share of status 5xx the error rate: alert on it.",
+    ["method", "status", "handler"],
+)
+request_duration = Histogram(
+    "twistserve_http_request_duration_seconds",
+    "Seconds from the last byte of a request to the last byte of its answer handed to the kernel."
+    " Promise a quantile of it; when it rises with twistserve_http_request_queue_seconds, scale.",
+    ["method", "handler"],
+    buckets=_SECONDS,
+)
+request_queue = Histogram(
+    "twistserve_http_request_queue_seconds",
+    "Seconds requests waited for a thread. When it rises, add threads if the CPU is idle, replicas if it is not.",
+    buckets=_SECONDS,
+)
+requests_in_progress = Gauge(
+    "twistserve_http_requests_in_progress",
+    "Requests received and not yet answered, those that wait included. Rising steadily, answers cannot keep up.",
+    multiprocess_mode="livesum",
+)
+request_queue_length = Gauge(
+    "twistserve_http_request_queue_length",
+    "Requests waiting for a thread. Readiness fails at --req-queue-len, requests get 503 at --max-queue: scale before.",
+    multiprocess_mode="livesum",
+)
+request_size = Histogram(
+    "twistserve_http_request_size_bytes",
+    "Size of request bodies. Set --max-body-size above the largest that is meant to be.",
+    buckets=_BYTES,
+)
+response_size = Histogram(
+    "twistserve_http_response_size_bytes",
+    "Size of answers' bodies. The rate of the sum is the traffic; what is large is worth caching or paging.",
+    buckets=_BYTES,
+)
+connections = Gauge(
+    "twistserve_http_connections",
+    "Open connections of the web port, idle ones included. At --max-connections new ones wait: raise it or scale.",
+    multiprocess_mode="livesum",
+)
+rejected_requests = Counter(
+    "twistserve_http_rejected_requests_total",
+    "Requests refused before the application saw them. malformed and timeout point to clients, queue_full to too few"
+    " replicas, the others to limits.",
+    ["reason"],
+)
+for _reason in ("malformed", "head_too_large", "body_too_large", "timeout", "queue_full", "draining"):
+    rejected_requests.labels(_reason)
+request_timeouts = Counter(
+    "twistserve_http_request_timeouts_total",
+    "Requests past --request-timeout. The log says where the view stood: start there.",
+)
+client_disconnects = Counter(
+    "twistserve_http_client_disconnects_total",
+    "Requests whose client went away before its answer was complete. Rising with the duration, clients lose patience.",
+)
+threads = Gauge(
+    "twistserve_threads",
+    "Threads that run requests, stuck ones included. What twistserve_threads_busy is to be compared with.",
+    multiprocess_mode="livesum",
+)
+threads_busy = Gauge(
+    "twistserve_threads_busy",
+    "Threads running a request now. All of them: add threads. Few, while requests wait: Python is busy, add replicas.",
+    multiprocess_mode="livesum",
+)
+threads_stuck = Gauge(
+    "twistserve_threads_stuck",
+    "Threads whose request is past its deadline. Above 0, the log says where they stand: often a call without timeout.",
+    multiprocess_mode="livesum",
+)
+probe_status = Gauge(
+    "twistserve_probe_status",
+    "What the probe answered last: 1 passing, 0 failing. Ask a failing one yourself: its answer names the reason.",
+    ["probe"],
+    multiprocess_mode="livemin",
+)
+check_duration = Histogram(
+    "twistserve_check_duration_seconds",
+    "Seconds a check of a probe took. At --check-timeout its probe fails: keep it well below.",
+    ["check"],
+    buckets=_SECONDS,
+)
+reactor_lag = Histogram(
+    "twistserve_reactor_lag_seconds",
+    "Seconds a timer of the reactor was late. Above 0.1, something blocks the reactor or the CPU limit is too low.",
+    buckets=_SECONDS,
+)
+log_lines_dropped = Counter(
+    "twistserve_log_lines_dropped_total",
+    "Lines of the log that could not be written. Above 0, standard output is not read fast enough, or a disk is full.",
+)
+worker_restarts = Counter(
+    "twistserve_worker_restarts_total",
+    "Worker processes replaced. Unless the reason is one you asked for, the log says how they ended.",
+    ["reason"],
+)
+view_requests = exposition.Counter(
+    "twistserve_view_requests_total",
+    "Requests by route, none where no route matched. Tells whose errors they are; needs RouteMetricsMiddleware.",
+    ["route", "method", "status"],
+)
+view_duration = exposition.Histogram(
+    "twistserve_view_duration_seconds",
+    "Seconds until a route had its response, without sending it. Optimise where the sum grows fastest;"
+    " needs RouteMetricsMiddleware.",
+    ["route", "method", "status"],
+    buckets=_SECONDS,
+)
+
+views_counted = True
+"""Whether `RouteMetricsMiddleware`, which Django makes, is to count."""
+
+
+class Tally:
+    """A histogram's observations of one thread, handed to prometheus-client when it is scraped.
+
+    Its own `observe` takes a lock three times; with four of them a request, that was a tenth of the server's share.
+    """
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._bounds = histogram._upper_bounds
+        self.counts = [0] * len(self._bounds)
+        """What was counted so far, by bucket."""
+        self._flushed = self.counts.copy()
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value; always from the same thread."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def flush(self) -> None:
+        """Hand over what was counted since the last time; from that same thread."""
+        before, self._flushed = self._flushed, self.counts.copy()
+        total, self._sum = self._sum, 0.0
+        self._histogram._sum.inc(total)
+        for bucket, count, flushed in zip(self._histogram._buckets, self._flushed, before, strict=True):
+            if count > flushed:
+                bucket.inc(count - flushed)
+
+
+class _RequestSeries:
+    """The request metrics for one method and handler; looking labels up costs more than counting."""
+
+    def __init__(self, method: str, handler: str) -> None:
+        self._labels = (method, handler)
+        self.duration = Tally(request_duration.labels(method, handler))
+        self.by_status: dict[int, int] = {}
+        self._flushed: dict[int, int] = {}
+
+    def flush(self) -> None:
+        self.duration.flush()
+        before, self._flushed = self._flushed, self.by_status.copy()
+        method, handler = self._labels
+        for status, count in self._flushed.items():
+            requests_total.labels(method, str(status), handler).inc(count - before.get(status, 0))
+
+
+_series: dict[tuple[bytes, str], _RequestSeries] = {}
+_others: dict[str, _RequestSeries] = {}
+_queue, _received, _sent = Tally(request_queue), Tally(request_size), Tally(response_size)
+_views: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+_read: dict[Gauge, Callable[[], float]] = {}
+
+
+class AnsweredRequest(Protocol):
+    """What is counted of a request; times in seconds, sizes of bodies in bytes."""
+
+    method: bytes
+    code: int
+    handler: str
+    duration: float
+    queue_time: float
+    body_length: int
+    sentLength: int
+
+
+def record_request(request: AnsweredRequest) -> None:
+    """Count an answered request. Reactor thread."""
+    method, handler, status = request.method, request.handler, request.code
+    series = _series.get((method, handler)) or _new_series(method, handler)
+    series.by_status[status] = series.by_status.get(status, 0) + 1
+    series.duration.observe(request.duration)
+    if request.queue_time:
+        _queue.observe(request.queue_time)
+    _received.observe(request.body_length)
+    _sent.observe(request.sentLength)
+
+
+def _new_series(method: bytes, handler: str) -> _RequestSeries:
+    label = method_label(method.decode("latin-1"))
+    if label == "OTHER":
+        return _others.setdefault(handler, _RequestSeries(label, handler))
+    return _series.setdefault((method, handler), _RequestSeries(label, handler))
+
+
+def record_view(route: str, method: str, status: int, seconds: float) -> None:
+    """Count a route's response; callable from any thread."""
+    key = route, method_label(method), status
+    series = _views.get(key)
+    if series is None:
+        series = _views[key] = view_requests.labels(*key), view_duration.labels(*key)
+    requests, duration = series
+    requests.inc()
+    duration.observe(seconds)
+
+
+_lost_lines = 0
+
+
+def flush() -> None:
+    """Hand what was counted, and what gauges read, to prometheus-client. Reactor thread, before a scrape."""
+    flush_log()
+    for series in (*_series.values(), *_others.values()):
+        series.flush()
+    for tally in (_queue, _received, _sent):
+        tally.flush()
+    for gauge, value in _read.items():
+        gauge.set(value())
+
+
+def flush_log() -> None:
+    """The same for the lines of the log that are lost, which a process without requests has too."""
+    global _lost_lines
+    before, _lost_lines = _lost_lines, queue.dropped
+    log_lines_dropped.inc(_lost_lines - before)
+
+
+DURATION_BOUNDS = (*_SECONDS, inf)
+"""Upper bounds of the buckets of durations, in seconds."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What was answered since the process began: all requests, by bucket of their duration, those of status 5xx.
+
+    Without metrics there are no buckets and no errors to tell of.
+    """
+
+    requests: int
+    durations: list[int]
+    server_errors: int | None
+
+
+def totals() -> Totals:
+    """What was counted so far, of all methods and handlers. Reactor thread."""
+    series = (*_series.values(), *_others.values())
+    durations = [sum(counts) for counts in zip(*(each.duration.counts for each in series), strict=True)]
+    errors = sum(count for each in series for status, count in each.by_status.items() if status >= 500)
+    return Totals(sum(durations), durations or [0] * len(DURATION_BOUNDS), errors)
+
+
+def describe_build(django_version: str) -> None:
+    """Set the versions, known once Django is imported."""
+    build_info.labels(__version__, platform.python_version(), django_version, twisted.__version__).set(1)
+
+
+def read_from(gauge: Gauge, value: Callable[[], float]) -> None:
+    """Let a gauge take its value from `value` before each scrape; on the reactor thread."""
+    _read[gauge] = value

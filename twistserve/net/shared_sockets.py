@@ -1,0 +1,142 @@
+"""Listening sockets that the parent makes and the workers share.
+
+An endpoint asks its reactor to listen, however it was written: `tcp:`, `ssl:`, `haproxy:tcp:` and so on. In the parent
+it is given a reactor that only binds, in a worker one that takes the sockets which were bound, in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import Factory
+
+from twistserve.errors import StartError
+from twistserve.net.listeners import Endpoint, bind
+
+
+class _Listening:
+    """What an endpoint expects back."""
+
+    def stopListening(self) -> Deferred[None]:
+        return succeed(None)
+
+
+class BindingReactor:
+    """A reactor to endpoints that binds where it was to listen."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.sockets: list[socket.socket] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> _Listening:
+        """Bind a TCP port."""
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        try:
+            self.sockets.append(bind(family, (interface, port), v6only=interface != "::"))
+        except OSError as error:
+            raise CannotListenError(interface, port, error) from error
+        return _Listening()
+
+    def listenSSL(self, *arguments: Any, **keywords: Any) -> Any:
+        """Bind a TCP port for TLS."""
+        return PosixReactorBase.listenSSL(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
+        """Bind a Unix socket; one that a dead process has left is replaced."""
+        bound = socket.socket(socket.AF_UNIX)
+        bound.setblocking(False)
+        try:
+            _remove_stale(address)
+            bound.bind(address)
+            os.chmod(address, mode)
+        except OSError as error:
+            bound.close()
+            raise CannotListenError(None, address, error) from error
+        self.sockets.append(bound)
+        return _Listening()
+
+    def adoptStreamPort(self, *arguments: Any) -> Any:
+        """Refuse: the descriptor has another number in a worker."""
+        raise ValueError("systemd's sockets cannot be shared by workers: give --workers 1")
+
+
+class AdoptingReactor:
+    """A reactor to endpoints that listens on sockets which were bound before."""
+
+    def __init__(self, reactor: Any, descriptors: Iterator[int]) -> None:
+        self._reactor = reactor
+        self._descriptors = descriptors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        """Listen on the next socket."""
+        return adopt(self._reactor, next(self._descriptors), factory, backlog)
+
+    def listenSSL(self, *arguments: Any, **keywords: Any) -> Any:
+        """Listen on the next socket, for TLS."""
+        return PosixReactorBase.listenSSL(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
+        """Listen on the next socket."""
+        port = _UNIXPort(os.fsencode(address), factory, backlog, mode, self._reactor)
+        port._preexistingSocket = socket.socket(fileno=next(self._descriptors))
+        port.startListening()
+        return port
+
+
+class _UNIXPort(unix.Port):
+    """A Unix socket that other processes listen on too: one that ends leaves it open, and its name where it is."""
+
+    _shouldShutdown = False
+    connectionLost = tcp.Port.connectionLost
+
+    def doRead(self) -> None:
+        """Accept one connection, so that each process gets some."""
+        self.numberAccepts = 1
+        super().doRead()
+
+
+def adopt(reactor: Any, descriptor: int, factory: Any, backlog: int) -> Any:
+    """Listen on a socket that other processes listen on too."""
+    shared = socket.socket(fileno=descriptor)
+    shared.listen(backlog)
+    port = reactor.adoptStreamPort(descriptor, shared.family, factory)
+    port.shared = True
+    shared.close()
+    return port
+
+
+def bind_endpoints(reactor: Any, descriptions: Sequence[str]) -> list[socket.socket]:
+    """The bound sockets of --endpoint, in its order. Raises `StartError`."""
+    binding = BindingReactor(reactor)
+    for description in descriptions:
+        failures: list[Any] = []
+        Endpoint(binding, description).open(Factory()).addErrback(failures.append)
+        if failures:
+            raise StartError(str(failures[0].value))
+    return binding.sockets
+
+
+def _remove_stale(address: str) -> None:
+    """Remove a Unix socket that nobody listens on. Raises OSError where somebody does."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(address).st_mode):
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(address)
+                except ConnectionRefusedError:
+                    os.unlink(address)

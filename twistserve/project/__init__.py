@@ -1,0 +1,1 @@
+"""The Django project before it serves: settings, set-up, commands, migrations."""

@@ -1,0 +1,29 @@
+"""What is to run once before an instance serves, however many processes it has: checks, commands, migrations."""
+
+from __future__ import annotations
+
+from twistserve.options import Configuration
+from twistserve.project.startup import Progress, Step, command_steps
+
+
+def is_asked_for(configuration: Configuration) -> bool:
+    """Whether there is anything to run."""
+    wanted = configuration.check_migrations or configuration.check_migrations_apply or configuration.system_checks
+    return bool(wanted or configuration.command)
+
+
+def preparing_steps(configuration: Configuration, progress: Progress) -> list[Step]:
+    """The steps, once Django is set up: the commands may need the tables, or make them for those who wait."""
+    steps: list[Step] = []
+    if configuration.system_checks:
+        from twistserve.project.system_checks import run_system_checks
+
+        steps.append(("running the system checks", run_system_checks))
+    commands = command_steps(configuration.command)
+    if configuration.check_migrations_apply or configuration.check_migrations:
+        from twistserve.project.migrations import apply_migrations, wait_for_migrations
+
+        if configuration.check_migrations_apply:
+            return [*steps, ("applying migrations", lambda: apply_migrations(progress)), *commands]
+        return [*steps, *commands, ("waiting for migrations", lambda: wait_for_migrations(progress))]
+    return [*steps, *commands]

@@ -1,0 +1,202 @@
+"""What answers requests in one process: the application on its threads, the files, the web port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.application.service import Service
+
+from twistserve.errors import StartError
+from twistserve.files.cache import MemoryCache
+from twistserve.files.file_threads import FileThreads
+from twistserve.files.index import MediaIndex, StaticIndex, check_urls, file_indexes
+from twistserve.files.resource import FileResource, PrefixResource
+from twistserve.http.access_log import AccessLog
+from twistserve.http.limits import Limits
+from twistserve.http.port import Drain, WebService
+from twistserve.http.site import Site
+from twistserve.lifecycle import Lifecycle
+from twistserve.logs.containment import contain
+from twistserve.logs.service import LogService
+from twistserve.metrics import catalogue as metrics
+from twistserve.metrics.reactor_lag import ReactorLagService
+from twistserve.net.listeners import Listener
+from twistserve.net.reactor import Reactor
+from twistserve.options import Configuration
+from twistserve.process.open_files import bound_connections
+from twistserve.project.application import DjangoApplication
+from twistserve.project.startup import Step
+from twistserve.recycling import resident_memory
+from twistserve.status.history import History
+from twistserve.status.process import load_of, worker_status
+from twistserve.threads.dispatcher import Dispatcher
+from twistserve.threads.pool import RequestThreadPool, Returns
+from twistserve.threads.stacks import log_all_stacks
+from twistserve.wsgi.deadlines import Deadlines
+from twistserve.wsgi.environ import EnvironMaker
+from twistserve.wsgi.forwarded import TrustedPeers
+from twistserve.wsgi.handler import DjangoResource
+
+
+class Serving:
+    """The parts, put together; raises `StartError` where the settings make serving impossible."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        listeners: Sequence[Listener],
+        lifecycle: Lifecycle,
+        log: LogService,
+        reactor: Any,
+        tells: bool = True,
+    ) -> None:
+        """`tells` says whether it logs what one of several processes that serve the same needs to say."""
+        self._log = log
+        self._tells = tells
+        self._application = DjangoApplication(configuration.wsgi)
+        self._files = file_indexes(configuration)
+        self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
+        environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
+        deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None
+        returns = Returns(reactor.callFromThread)
+        if isinstance(reactor, Reactor):
+            reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
+        # Each kind has its own: a file system that hangs holds up what is on it alone.
+        self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
+        self.django = DjangoResource(
+            self._application, self.pool, returns, environs, deadlines, self._file_threads("sent")
+        )
+        self._deadlines = deadlines
+        access_log = AccessLog(log, configuration.log_format == "json") if configuration.access_log else None
+        counted = not (configuration.no_metrics or configuration.no_probe)
+        metrics.views_counted = counted
+        shown = not (configuration.no_status_page or configuration.no_probe)
+        record = metrics.record_request if counted else None
+        self._root = PrefixResource(self.django)
+        self._mounted: dict[str, str] = {}
+        """The kinds of files by their prefix."""
+        self.site = Site(self._root, reactor, _limits(configuration), access_log, record)
+        # The page draws what the metrics count; without them it knows how many were answered, and no more.
+        totals = metrics.totals if counted else lambda: metrics.Totals(self.site.answered, [], None)
+        self._history = History(totals, lambda: load_of(self.site, self.pool), reactor)
+        self.observers: list[Service] = []
+        """What only looks on: start it before the others."""
+        if counted:
+            self.observers.append(ReactorLagService(metrics.reactor_lag.observe, reactor))
+        if shown:
+            self.observers.append(self._history)
+        drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
+        self.web = WebService(
+            listeners,
+            self.site,
+            drain,
+            lifecycle.wait,
+            lambda: self.pool.finished(reactor),
+            lambda wanted: bound_connections(wanted, configuration.threads),
+        )
+        self._measure()
+
+    def steps(
+        self, between: Sequence[Step], set_up: Callable[[], None], prepared: Callable[[], None] = lambda: None
+    ) -> list[Step]:
+        """What makes it ready to serve.
+
+        `set_up` is called once Django is set up; `between` comes then, and `prepared` is called after that.
+        """
+
+        def set_django_up() -> None:
+            self._application.set_up(self._log.applying_logging)
+            self._log.settle()
+            # Before migrations and commands do what cannot be undone.
+            check_urls(self._files)
+            set_up()
+
+        (name, first), *rest = [
+            *((f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files),
+            ("loading the WSGI application", self._load),
+        ]
+
+        def go_on() -> None:
+            prepared()
+            first()
+
+        return [("setting Django up", set_django_up), *between, (name, go_on), *rest]
+
+    def load(self) -> dict[str, int]:
+        """How busy it is, in a few numbers."""
+        pool = self.pool.snapshot()
+        return {
+            "threads": pool.threads,
+            "busy": pool.busy,
+            "queued": pool.queued,
+            "stuck": pool.stuck,
+            "requests": len(self.site.requests),
+            "connections": len(self.site.channels),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that the status page shows of this process."""
+        return worker_status(self.site, self.pool, self._history, resident_memory())
+
+    def flush_metrics(self) -> None:
+        """Bring the metrics up to date."""
+        self.site.account()
+        metrics.flush()
+
+    def log_stacks(self, signal_name: str) -> None:
+        """Log where every thread stands, and which request it serves."""
+        log_all_stacks(signal_name, self.django.serving())
+
+    def _load(self) -> None:
+        self._application.load()
+        # A wsgi.py may have set up logging of its own.
+        self._log.settle()
+        for index in self._files:
+            if self._tells and isinstance(index, MediaIndex):
+                contain(index.tell)
+
+    def _mount(self, index: StaticIndex | MediaIndex) -> None:
+        """Serve the files of an index below its prefix. Blocks; before the web port opens. Raises `StartError`."""
+        index.load()
+        if index.prefix in self._mounted:
+            raise StartError(f"the settings STATIC_URL and MEDIA_URL are the same, {index.prefix!r}: give each its own")
+        self._mounted[index.prefix] = index.kind
+        cache = None if index.changing else MemoryCache()
+        threads = self._file_threads(index.kind)
+        resource = FileResource(index.kind, index.find, threads, cache, self._deadlines, self.django.environs.identify)
+        if index.prefix != "/":
+            self._root.mount(index.prefix, resource)
+        if isinstance(index, StaticIndex):
+            self._mount_outside(index, threads, cache)
+
+    def _mount_outside(self, index: StaticIndex, threads: FileThreads, cache: MemoryCache | None) -> None:
+        """Serve the files of WHITENOISE_ROOT, such as /robots.txt."""
+        identify = self.django.environs.identify
+        make = partial(FileResource, index.kind, index.find_outside, threads, cache, self._deadlines, identify)
+        if index.anywhere:
+            self._root.default = make(self.django)
+        resource = make()
+        for path in index.paths_outside:
+            self._root.mount_at(path, resource)
+
+    def _measure(self) -> None:
+        """Let the gauges read what the parts know."""
+        metrics.read_from(metrics.threads, lambda: self.pool.snapshot().threads)
+        metrics.read_from(metrics.threads_busy, lambda: self.pool.snapshot().busy)
+        metrics.read_from(metrics.threads_stuck, lambda: self.pool.snapshot().stuck)
+        metrics.read_from(metrics.request_queue_length, lambda: self.pool.snapshot().queued)
+        metrics.read_from(metrics.requests_in_progress, lambda: len(self.site.requests))
+        metrics.read_from(metrics.connections, lambda: len(self.site.channels))
+
+
+def _limits(configuration: Configuration) -> Limits:
+    return Limits(
+        max_body=configuration.max_body_size,
+        max_head=configuration.max_header_size,
+        header_timeout=configuration.header_timeout,
+        body_timeout=configuration.body_timeout,
+        keep_alive_timeout=configuration.keep_alive_timeout,
+        max_connections=configuration.max_connections,
+    )

@@ -1,0 +1,86 @@
+"""What one process that serves is at: dictionaries that JSON can say, for the status page."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from typing import Any
+
+from twistserve.http.access_log import escape
+from twistserve.http.site import Site
+from twistserve.status.history import History, Load
+from twistserve.threads.pool import RequestThreadPool
+from twistserve.wsgi.handler import Exchange
+
+MOST_REQUESTS = 100
+LONGEST_PATH = 200
+LONG = 5.0
+"""Seconds after which it is worth telling where a request's thread stands, whatever its deadline."""
+
+
+def load_of(site: Site, pool: RequestThreadPool) -> Load:
+    """What there is to do now. Reactor thread."""
+    threads = pool.snapshot()
+    return Load(len(site.requests), threads.queued, threads.busy, threads.stuck, len(site.channels))
+
+
+def worker_status(site: Site, pool: RequestThreadPool, history: History, memory: int) -> dict[str, Any]:
+    """Everything that belongs to one process that serves, as docs/status-page.md says of `workers`. Reactor thread.
+
+    `memory` is in bytes. The number is right where there is one process; of several, the parent knows them.
+    """
+    threads = pool.snapshot()
+    requests, more = _requests(site, pool)
+    return {
+        "number": 1,
+        "pid": os.getpid(),
+        "seconds": round(history.age, 1),
+        "memory": memory,
+        "answered": site.answered,
+        "in_flight": len(site.requests),
+        "queued": threads.queued,
+        "threads": {"total": threads.threads, "busy": threads.busy, "stuck": threads.stuck},
+        "connections": len(site.channels),
+        "requests": requests,
+        "more_requests": more,
+        "history": history.columns(),
+    }
+
+
+def _requests(site: Site, pool: RequestThreadPool) -> tuple[list[dict[str, Any]], int]:
+    """The requests past their deadline, then the oldest of the others; and how many more there are.
+
+    Not only those in flight: a thread may be at one whose client has left, or has its 504.
+    """
+    at_work = {job for job in pool.at_work().values() if isinstance(job, Exchange)}
+    exchanges = {request: request.exchange for request in site.requests}
+    exchanges |= {exchange.request: exchange for exchange in at_work}
+    stages = {
+        request: exchange.stage(exchange in at_work)
+        if isinstance(exchange, Exchange)
+        else ("sending" if exchange is None else "opening")
+        for request, exchange in exchanges.items()
+    }
+    longest = heapq.nsmallest(
+        MOST_REQUESTS, exchanges, key=lambda request: (stages[request] != "overdue", request.received_at)
+    )
+    now = time.perf_counter()
+    shown: list[dict[str, Any]] = []
+    for request in longest:
+        age, stage, exchange = now - request.received_at, stages[request], exchanges[request]
+        tells_where = exchange in at_work and (stage == "overdue" or age >= LONG)
+        shown.append(
+            {
+                "method": escape(request.method),
+                "path": _shortened(escape(request.path)),
+                "seconds": round(age, 3),
+                "stage": stage,
+                "where": exchange.where() if exchange is not None and tells_where else None,
+            }
+        )
+    return shown, len(exchanges) - len(shown)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_PATH else text[: LONGEST_PATH - 1] + "…"

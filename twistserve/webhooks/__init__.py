@@ -1,0 +1,1 @@
+"""What is POSTed to others when the lifecycle changes."""

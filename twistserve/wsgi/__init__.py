@@ -1,0 +1,1 @@
+"""Requests as calls of the WSGI application (PEP 3333)."""
