@@ -46,7 +46,7 @@ def main(name: str, sockets: int) -> None:
     from twistserve.logs.context import Process
     from twistserve.logs.observer import observe_twisted
     from twistserve.workers.composition import begin_worker
-    from twistserve.workers.worker import Parent, connect, stop_listening
+    from twistserve.workers.worker import Parent, connect, end_early, stop_listening
 
     collector.resume()
     Process.name = name
@@ -59,8 +59,7 @@ def main(name: str, sockets: int) -> None:
         with suppress(ReactorNotRunning):
             reactor.stop()
 
-    # Until it begins; afterwards it is for the service to say what a signal does.
-    reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda number, frame: reactor.callFromThread(end))
+    reactor.callWhenRunning(end_early, lambda: reactor.callFromThread(end))
     connect(Parent(begin, end), sockets)
     reactor.run()
     stop_listening()

@@ -231,6 +231,11 @@ def connect(parent: Parent, sockets: int) -> None:
     _Pipes(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
 
 
+def end_early(end: Callable[[], None]) -> None:
+    """Have SIGTERM end the process until it begins; then it is for the service to say what signals do. Main thread."""
+    signal.signal(signal.SIGTERM, lambda number, frame: end())
+
+
 def stop_listening() -> None:
     """Have the parent notice that this process has come to its end, and answers nothing any more."""
     null = os.open(os.devnull, os.O_RDONLY)
