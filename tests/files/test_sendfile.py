@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet import tcp
 
-from tests.web.hand_threads import HandThreads
+from tests.support.hand_threads import HandThreads
 from twistserve.files import page_cache
 from twistserve.files.cache import OpenFile
 from twistserve.files.sendfile import FileTransfer

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from tests.web.test_channel import MALFORMED, Recorder, Transport, get
+from tests.support.http1 import MALFORMED, Recorder, Transport, get
 from twistserve.http.access_log import AccessLog
 from twistserve.http.site import Site
 

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from tests.support.metrics import Request
 from twistserve.metrics import catalogue as metrics
 
 CONTRACT: dict[str, tuple[type[MetricWrapperBase], tuple[str, ...]]] = {
@@ -49,19 +49,6 @@ DECLARED = {
     if isinstance(metric, MetricWrapperBase)
 }
 HOSTILE_METHODS = [b"PROPFIND", b"get", b"GET ", b"", b'"}', b"\xff\xfe", b"A" * 10_000, b"M-SEARCH", b"OTHER"]
-
-
-@dataclass
-class Request:
-    """An answered request."""
-
-    method: bytes = b"GET"
-    code: int = 200
-    handler: str = field(default="unit")
-    duration: float = 0.02
-    queue_time: float = 0.0
-    body_length: int = 0
-    sentLength: int = 0
 
 
 def value(name: str, **labels: str) -> float:
@@ -160,7 +147,7 @@ def test_gauges_are_read_before_a_scrape(forget: Gauge) -> None:
 
 
 WORKER = """
-from tests.test_metrics import Request
+from tests.support.metrics import Request
 from twistserve.metrics import catalogue as metrics
 
 metrics.read_from(metrics.threads, lambda: 4)
@@ -185,7 +172,7 @@ def test_several_processes_add_up(tmp_path: Path) -> None:
     environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
 
     def python(code: str) -> str:
-        root = Path(__file__).resolve().parents[1]
+        root = Path(__file__).resolve().parents[2]
         words = [sys.executable, "-c", code]
         return subprocess.run(words, env=environ, cwd=root, check=True, capture_output=True, text=True).stdout
 

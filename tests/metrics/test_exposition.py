@@ -11,12 +11,9 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.support.exposition import HOSTILE, samples
 from twistserve.metrics import exposition
 from twistserve.metrics.exposition import OPENMETRICS, TEXT, choose_format, expose, takes_gzip
-
-HOSTILE = ['say "no"', "back\\slash", "two\nlines", "100 %d %s %%", "ünï", "{}", 'a="b",c', "\\n", ""]
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def filled(module: Any) -> CollectorRegistry:
@@ -30,15 +27,6 @@ def filled(module: Any) -> CollectorRegistry:
         histogram.labels(label).observe(number / 4)
         histogram.labels(label).observe(1e18)
     return registry
-
-
-def samples(families: Any) -> Samples:
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in families
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
 
 
 @pytest.mark.parametrize(("content_type", "parse"), [(TEXT, parse_text), (OPENMETRICS, parse_openmetrics)])

@@ -13,7 +13,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 
-from tests.workers.test_supervisor import READY, STARTING, Crew, FakeProcess
+from tests.support.crew import READY, STARTING, Crew, FakeProcess
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.checks import Result, Status, worst
 from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, to_json

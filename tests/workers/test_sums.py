@@ -14,7 +14,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.test_exposition import HOSTILE, samples
+from tests.support.exposition import HOSTILE, samples
 from twistserve.metrics.exposition import OPENMETRICS, TEXT, expose
 from twistserve.workers.sums import Sums
 

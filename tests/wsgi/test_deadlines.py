@@ -13,14 +13,18 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.functional.harness import wait_for
-from tests.web.test_channel import Connection, Lab, get
-from twistserve.threads.pool import RequestThreadPool, Returns
+from tests.support.bench import Application, Bench
+from tests.support.http1 import get
 from twistserve.wsgi.deadlines import Deadline, Deadlines
-from twistserve.wsgi.environ import EnvironMaker
-from twistserve.wsgi.forwarded import TrustedPeers
-from twistserve.wsgi.handler import DjangoResource
 
 # One request's
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    application = Application()
+    yield application
+    application.go_on.set()
 
 
 def test_without_an_end_there_is_always_time() -> None:
@@ -159,61 +163,6 @@ def test_one_given_up_may_begin_another() -> None:
 
 
 # What they do to requests
-
-
-class Bench:
-    """A site whose requests go through a WSGI application on `threads` threads, with a deadline of two seconds.
-
-    What threads hand to the reactor is done when `deliver` is called.
-    """
-
-    def __init__(self, application: Callable[..., Any], threads: int = 1) -> None:
-        self.calls: list[Callable[[], object]] = []
-        self.pool = RequestThreadPool(threads)
-        lab = Lab()
-        self.clock = lab.clock
-        self.deadlines = Deadlines(2, self.clock)
-        environs = EnvironMaker(TrustedPeers(()))
-        lab.site.resource = DjangoResource(
-            application, self.pool, Returns(self.calls.append), environs, self.deadlines
-        )  # fmt: skip
-        self.connect = lab.connect
-
-    def deliver(self) -> None:
-        """What the reactor does between two events."""
-        while self.calls:
-            self.calls.pop(0)()
-
-    def ask(self, path: bytes = b"/") -> Connection:
-        connection = self.connect()
-        connection.feed(get(path))
-        return connection
-
-    def wait_for_threads(self) -> None:
-        wait_for(lambda: not (self.pool.snapshot().busy or self.pool.snapshot().queued), "the threads to be idle")
-        self.deliver()
-
-
-class Application:
-    """Notes the paths it is called with, and does not answer before `go_on` is set."""
-
-    def __init__(self) -> None:
-        self.called: list[str] = []
-        self.begun, self.go_on = threading.Event(), threading.Event()
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        self.called.append(environ["PATH_INFO"])
-        self.begun.set()
-        assert self.go_on.wait(30)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [environ["PATH_INFO"].encode()]
-
-
-@pytest.fixture
-def application() -> Iterator[Application]:
-    application = Application()
-    yield application
-    application.go_on.set()
 
 
 class Meanwhile(logging.Handler):

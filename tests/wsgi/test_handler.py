@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.web.test_channel import get
-from tests.web.test_deadlines import Bench
+from tests.support.bench import Bench
+from tests.support.http1 import get
 
 seen: list[dict[str, Any]] = []
 

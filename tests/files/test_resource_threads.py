@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from whitenoise.responders import Redirect, StaticFile
 
-from tests.web.hand_threads import HandThreads
+from tests.support.hand_threads import HandThreads
 from twistserve.files import resource as static
 from twistserve.files import responder as file_answers
 from twistserve.files.cache import MemoryCache, OpenFile

@@ -1,0 +1,18 @@
+"""A request as the metrics see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Request:
+    """An answered request."""
+
+    method: bytes = b"GET"
+    code: int = 200
+    handler: str = field(default="unit")
+    duration: float = 0.02
+    queue_time: float = 0.0
+    body_length: int = 0
+    sentLength: int = 0
