@@ -14,18 +14,19 @@ from twistserve.files.file_threads import FileThreads
 from twistserve.files.index import MediaIndex, StaticIndex, check_urls, file_indexes
 from twistserve.files.resource import FileResource, PrefixResource
 from twistserve.http.access_log import AccessLog
+from twistserve.http.deadlines import Deadlines
 from twistserve.http.limits import Limits
 from twistserve.http.port import Drain, WebService
-from twistserve.http.site import Site
+from twistserve.http.site import Counts, Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs.containment import contain
 from twistserve.logs.service import LogService
 from twistserve.metrics import catalogue as metrics
 from twistserve.metrics.reactor_lag import ReactorLagService
 from twistserve.net.listeners import Listener
+from twistserve.net.open_files import bound_connections
 from twistserve.net.reactor import Reactor
 from twistserve.options import Configuration
-from twistserve.process.open_files import bound_connections
 from twistserve.project.application import DjangoApplication
 from twistserve.project.startup import Step
 from twistserve.recycling import resident_memory
@@ -34,7 +35,6 @@ from twistserve.status.process import load_of, worker_status
 from twistserve.threads.dispatcher import Dispatcher
 from twistserve.threads.pool import RequestThreadPool, Returns
 from twistserve.threads.stacks import log_all_stacks
-from twistserve.wsgi.deadlines import Deadlines
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
 from twistserve.wsgi.handler import DjangoResource
@@ -73,11 +73,13 @@ class Serving:
         counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
-        record = metrics.record_request if counted else None
+        counts = Counts(
+            metrics.record_request, metrics.client_disconnects, lambda reason: metrics.rejected_requests.labels(reason)
+        )
         self._root = PrefixResource(self.django)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""
-        self.site = Site(self._root, reactor, _limits(configuration), access_log, record)
+        self.site = Site(self._root, reactor, _limits(configuration), access_log, counts if counted else None)
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.answered, [], None)
         self._history = History(totals, lambda: load_of(self.site, self.pool), reactor)

@@ -19,7 +19,7 @@ from twistserve.files import resource as static
 from twistserve.files import responder as file_answers
 from twistserve.files.cache import MemoryCache, OpenFile
 from twistserve.files.resource import FileResource
-from twistserve.wsgi.deadlines import Deadlines
+from twistserve.http.deadlines import Deadlines
 
 
 class Request:

@@ -17,7 +17,17 @@ from twisted.python.failure import Failure
 
 from tests.support.http1 import MALFORMED, Recorder, Transport, get
 from twistserve.http.access_log import AccessLog
-from twistserve.http.site import Site
+from twistserve.http.site import Counts, Site
+
+
+class Never:
+    """A counter that nobody looks at."""
+
+    def inc(self) -> None:
+        pass
+
+
+NEVER = Never()
 
 
 class Log:
@@ -99,7 +109,7 @@ def test_what_we_cut_off_is_not_called_its_clients_doing() -> None:
     log = Log()
     counted: list[int] = []
     record = lambda request: counted.append(request.code)  # noqa: E731
-    site = Site(Recorder(), Clock(), access_log=AccessLog(log), record=record)
+    site = Site(Recorder(), Clock(), access_log=AccessLog(log), counts=Counts(record, NEVER, lambda reason: NEVER))
     channel = site.buildProtocol(None)
     transport = Transport()
     transport.abortConnection = lambda: channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[method-assign]
@@ -210,13 +220,15 @@ def test_a_connection_is_released_whatever_counting_and_logging_raise(failing: s
         raise RuntimeError("not counted")
 
     log, record = (Failing(), None) if failing == "log" else (Log(), fail)
-    site = Site(Recorder(), Clock(), access_log=AccessLog(log), record=record)
+    site = Site(Recorder(), Clock(), access_log=AccessLog(log), counts=Counts(record, NEVER, lambda reason: NEVER))
     for data in (get(b"/"), get(b"/") * 2, MALFORMED):
         channel = site.buildProtocol(None)
         channel.makeConnection(Transport())
         channel.dataReceived(data)
         channel.connectionLost(Failure(ConnectionDone()))
-    answering = Site(Recorder(at_once=True), Clock(), access_log=AccessLog(log), record=record)
+    answering = Site(
+        Recorder(at_once=True), Clock(), access_log=AccessLog(log), counts=Counts(record, NEVER, lambda reason: NEVER)
+    )
     channel = answering.buildProtocol(None)
     channel.makeConnection(Transport())
     channel.dataReceived(get(b"/") * 300)

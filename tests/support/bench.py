@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.functional.harness import wait_for
 from tests.support.http1 import Connection, Lab, get
+from twistserve.http.deadlines import Deadlines
 from twistserve.threads.pool import RequestThreadPool, Returns
-from twistserve.wsgi.deadlines import Deadlines
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
 from twistserve.wsgi.handler import DjangoResource

@@ -100,7 +100,7 @@ def test_each_job_gets_a_thread_while_the_process_is_not_busy() -> None:
     assert scene.go_on(1, share=0.4).woken() == 4
     assert scene.dispatcher.dispatch() == 0
     assert not scene.returns.held
-    assert not scene.dispatcher.gives_way(scene.pool.at_work[0])  # type: ignore[arg-type]
+    assert not scene.dispatcher.should_yield(scene.pool.at_work[0])  # type: ignore[arg-type]
 
 
 def test_nothing_waits() -> None:
@@ -145,23 +145,23 @@ def test_two_may_compute_where_some_wait() -> None:
     scene.pool.at_work.append(FakeWorker())
     scene.pool.at_work[2].since = scene.now
     assert scene.go_on(MOMENT).woken() == 0
-    assert scene.dispatcher.gives_way(FakeWorker())  # type: ignore[arg-type]
-    assert not scene.dispatcher.gives_way(scene.pool.at_work[1])  # type: ignore[arg-type]
+    assert scene.dispatcher.should_yield(FakeWorker())  # type: ignore[arg-type]
+    assert not scene.dispatcher.should_yield(scene.pool.at_work[1])  # type: ignore[arg-type]
 
 
 def test_a_thread_gives_way_to_one_that_computes() -> None:
     """And not to one that waits."""
     scene = Scene(2).busy()
     one, other = scene.pool.at_work
-    assert scene.dispatcher.gives_way(one)  # type: ignore[arg-type]
+    assert scene.dispatcher.should_yield(one)  # type: ignore[arg-type]
     other.doing = Doing.WAITING
-    assert not scene.dispatcher.gives_way(one)  # type: ignore[arg-type]
+    assert not scene.dispatcher.should_yield(one)  # type: ignore[arg-type]
 
 
 def test_the_last_thread_goes_on() -> None:
     """Whatever it looks like."""
     scene = Scene(1).busy()
-    assert not scene.dispatcher.gives_way(scene.pool.at_work[0])  # type: ignore[arg-type]
+    assert not scene.dispatcher.should_yield(scene.pool.at_work[0])  # type: ignore[arg-type]
 
 
 def test_who_computes_for_long_does_not_keep_others_waiting() -> None:
@@ -174,7 +174,7 @@ def test_who_computes_for_long_does_not_keep_others_waiting() -> None:
     scene.pool.at_work[1].since = scene.now
     assert scene.go_on(1.9 * PATIENCE).woken() == 0
     assert scene.go_on(0.2 * PATIENCE).woken() == 1
-    assert not scene.dispatcher.gives_way(FakeWorker())  # type: ignore[arg-type]
+    assert not scene.dispatcher.should_yield(FakeWorker())  # type: ignore[arg-type]
     for worker in (FakeWorker() for _ in range(5)):
         worker.since = scene.now
         scene.pool.at_work.append(worker)
@@ -195,15 +195,15 @@ def test_who_runs_without_the_gil() -> None:
 def test_the_reactor_is_woken_when_it_must_look() -> None:
     """By a thread that gives way while it waits for sockets, and by one with nothing left while it does not."""
     scene = Scene(1)
-    scene.dispatcher.ran_dry()
+    scene.dispatcher.on_idle()
     assert not scene.calls
-    scene.dispatcher.gave_way()
+    scene.dispatcher.on_yield()
     assert len(scene.calls) == 1
     scene.calls.pop()()
     scene.busy().dispatcher.dispatch()
-    scene.dispatcher.gave_way()
+    scene.dispatcher.on_yield()
     assert not scene.calls
-    scene.dispatcher.ran_dry()
+    scene.dispatcher.on_idle()
     assert len(scene.calls) == 1
 
 

@@ -23,10 +23,10 @@ from twistserve.files.file_threads import FileThreads, Job
 from twistserve.files.representation import conditions, is_not_modified, wanted_variant
 from twistserve.files.responder import Asked, FileAnswer
 from twistserve.files.sendfile import send_file
+from twistserve.http.deadlines import Deadline, Deadlines
 from twistserve.http.request import Request, make_head
 from twistserve.metrics import catalogue as metrics
-from twistserve.process.open_files import most_kept
-from twistserve.wsgi.deadlines import Deadline, Deadlines
+from twistserve.net.open_files import most_kept
 
 Find = Callable[[str, str], StaticFile | Redirect | None]
 """From a path relative to the prefix, and the URL path, to WhiteNoise's entry. A directory's path ends in a slash."""

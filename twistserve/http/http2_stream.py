@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
@@ -21,9 +21,6 @@ from twistserve.http.head import Head, Refusal, judged_as_http1
 from twistserve.http.limits import LINGER
 from twistserve.http.request import RawHeaders, Request, refusal_text, target_path
 
-if TYPE_CHECKING:
-    from twistserve.http.http2 import Connection
-
 FRAME = 16384
 """Bytes of a body sent in one frame at most: as much as a TLS record holds."""
 
@@ -31,6 +28,32 @@ _NOT_SENT = frozenset(
     (b"connection", b"date", b"keep-alive", b"proxy-connection", b"server", b"transfer-encoding", b"upgrade")
 )
 """Fields that the server adds itself, and those that HTTP/2 forbids (section 8.2.2)."""
+
+
+class Connection(Protocol):
+    """What a stream needs of its connection."""
+
+    site: Any
+    remote: str
+    h2: Any
+    transport: Any
+    streams: dict[int, Stream]
+    environ: dict[str, Any] | None
+
+    def after(self, seconds: float) -> float:
+        """A moment so many seconds from now."""
+
+    def send(self) -> None:
+        """Send what h2 has to send."""
+
+    def wake(self, stream: Stream) -> None:
+        """Have a stream send when it may."""
+
+    def forget(self, stream: Stream, taken: bool = False) -> None:
+        """A stream is over; `taken` says whether all of its response was sent."""
+
+    def getPeer(self) -> Any:
+        """The peer's address."""
 
 
 class Stream:

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succ
 
 from twistserve.http.site import Site
 from twistserve.logs import get_logger
+from twistserve.net import open_files
 from twistserve.net.listeners import Listener
-from twistserve.process import open_files
 
 logger = get_logger(__name__)
 

@@ -9,10 +9,10 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
-from prometheus_client import Counter
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.web import server
@@ -26,7 +26,6 @@ from twistserve.http.request import Request
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain, tell
 from twistserve.logs.context import serving
-from twistserve.metrics import catalogue as metrics
 
 logger = get_logger(__name__)
 
@@ -38,11 +37,24 @@ SWEEP = 1.0
 """Seconds between two looks for connections past their deadline: one timer for all costs less than one each."""
 
 
-class Site(server.Site):
-    """twisted.web's Site, with the requests in flight, the metrics, the access log and the drain.
+class Counted(Protocol):
+    """A counter, of whoever counts."""
 
-    `record` counts an answered request; without it nothing is counted.
-    """
+    def inc(self) -> None:
+        """Count one more. Any thread."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted: `record` is called with each request that was answered, `rejected` gives a counter by reason."""
+
+    record: Callable[[Request], None]
+    disconnects: Counted
+    rejected: Callable[[str], Counted]
+
+
+class Site(server.Site):
+    """twisted.web's Site, with the requests in flight, the counts, the access log and the drain."""
 
     displayTracebacks = False
     noisy = False
@@ -53,7 +65,7 @@ class Site(server.Site):
         reactor: Any,
         limits: Limits | None = None,
         access_log: AccessLog | None = None,
-        record: Callable[[Request], None] | None = metrics.record_request,
+        counts: Counts | None = None,
     ) -> None:
         super().__init__(resource, Request, parsePOSTFormSubmission=False, reactor=reactor)
         self.protocol: Any = Channel
@@ -65,7 +77,7 @@ class Site(server.Site):
         self.limits = limits or Limits()
         self.clock: Callable[[], float] = reactor.seconds
         self.access_log = access_log
-        self._record = record
+        self._counts = counts
         self.channels: set[Any] = set()
         """The open connections: a `Channel` each, or a `Connection` of HTTP/2."""
         self.streams = 0
@@ -189,10 +201,10 @@ class Site(server.Site):
         """Count and log what was answered since the last time."""
         answered, self._answered = self._answered, []
         self.answered += len(answered)
-        if self._record is not None:
+        if self._counts is not None:
             for request in answered:
                 try:
-                    self._record(request)
+                    self._counts.record(request)
                 except BaseException as error:
                     tell(error)
         self._log_answered(answered)
@@ -205,23 +217,25 @@ class Site(server.Site):
         self._accounting = False
         self.account()
 
-    def count(self, event: Counter) -> None:
+    def count(self, event: Counted) -> None:
         """Count something that seldom happens; from any thread."""
-        if self._record is not None:
+        if self._counts is not None:
             contain(event.inc)
 
     def lost(self, request: Request) -> None:
         """A request's client went away."""
         if request in self.requests:
             self.requests.discard(request)
-            self.count(metrics.client_disconnects)
+            if self._counts is not None:
+                self.count(self._counts.disconnects)
             request.code = 499
             request.duration = time.perf_counter() - request.received_at
             self._log_answered([request])
 
     def refused(self, channel: Any, status: int, reason: str) -> None:
         """A connection sent what cannot be answered but by this status."""
-        self.count(metrics.rejected_requests.labels(reason))
+        if self._counts is not None:
+            self.count(self._counts.rejected(reason))
         if self.access_log is not None:
             contain(self.access_log.refused, channel, status)
 

@@ -15,10 +15,10 @@ from twistserve.http.access_log import AccessLog
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.net.listeners import Port
+from twistserve.net.open_files import Headroom
 from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
 from twistserve.probes.room import FEW, ProbeRoom
-from twistserve.process.open_files import Headroom
 
 logger = get_logger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twistserve.process.open_files import is_scarce, most_probes
+from twistserve.net.open_files import is_scarce, most_probes
 
 FEW = 4
 """Connections that stay while every descriptor but the probe port's own is taken."""

@@ -69,15 +69,15 @@ class Dispatcher:
         self._returns.held = nap > 0
         return nap
 
-    def gives_way(self, worker: Worker) -> bool:
+    def should_yield(self, worker: Worker) -> bool:
         """Whether a thread that has done a job leaves the next to others; on that thread."""
         return self._crowded and self._pool.awake > 1 and not self._room(self._clock(), worker)
 
-    def ran_dry(self) -> None:
+    def on_idle(self) -> None:
         """A thread has nothing left to do: read what has come meanwhile. On that thread."""
         self._returns.hurry()
 
-    def gave_way(self) -> None:
+    def on_yield(self) -> None:
         """A thread sleeps though there may be jobs: look at the others from now on. On that thread."""
         if not self._returns.held:
             self._returns.wake()

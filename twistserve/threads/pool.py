@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -21,12 +21,23 @@ from twistserve.logs import get_logger
 from twistserve.threads.stacks import where
 from twistserve.threads.thread_state import Doing, Watch
 
-if TYPE_CHECKING:
-    from twistserve.threads.dispatcher import Dispatcher
-
 logger = get_logger(__name__)
 
 Job = Callable[[], None]
+
+
+class Dispatching(Protocol):
+    """What decides how many threads are at work; called on a request thread."""
+
+    def should_yield(self, worker: Worker) -> bool:
+        """Whether a thread that has done a job leaves the next to others."""
+
+    def on_yield(self) -> None:
+        """A thread sleeps though there may be jobs."""
+
+    def on_idle(self) -> None:
+        """A thread has nothing left to do."""
+
 
 SWITCH_INTERVAL = 0.001
 """Seconds after which a thread that computes lets another have the GIL, where Python's 5 ms would be the reactor's to
@@ -138,7 +149,7 @@ class RequestThreadPool(Service):
 
     name = "request threads"
 
-    dispatcher: Dispatcher | None = None
+    dispatcher: Dispatching | None = None
     """Who wakes threads when the reactor has read all that there is; without one, each job wakes one itself."""
 
     def __init__(self, size: int, max_queue: int = 1000) -> None:
@@ -316,7 +327,7 @@ class RequestThreadPool(Service):
             if me.stuck and self._replaced(me):
                 return
             dispatcher = self.dispatcher
-            if dispatcher is not None and dispatcher.gives_way(me):
+            if dispatcher is not None and dispatcher.should_yield(me):
                 self._give_way(me, dispatcher)
 
     def _replaced(self, me: Worker) -> bool:
@@ -332,7 +343,7 @@ class RequestThreadPool(Service):
         """Sleep until there may be a job: what is submitted after the first line wakes us, or is seen by the fourth."""
         self._idle.append(me)
         if self.dispatcher is not None:
-            self.dispatcher.ran_dry()
+            self.dispatcher.on_idle()
         if self._jobs or self._stopping:
             try:
                 self._idle.remove(me)
@@ -341,10 +352,10 @@ class RequestThreadPool(Service):
             return
         me.wakes.acquire()
 
-    def _give_way(self, me: Worker, dispatcher: Dispatcher) -> None:
+    def _give_way(self, me: Worker, dispatcher: Dispatching) -> None:
         """Sleep though there may be jobs."""
         self._idle.append(me)
-        dispatcher.gave_way()
+        dispatcher.on_yield()
         if self._stopping:
             self.wake(1)
         me.wakes.acquire()

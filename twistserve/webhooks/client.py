@@ -18,7 +18,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCaching
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from twistserve.webhooks.outbox import Post
+from twistserve.webhooks import Post
 
 ANSWER_LIMIT = 64 << 10
 """Bytes that are read of an answer's body."""

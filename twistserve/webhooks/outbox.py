@@ -25,6 +25,7 @@ from twisted.internet.task import deferLater
 
 from twistserve import __version__
 from twistserve.logs import get_logger
+from twistserve.webhooks import Post
 
 logger = get_logger(__name__)
 
@@ -43,9 +44,6 @@ CAPACITY = 1000
 
 NO_ANSWER = "no answer yet"
 """Why an event is not delivered, until a try has failed."""
-
-Post = Callable[[str, bytes, Mapping[str, str]], Deferred[int]]
-"""POSTs a body with headers to a URL: fires with the answer's status; cancelled, it closes the connection."""
 
 
 def facts_of(app_version: str | None, environ: Mapping[str, str]) -> dict[str, str]:

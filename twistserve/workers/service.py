@@ -24,8 +24,8 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import startup_seconds
+from twistserve.net.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.options import Configuration
-from twistserve.process.open_files import SPARE, count_open, most_probes, raise_limit
 from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.process import WorkerProcess, environment_of_a_worker

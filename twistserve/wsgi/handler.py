@@ -21,13 +21,13 @@ from twistserve.files.cache import OpenFile
 from twistserve.files.file_threads import FileThreads
 from twistserve.files.sendfile import send_file
 from twistserve.http.access_log import escape
+from twistserve.http.deadlines import Deadline, Deadlines
 from twistserve.http.request import Request
 from twistserve.logs import get_logger
 from twistserve.logs.context import served, serving
 from twistserve.metrics import catalogue as metrics
 from twistserve.threads.pool import RequestThreadPool, Returns
 from twistserve.threads.stacks import stack_of, where
-from twistserve.wsgi.deadlines import Deadline, Deadlines
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.file_wrapper import FileWrapper
 from twistserve.wsgi.flow_control import ClientGone, FlowControl

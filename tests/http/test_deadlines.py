@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from tests.functional.harness import wait_for
 from tests.support.bench import Application, Bench
 from tests.support.http1 import get
-from twistserve.wsgi.deadlines import Deadline, Deadlines
+from twistserve.http.deadlines import Deadline, Deadlines
 
 # One request's
 

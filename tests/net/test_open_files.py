@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from twistserve.process import open_files
+from twistserve.net import open_files
 
 
 @pytest.fixture
