@@ -17,7 +17,7 @@ HEAVY = [
     "twistserve.project.system_checks",
     "twistserve.probes.builtin_checks",
     "twistserve.probes.health_check",
-    "twistserve.workers.composition",
+    "twistserve.composition.parent",
     "twistserve.workers.supervisor",
     "twistserve.workers.process",
     "twistserve.workers.sums",
@@ -47,7 +47,7 @@ def test_a_start_with_one_process_imports_nothing_that_it_does_not_use() -> None
         [sys.executable, "-c", STARTED, str(free_port())], capture_output=True, text=True, check=True, timeout=60
     )
     imported = set(done.stdout.split())
-    assert "twistserve.composition" in imported
+    assert "twistserve.composition.one_process" in imported
     assert imported.isdisjoint(HEAVY), sorted(imported.intersection(HEAVY))
 
 

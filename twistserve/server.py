@@ -74,7 +74,7 @@ class Serving:
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
         counts = Counts(
-            metrics.record_request, metrics.client_disconnects, lambda reason: metrics.rejected_requests.labels(reason)
+            metrics.record_request, metrics.client_disconnects, metrics.rejected_requests.labels
         )
         self._root = PrefixResource(self.django)
         self._mounted: dict[str, str] = {}

@@ -1,17 +1,15 @@
-"""The composition root: what the service consists of, and in which order. Reading it is reading the architecture."""
+"""Where twistd, twist and manage.py begin: options become a configuration, and that a tree of services."""
 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import succeed
+from twisted.application.service import IService
 
-from twistserve.composition import outside_services, recycling_service, service_tree, tell_states, web_port
+from twistserve.composition.one_process import one_process
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, ServiceTree
 from twistserve.logs import get_logger
@@ -20,19 +18,12 @@ from twistserve.logs.output import Output
 from twistserve.logs.runners import output_of
 from twistserve.logs.service import LogService, early_log
 from twistserve.logs.standard_streams import open_closed_streams
-from twistserve.net.listeners import Endpoint, Listener
 from twistserve.net.other_reactors import keep_installed
 from twistserve.net.reactor import install_unless_chosen
 from twistserve.options import CommandLine, Configuration, resolve, unknown_variables
-from twistserve.probes.django_checks import DjangoChecks
-from twistserve.probes.resources import Metrics, ProbeResults
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
-from twistserve.project.application import django_version, load_settings
-from twistserve.project.preparing import preparing_steps
-from twistserve.project.startup import Progress, StartupService
-from twistserve.server import Serving
-from twistserve.status.report import StatusReport
+from twistserve.project.application import load_settings
 
 logger = get_logger(__name__)
 
@@ -107,55 +98,7 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
     # twist redirects the streams when everything has been started.
     reactor.callWhenRunning(log.take_streams)
     if configuration.workers > 1:
-        from twistserve.workers.composition import compose_parent
+        from twistserve.composition.parent import parent
 
-        return compose_parent(configuration, lifecycle, ending, log, reactor)
-    listeners = _web_listeners(configuration, reactor)
-    serving = Serving(configuration, listeners, lifecycle, log, reactor)
-    checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
-    results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
-
-    def checks_can_run() -> None:
-        results.django_ready = True
-
-    progress = Progress(lifecycle, reactor)
-    steps = [*serving.steps(preparing_steps(configuration, progress), checks_can_run), *checks.steps()]
-    workers = lambda: succeed([serving.describe()])  # noqa: E731
-    report = StatusReport(configuration, django_version(), lifecycle, results, workers, reactor)
-    exposed = Metrics(serving.flush_metrics, reactor)
-    services: list[Service] = [
-        log,
-        *serving.observers,
-        *outside_services(configuration, results, exposed, report, lifecycle, log, reactor),
-        serving.pool,
-        serving.web,
-        StartupService(steps, serving.web.open, lifecycle, progress, reactor),
-        *recycling_service(configuration, serving, lifecycle, lambda cause, reason: lifecycle.recycle(reason), reactor),
-    ]
-    tell_states(lifecycle)
-    return service_tree(
-        services,
-        lifecycle,
-        ending,
-        lambda: [name for each in listeners for name in each.names],
-        reactor,
-        {
-            signal.SIGTERM: lifecycle.shut_down,
-            signal.SIGINT: lifecycle.shut_down,
-            signal.SIGQUIT: serving.log_stacks,
-            signal.SIGHUP: _no_workers,
-        },
-    )
-
-
-def _no_workers(name: str) -> None:
-    logger.warning("received %s, which is for the workers of --workers: there are none", name)
-
-
-def _web_listeners(configuration: Configuration, reactor: Any) -> list[Listener]:
-    """Where the site is served: --endpoint, or --host and --port, which is reserved now."""
-    if configuration.endpoint:
-        return [Endpoint(reactor, description) for description in configuration.endpoint]
-    port = web_port(configuration, reactor)
-    port.bind()
-    return [port]
+        return parent(configuration, lifecycle, ending, log, reactor)
+    return one_process(configuration, lifecycle, ending, log, reactor)

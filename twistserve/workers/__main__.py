@@ -43,9 +43,9 @@ def main(name: str, sockets: int) -> None:
     reactor = install()
     keep_installed()
     # After the metrics have their place: declaring them opens their files.
+    from twistserve.composition.worker import worker
     from twistserve.logs.context import Process
     from twistserve.logs.observer import observe_twisted
-    from twistserve.workers.composition import begin_worker
     from twistserve.workers.worker import Parent, connect, end_early, stop_listening
 
     collector.resume()
@@ -53,7 +53,7 @@ def main(name: str, sockets: int) -> None:
     observe_twisted()
 
     def begin(configuration: dict[str, Any], prepares: bool, parent: Parent) -> Any:
-        return begin_worker(configuration, name, sockets, prepares, parent)
+        return worker(configuration, name, sockets, prepares, parent)
 
     def end() -> None:
         with suppress(ReactorNotRunning):

@@ -1,0 +1,81 @@
+"""The only process: it serves requests, probes and metrics."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import succeed
+
+from twistserve.composition.parts import outside_services, recycling_service, service_tree, tell_states, web_port
+from twistserve.lifecycle import Lifecycle, ServiceTree
+from twistserve.logs import get_logger
+from twistserve.logs.service import LogService
+from twistserve.net.listeners import Endpoint, Listener
+from twistserve.options import Configuration
+from twistserve.probes.django_checks import DjangoChecks
+from twistserve.probes.resources import Metrics, ProbeResults
+from twistserve.process.ending import Ending
+from twistserve.project.application import django_version
+from twistserve.project.preparing import preparing_steps
+from twistserve.project.startup import Progress, StartupService
+from twistserve.server import Serving
+from twistserve.status.report import StatusReport
+
+logger = get_logger(__name__)
+
+
+def one_process(
+    configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
+) -> ServiceTree:
+    """The tree of the only process. Raises `StartError`."""
+    listeners = _web_listeners(configuration, reactor)
+    serving = Serving(configuration, listeners, lifecycle, log, reactor)
+    checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
+    results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
+
+    def checks_can_run() -> None:
+        results.django_ready = True
+
+    progress = Progress(lifecycle, reactor)
+    steps = [*serving.steps(preparing_steps(configuration, progress), checks_can_run), *checks.steps()]
+    workers = lambda: succeed([serving.describe()])  # noqa: E731
+    report = StatusReport(configuration, django_version(), lifecycle, results, workers, reactor)
+    exposed = Metrics(serving.flush_metrics, reactor)
+    services: list[Service] = [
+        log,
+        *serving.observers,
+        *outside_services(configuration, results, exposed, report, lifecycle, log, reactor),
+        serving.pool,
+        serving.web,
+        StartupService(steps, serving.web.open, lifecycle, progress, reactor),
+        *recycling_service(configuration, serving, lifecycle, lambda cause, reason: lifecycle.recycle(reason), reactor),
+    ]
+    tell_states(lifecycle)
+    return service_tree(
+        services,
+        lifecycle,
+        ending,
+        lambda: [name for each in listeners for name in each.names],
+        reactor,
+        {
+            signal.SIGTERM: lifecycle.shut_down,
+            signal.SIGINT: lifecycle.shut_down,
+            signal.SIGQUIT: serving.log_stacks,
+            signal.SIGHUP: _no_workers,
+        },
+    )
+
+
+def _no_workers(name: str) -> None:
+    logger.warning("received %s, which is for the workers of --workers: there are none", name)
+
+
+def _web_listeners(configuration: Configuration, reactor: Any) -> list[Listener]:
+    """Where the site is served: --endpoint, or --host and --port, which is reserved now."""
+    if configuration.endpoint:
+        return [Endpoint(reactor, description) for description in configuration.endpoint]
+    port = web_port(configuration, reactor)
+    port.bind()
+    return [port]

@@ -1,0 +1,96 @@
+"""The parent of workers: it serves probes and metrics for all of them, and keeps them running."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from functools import partial
+from typing import Any
+
+from prometheus_client import REGISTRY
+
+from twistserve import collector
+from twistserve.composition.parts import outside_services, service_tree, tell_states, web_port
+from twistserve.files.index import file_indexes
+from twistserve.lifecycle import Lifecycle, ServiceTree
+from twistserve.logs import get_logger
+from twistserve.logs.service import LogService
+from twistserve.metrics import catalogue as metrics
+from twistserve.net.shared_sockets import bind_endpoints
+from twistserve.options import Configuration
+from twistserve.probes.resources import Metrics, ProbeResults
+from twistserve.process.ending import END, WORKER_END, Ending
+from twistserve.project.application import django_version
+from twistserve.status.report import StatusReport
+from twistserve.threads.stacks import log_all_stacks
+from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
+from twistserve.workers.protocol import FlushMetrics
+from twistserve.workers.service import WorkerService
+
+logger = get_logger(__name__)
+
+FLUSH_TIMEOUT = 0.5
+"""Seconds that workers have for bringing their metrics up to date before they are read as they are."""
+
+
+def parent(
+    configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
+) -> ServiceTree:
+    """The tree of a parent: the probe port and the workers, who do what answers requests."""
+    collector.settle()
+    # What the settings make impossible is told before anything starts.
+    file_indexes(configuration)
+    sockets = _sockets(configuration, reactor)
+    names = [each.getsockname() for each in sockets]
+    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, log.share_output())
+    ending.at_cut = workers.kill
+    # The worker whose start has failed had the rest.
+    ending.after_failure = END - WORKER_END
+    supervisor = workers.supervisor
+    checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
+    results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
+    results.django_ready = True
+
+    def flush() -> Any:
+        metrics.flush_log()
+        return supervisor.ask_all(FlushMetrics, FLUSH_TIMEOUT)
+
+    metrics_resource = Metrics(flush, reactor, AllMetrics(lambda: workers.metrics_directory, REGISTRY))
+    described = partial(describe_all, supervisor)
+    report = StatusReport(configuration, django_version(), lifecycle, results, described, reactor)
+    services = [
+        log,
+        *outside_services(configuration, results, metrics_resource, report, lifecycle, log, reactor),
+        workers,
+    ]
+    tell_states(lifecycle)
+
+    def log_stacks(name: str) -> None:
+        log_all_stacks(name, {})
+        workers.log_stacks()
+
+    return service_tree(
+        services,
+        lifecycle,
+        ending,
+        lambda: names,
+        reactor,
+        {
+            signal.SIGTERM: lifecycle.shut_down,
+            signal.SIGINT: lifecycle.shut_down,
+            signal.SIGQUIT: log_stacks,
+            signal.SIGHUP: lambda name: workers.reload(),
+            signal.SIGTTIN: lambda name: supervisor.resize(1),
+            signal.SIGTTOU: lambda name: supervisor.resize(-1),
+        },
+        sets_up=False,
+    )
+
+
+def _sockets(configuration: Configuration, reactor: Any) -> list[socket.socket]:
+    """The bound sockets that workers share."""
+    if configuration.endpoint:
+        return bind_endpoints(reactor, configuration.endpoint)
+    port = web_port(configuration, reactor)
+    port.bind()
+    return port.sockets
