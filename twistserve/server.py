@@ -20,7 +20,7 @@ from twistserve.http.port import Drain, WebService
 from twistserve.http.site import Counts, Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs.containment import contain
-from twistserve.logs.service import LogService
+from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
 from twistserve.metrics.reactor_lag import ReactorLagService
 from twistserve.net.listeners import Listener
@@ -31,7 +31,7 @@ from twistserve.project.application import DjangoApplication
 from twistserve.project.startup import Step
 from twistserve.recycling import resident_memory
 from twistserve.status.history import History
-from twistserve.status.process import load_of, worker_status
+from twistserve.status.snapshot import load_of, worker_status
 from twistserve.threads.dispatcher import Dispatcher
 from twistserve.threads.pool import RequestThreadPool, Returns
 from twistserve.threads.stacks import log_all_stacks
@@ -73,9 +73,7 @@ class Serving:
         counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
-        counts = Counts(
-            metrics.record_request, metrics.client_disconnects, metrics.rejected_requests.labels
-        )
+        counts = Counts(metrics.record_request, metrics.client_disconnects, metrics.rejected_requests.labels)
         self._root = PrefixResource(self.django)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""

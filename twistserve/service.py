@@ -13,10 +13,10 @@ from twistserve.composition.one_process import one_process
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, ServiceTree
 from twistserve.logs import get_logger
+from twistserve.logs.log import LogService, early_log
 from twistserve.logs.observer import RecordingObserver
 from twistserve.logs.output import Output
 from twistserve.logs.runners import output_of
-from twistserve.logs.service import LogService, early_log
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.net.other_reactors import keep_installed
 from twistserve.net.reactor import install_unless_chosen

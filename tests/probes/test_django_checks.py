@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from twistserve.probes import django_checks as project
-from twistserve.probes.answers import Results
 from twistserve.probes.checks import PASSED, Result, Status
 from twistserve.probes.django_checks import DjangoChecks
+from twistserve.probes.responses import Results
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.probes.answers import Results
 from twistserve.probes.checks import PASSED, Check, Result, Status, worst
 from twistserve.probes.django_checks import DjangoChecks
 from twistserve.probes.port import ProbeSite
 from twistserve.probes.resources import Metrics, Probe, ProbeResults, ProbeRoot
+from twistserve.probes.responses import Results
 from twistserve.threads.pool import PoolSnapshot
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import succeed
 from twistserve.composition.parts import outside_services, recycling_service, service_tree, tell_states, web_port
 from twistserve.lifecycle import Lifecycle, ServiceTree
 from twistserve.logs import get_logger
-from twistserve.logs.service import LogService
+from twistserve.logs.log import LogService
 from twistserve.net.listeners import Endpoint, Listener
 from twistserve.options import Configuration
 from twistserve.probes.django_checks import DjangoChecks

@@ -14,7 +14,7 @@ from twistserve.composition.parts import outside_services, service_tree, tell_st
 from twistserve.files.index import file_indexes
 from twistserve.lifecycle import Lifecycle, ServiceTree
 from twistserve.logs import get_logger
-from twistserve.logs.service import LogService
+from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
 from twistserve.net.shared_sockets import bind_endpoints
 from twistserve.options import Configuration
@@ -23,9 +23,9 @@ from twistserve.process.ending import END, WORKER_END, Ending
 from twistserve.project.application import django_version
 from twistserve.status.report import StatusReport
 from twistserve.threads.stacks import log_all_stacks
-from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, describe_all
+from twistserve.workers.aggregate import AllMetrics, WorkersChecks, WorkersPool, describe_all
 from twistserve.workers.protocol import FlushMetrics
-from twistserve.workers.service import WorkerService
+from twistserve.workers.worker_service import WorkerService
 
 logger = get_logger(__name__)
 

@@ -12,8 +12,8 @@ from twisted.application.service import Service
 
 from twistserve.http.access_log import AccessLog
 from twistserve.lifecycle import Lifecycle, ServiceTree, State
+from twistserve.logs.log import LogService
 from twistserve.logs.loggers import spare_this_thread
-from twistserve.logs.service import LogService
 from twistserve.metrics import catalogue as metrics
 from twistserve.net.listeners import Port
 from twistserve.net.main_thread import main_thread

@@ -14,7 +14,7 @@ from twistserve.composition.parts import recycling_service, service_tree, web_po
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
-from twistserve.logs.service import LogService
+from twistserve.logs.log import LogService
 from twistserve.net.listeners import Endpoint, Listener
 from twistserve.net.shared_sockets import AdoptingReactor
 from twistserve.options import Configuration
@@ -25,9 +25,9 @@ from twistserve.project.application import load_settings
 from twistserve.project.preparing import preparing_steps
 from twistserve.project.startup import Progress, StartupService
 from twistserve.server import Serving
+from twistserve.workers.child import Parent, WorkerSide
 from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER
-from twistserve.workers.service import FIRST_WORKER
-from twistserve.workers.worker import Parent, WorkerSide
+from twistserve.workers.worker_service import FIRST_WORKER
 
 logger = get_logger(__name__)
 

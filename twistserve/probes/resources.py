@@ -18,8 +18,8 @@ from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import probe_status
 from twistserve.metrics.exposition import Source, choose_format, expose, takes_gzip
-from twistserve.probes.answers import Results, answer
 from twistserve.probes.checks import PASSED, Result, Status, worst
+from twistserve.probes.responses import Results, answer
 from twistserve.values import redacted, without_directories
 
 logger = get_logger(__name__)

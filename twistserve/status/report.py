@@ -20,9 +20,9 @@ from twistserve import __version__
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.options import TABLE, Configuration
-from twistserve.probes.answers import Results
 from twistserve.probes.checks import Result, Status, worst
 from twistserve.probes.resources import PLAIN, ProbeResults, reply, step_of
+from twistserve.probes.responses import Results
 
 logger = get_logger(__name__)
 

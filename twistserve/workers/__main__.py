@@ -31,7 +31,7 @@ def main(name: str, sockets: int) -> None:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import values
 
-        from twistserve.workers.allocated import install as install_allocated
+        from twistserve.workers.allocated_files import install as install_allocated
         from twistserve.workers.directory import hold
 
         hold(os.environ["PROMETHEUS_MULTIPROC_DIR"])
@@ -46,7 +46,7 @@ def main(name: str, sockets: int) -> None:
     from twistserve.composition.worker import worker
     from twistserve.logs.context import Process
     from twistserve.logs.observer import observe_twisted
-    from twistserve.workers.worker import Parent, connect, end_early, stop_listening
+    from twistserve.workers.child import Parent, connect, end_early, stop_listening
 
     collector.resume()
     Process.name = name

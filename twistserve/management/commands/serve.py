@@ -5,7 +5,7 @@ from __future__ import annotations
 from twistserve import collector
 
 # isort: split
-import twistserve.workers.alone  # noqa: F401
+import twistserve.metrics.single_process  # noqa: F401
 
 # isort: split
 import argparse

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from twistserve.probes.answers import JSON, TEXT, answer, prefers_text
 from twistserve.probes.checks import PASSED, Result, Status
+from twistserve.probes.responses import JSON, TEXT, answer, prefers_text
 
 RESULTS = {
     "lifecycle": Result(Status.PASS, "ready"),

@@ -9,7 +9,7 @@ from typing import Any
 from twistserve.http.deadlines import Deadline
 from twistserve.http.limits import Limits
 from twistserve.status.history import History
-from twistserve.status.process import LONG, LONGEST_PATH, MOST_REQUESTS, worker_status
+from twistserve.status.snapshot import LONG, LONGEST_PATH, MOST_REQUESTS, worker_status
 from twistserve.threads.pool import RequestThreadPool, Returns
 from twistserve.wsgi.handler import DjangoResource, Exchange
 

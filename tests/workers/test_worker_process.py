@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.checks import Result, Status
-from twistserve.workers.answers import from_json
-from twistserve.workers.process import WorkerProcess, environment_of_a_worker, how_it_ended
+from twistserve.workers.aggregate import from_json
+from twistserve.workers.child import Parent, WorkerSide
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
     FROM_WORKER,
@@ -30,8 +30,8 @@ from twistserve.workers.protocol import (
     Heartbeat,
     RunProbe,
 )
-from twistserve.workers.service import FromWorker
-from twistserve.workers.worker import Parent, WorkerSide
+from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker, how_it_ended
+from twistserve.workers.worker_service import FromWorker
 
 STDOUT, STDERR = 1, 2
 

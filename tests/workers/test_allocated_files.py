@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, mmap
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from twistserve.workers import allocated
-from twistserve.workers.allocated import LEAST, RETRY, SIZES, AllocatedDict, Shortage
-from twistserve.workers.sums import Sums
+from twistserve.workers import allocated_files as allocated
+from twistserve.workers.allocated_files import LEAST, RETRY, SIZES, AllocatedDict, Shortage
+from twistserve.workers.metric_files import Sums
 
 
 class Disk:

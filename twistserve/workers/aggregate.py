@@ -20,8 +20,8 @@ from twistserve.metrics.exposition import Source
 from twistserve.probes.checks import Result, Status
 from twistserve.status.report import PATIENCE
 from twistserve.threads.pool import PoolSnapshot
+from twistserve.workers.metric_files import KINDS, Sums, kind_of
 from twistserve.workers.protocol import Describe, RunProbe
-from twistserve.workers.sums import KINDS, Sums, kind_of
 from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
 
 Results = dict[str, Result]

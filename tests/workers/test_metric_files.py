@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.support.exposition import HOSTILE, samples
 from twistserve.metrics.exposition import OPENMETRICS, TEXT, expose
-from twistserve.workers.sums import Sums
+from twistserve.workers.metric_files import Sums
 
 BUCKETS = (0.001, 0.5, 60)
 

@@ -28,9 +28,9 @@ from twistserve.net.open_files import SPARE, count_open, most_probes, raise_limi
 from twistserve.options import Configuration
 from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
-from twistserve.workers.process import WorkerProcess, environment_of_a_worker
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
+from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
 
 logger = get_logger(__name__)
 

@@ -20,8 +20,8 @@ from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.django_checks import DjangoChecks
 from twistserve.server import Serving
-from twistserve.workers.allocated import shortage
-from twistserve.workers.answers import Results, to_json
+from twistserve.workers.aggregate import Results, to_json
+from twistserve.workers.allocated_files import shortage
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
     FROM_WORKER,

@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone
 from tests.support.crew import READY, STARTING, Crew, FakeProcess
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.checks import Result, Status, worst
-from twistserve.workers.answers import AllMetrics, WorkersChecks, WorkersPool, to_json
+from twistserve.workers.aggregate import AllMetrics, WorkersChecks, WorkersPool, to_json
 from twistserve.workers.protocol import RunProbe
 from twistserve.workers.supervisor import Worker
 
