@@ -60,7 +60,7 @@ class Lifecycle:
         self.reason = "the process has begun"
         self.started = False
         self.failure: str | None = None
-        self.complain: Callable[[str], None] = _print_error
+        self.on_failure: Callable[[str], None] = _print_error
         """Called with the reason of a failed start."""
         self.on_step: Callable[[str, str], None] = lambda step, detail: None
         """Called with each step of the start-up, and each detail of it."""
@@ -127,7 +127,7 @@ class Lifecycle:
         if self.failure is not None or self.state is not State.STARTING:
             return
         self.failure = message
-        self.complain(message)
+        self.on_failure(message)
         logger.debug("the start failed: %s", message, exc_info=True)
         self.enter(State.DRAINING, "the start failed")
         self._reactor.callWhenRunning(self.stop)

@@ -33,7 +33,8 @@ from twistserve.recycling import resident_memory
 from twistserve.status.history import History
 from twistserve.status.snapshot import load_of, worker_status
 from twistserve.threads.dispatcher import Dispatcher
-from twistserve.threads.pool import RequestThreadPool, Returns
+from twistserve.threads.pool import RequestThreadPool
+from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.threads.stacks import log_all_stacks
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
@@ -60,7 +61,7 @@ class Serving:
         self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
         environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
         deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None
-        returns = Returns(reactor.callFromThread)
+        returns = ReactorQueue(reactor.callFromThread)
         if isinstance(reactor, Reactor):
             reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
         # Each kind has its own: a file system that hangs holds up what is on it alone.

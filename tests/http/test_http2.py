@@ -23,7 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from twistserve.http import http2
-from twistserve.http.head import Refusal, judged_as_http1
+from twistserve.http.head import Refusal, checked_as_http1
 from twistserve.http.http2 import Connection
 from twistserve.http.limits import FRESH, LINGER, Limits
 from twistserve.http.request import Request, make_head
@@ -352,7 +352,7 @@ def test_refused_heads(changed: list[tuple[bytes, bytes]], status: int) -> None:
     pseudo |= {name: value for name, value in changed if name.startswith(b":")}
     fields = [(name, value) for name, value in changed if not name.startswith(b":")]
     with pytest.raises(Refusal) as refusal:
-        judged_as_http1([*pseudo.items(), *fields], LIMITS)
+        checked_as_http1([*pseudo.items(), *fields], LIMITS)
     assert refusal.value.status == status
 
 
@@ -361,7 +361,7 @@ def test_no_head_becomes_another(method: bytes, path: bytes, name: bytes, value:
     """Whatever a head holds is refused, or is the request's to the byte."""
     pseudo = [(b":method", method), (b":scheme", b"https"), (b":authority", b"x"), (b":path", path)]
     try:
-        head = judged_as_http1([*pseudo, (b"x" + name, value)], LIMITS)
+        head = checked_as_http1([*pseudo, (b"x" + name, value)], LIMITS)
     except Refusal:
         return
     assert (head.method, head.target) == (method, path)

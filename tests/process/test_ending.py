@@ -122,7 +122,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Ending, Lifecycle, First, Wa
     ending._watchdog = watchdog = Watchdog(ending)  # type: ignore[assignment]
     ending.grant(25.0)
     ending.follow(lifecycle, reactor)
-    lifecycle.complain = lambda message: None
+    lifecycle.on_failure = lambda message: None
     return ending, lifecycle, first, watchdog, alarms
 
 

@@ -10,7 +10,8 @@ from twistserve.http.deadlines import Deadline
 from twistserve.http.limits import Limits
 from twistserve.status.history import History
 from twistserve.status.snapshot import LONG, LONGEST_PATH, MOST_REQUESTS, worker_status
-from twistserve.threads.pool import RequestThreadPool, Returns
+from twistserve.threads.pool import RequestThreadPool
+from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.wsgi.handler import DjangoResource, Exchange
 
 
@@ -81,7 +82,7 @@ def test_paths_are_bounded_and_printable() -> None:
 
 def exchange(request: Request, pool: RequestThreadPool, deadline: float = math.inf) -> Exchange:
     """A request on its way through the pool."""
-    resource = DjangoResource(None, pool, Returns(lambda function: None), None)  # type: ignore[arg-type]
+    resource = DjangoResource(None, pool, ReactorQueue(lambda function: None), None)  # type: ignore[arg-type]
     made = Exchange(resource, request)  # type: ignore[arg-type]
     made.deadline = Deadline(time.time, deadline)
     request.exchange = made

@@ -9,7 +9,8 @@ from typing import Any
 from tests.functional.harness import wait_for
 from tests.support.http1 import Connection, Lab, get
 from twistserve.http.deadlines import Deadlines
-from twistserve.threads.pool import RequestThreadPool, Returns
+from twistserve.threads.pool import RequestThreadPool
+from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
 from twistserve.wsgi.handler import DjangoResource
@@ -29,7 +30,7 @@ class Bench:
         self.deadlines = Deadlines(2, self.clock)
         environs = EnvironMaker(TrustedPeers(()))
         lab.site.resource = DjangoResource(
-            application, self.pool, Returns(self.calls.append), environs, self.deadlines
+            application, self.pool, ReactorQueue(self.calls.append), environs, self.deadlines
         )  # fmt: skip
         self.connect = lab.connect
 

@@ -14,8 +14,9 @@ import pytest
 
 from tests.functional.harness import wait_for
 from twistserve.threads.dispatcher import LOOK, MOST_PATIENCE, NAP, PATIENCE, Dispatcher
-from twistserve.threads.pool import RequestThreadPool, Returns
-from twistserve.threads.thread_state import Doing
+from twistserve.threads.pool import RequestThreadPool
+from twistserve.threads.reactor_queue import ReactorQueue
+from twistserve.threads.thread_state import ThreadState
 
 MOMENT = 1.01 * LOOK
 """Seconds, enough for the next look."""
@@ -25,12 +26,12 @@ class FakeWorker:
     """A thread of a pool that is none."""
 
     def __init__(self) -> None:
-        self.doing = Doing.COMPUTING
+        self.state = ThreadState.COMPUTING
         self.since = 0.0
         self.before = False
 
-    def look(self) -> Doing:
-        return self.doing
+    def read_state(self) -> ThreadState:
+        return self.state
 
     def ran_before(self) -> bool:
         return self.before
@@ -68,7 +69,7 @@ class Scene:
         self.now = self.cpu = 0.0
         self.pool = FakePool(jobs)
         self.calls: list[Callable[[], None]] = []
-        self.returns = Returns(self.calls.append)
+        self.returns = ReactorQueue(self.calls.append)
         clocks: Any = (lambda: self.now, lambda: self.cpu)
         self.dispatcher = Dispatcher(self.pool, self.returns, *clocks)  # type: ignore[arg-type]
 
@@ -126,11 +127,11 @@ def test_one_thread_for_many_jobs_of_a_busy_process() -> None:
     assert seen == [1]
 
 
-@pytest.mark.parametrize("doing", [Doing.WAITING, Doing.LOCKED, Doing.UNKNOWN])
-def test_another_thread_when_the_one_at_work_does_not_compute(doing: Doing) -> None:
+@pytest.mark.parametrize("state", [ThreadState.WAITING, ThreadState.LOCKED, ThreadState.UNKNOWN])
+def test_another_thread_when_the_one_at_work_does_not_compute(state: ThreadState) -> None:
     """One for each look; and the next look is soon."""
     scene = Scene(1).busy(queued=20)
-    scene.pool.at_work[0].doing = doing
+    scene.pool.at_work[0].state = state
     assert scene.woken() == 1
     assert scene.woken() == 0, "it has only just looked"
     assert scene.go_on(MOMENT).woken() == 1
@@ -140,7 +141,7 @@ def test_another_thread_when_the_one_at_work_does_not_compute(doing: Doing) -> N
 def test_two_may_compute_where_some_wait() -> None:
     """Who computes between waits will wait again; three are too many."""
     scene = Scene(2).busy()
-    scene.pool.at_work[0].doing = Doing.WAITING
+    scene.pool.at_work[0].state = ThreadState.WAITING
     assert scene.woken() == 1
     scene.pool.at_work.append(FakeWorker())
     scene.pool.at_work[2].since = scene.now
@@ -154,7 +155,7 @@ def test_a_thread_gives_way_to_one_that_computes() -> None:
     scene = Scene(2).busy()
     one, other = scene.pool.at_work
     assert scene.dispatcher.should_yield(one)  # type: ignore[arg-type]
-    other.doing = Doing.WAITING
+    other.state = ThreadState.WAITING
     assert not scene.dispatcher.should_yield(one)  # type: ignore[arg-type]
 
 
@@ -186,7 +187,7 @@ def test_who_runs_without_the_gil() -> None:
     """Seen running once it may be about to wait for the GIL; seen so again in the same job it is in C code."""
     scene = Scene(1).busy()
     worker = scene.pool.at_work[0]
-    worker.doing = Doing.RUNNING
+    worker.state = ThreadState.RUNNING
     assert scene.woken() == 0
     worker.before = True
     assert scene.go_on(MOMENT).woken() == 1
@@ -226,7 +227,7 @@ def test_no_job_is_left_behind() -> None:
             time.sleep(0.002)
         returns.put(done.append, number)
 
-    returns = Returns(call_from_thread)
+    returns = ReactorQueue(call_from_thread)
     pool = RequestThreadPool(8)
     dispatcher = Dispatcher(pool, returns)
     pool.startService()

@@ -10,7 +10,8 @@ import pytest
 
 from tests.functional.harness import wait_for
 from twistserve.errors import StartError
-from twistserve.threads.pool import PoolSnapshot, RequestThreadPool, Returns
+from twistserve.threads.pool import PoolSnapshot, RequestThreadPool
+from twistserve.threads.reactor_queue import ReactorQueue
 
 
 def test_every_job_runs_once_and_in_order_on_one_thread() -> None:
@@ -73,7 +74,7 @@ def test_returns_wake_the_reactor_once_for_many(caplog: pytest.LogCaptureFixture
     """Order is kept, one that fails does not keep the others, and what comes later wakes the reactor again."""
     calls: list[Callable[[], Any]] = []
     seen: list[object] = []
-    returns = Returns(calls.append)
+    returns = ReactorQueue(calls.append)
     returns.put(seen.append, 1)
     returns.put(int, "x")
     returns.put(seen.append, 2)

@@ -13,17 +13,17 @@ import pytest
 
 from tests.functional.harness import wait_for
 from twistserve.threads import thread_state as doing
-from twistserve.threads.thread_state import Doing, Watch
+from twistserve.threads.thread_state import ThreadState, ThreadStateReader
 
 
 @contextmanager
-def watched(work: Callable[[threading.Event], object]) -> Iterator[Watch]:
+def watched(work: Callable[[threading.Event], object]) -> Iterator[ThreadStateReader]:
     """A thread that does `work`, which returns once the event is set."""
-    made: list[Watch] = []
+    made: list[ThreadStateReader] = []
     ready, end = threading.Event(), threading.Event()
 
     def run() -> None:
-        made.append(Watch())
+        made.append(ThreadStateReader())
         ready.set()
         work(end)
 
@@ -58,22 +58,22 @@ def digest(end: threading.Event) -> None:
 @pytest.mark.parametrize(
     ("work", "expected"),
     [
-        (compute, Doing.COMPUTING),
-        (sleep, Doing.WAITING),
-        (lambda end: end.wait(), Doing.LOCKED),
-        (digest, Doing.RUNNING),
+        (compute, ThreadState.COMPUTING),
+        (sleep, ThreadState.WAITING),
+        (lambda end: end.wait(), ThreadState.LOCKED),
+        (digest, ThreadState.RUNNING),
     ],
 )
-def test_what_a_thread_does(work: Callable[[threading.Event], object], expected: Doing) -> None:
+def test_what_a_thread_does(work: Callable[[threading.Event], object], expected: ThreadState) -> None:
     """Each is told from the others, as the kernel sees them."""
     with watched(work) as watch:
-        wait_for(lambda: watch.look() is expected, f"{expected}")
+        wait_for(lambda: watch.read() is expected, f"{expected}")
 
 
 def test_a_thread_that_computes_is_never_seen_waiting() -> None:
     """While this thread has the GIL it waits for it, or is about to."""
     with watched(compute) as watch:
-        assert {watch.look() for _ in range(1000)} <= {Doing.COMPUTING, Doing.RUNNING}
+        assert {watch.read() for _ in range(1000)} <= {ThreadState.COMPUTING, ThreadState.RUNNING}
 
 
 def test_nothing_is_left_open() -> None:
@@ -81,7 +81,7 @@ def test_nothing_is_left_open() -> None:
     before = os.listdir("/proc/self/fd")
     with watched(sleep) as watch:
         pass
-    assert watch.look() is Doing.UNKNOWN
+    assert watch.read() is ThreadState.UNKNOWN
     assert os.listdir("/proc/self/fd") == before
     watch.close()
 
@@ -90,10 +90,10 @@ def test_nothing_is_left_open() -> None:
 def test_where_it_cannot_be_told(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     """Another processor, a Python without the GIL."""
     monkeypatch.setattr(doing, missing, None)
-    assert Watch().look() is Doing.UNKNOWN
+    assert ThreadStateReader().read() is ThreadState.UNKNOWN
 
 
 def test_a_kernel_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in some container runtimes."""
     monkeypatch.setattr(threading, "get_native_id", lambda: "none")
-    assert Watch().look() is Doing.UNKNOWN
+    assert ThreadStateReader().read() is ThreadState.UNKNOWN

@@ -36,7 +36,7 @@ class Refusal(Exception):
 
 
 class Head:
-    """Request line and fields as they were received, and what they mean once `judge` has found them right."""
+    """Request line and fields as they were received, and what they mean once `check` has found them right."""
 
     __slots__ = ("_host", "_hosts", "chunked", "expects_continue", "fields", "length", "method", "offers_upgrade",
                  "target", "version")  # fmt: skip
@@ -56,7 +56,7 @@ class Head:
         """Bytes of target and fields."""
         return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.fields)
 
-    def judge(self, limits: Limits) -> None:
+    def check(self, limits: Limits) -> None:
         """Refuse what llhttp lets pass. Raises `Refusal`."""
         if self.version not in ("1.1", "1.0"):
             raise Refusal(505)
@@ -66,7 +66,7 @@ class Head:
             if value and value[-1] <= _SPACE:
                 padded = True
             if len(name) in _JUDGED_SIZES:
-                self._judge_field(name.lower(), value)
+                self._check_field(name.lower(), value)
         if size > limits.max_head or len(self.fields) > MAX_HEADERS:
             raise Refusal(414 if len(self.target) > limits.max_head else 431, "head_too_large")
         # One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2).
@@ -82,7 +82,7 @@ class Head:
             # White space after a value is none of it (RFC 9112 section 5.1), but llhttp strips what is before it alone.
             self.fields = [(name, value.rstrip(b" \t")) for name, value in self.fields]
 
-    def _judge_field(self, name: bytes, value: bytes) -> None:
+    def _check_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
             self._host = value.rstrip(b" \t")
@@ -150,7 +150,7 @@ class _Parsed:
         self.complete = True
 
 
-def judged_as_http1(received: RawHeaders, limits: Limits) -> Head:
+def checked_as_http1(received: RawHeaders, limits: Limits) -> Head:
     """The head of a request, by the rules of HTTP/1.1: written as such a head, it must be read as what it is.
 
     Raises `Refusal`.
@@ -169,7 +169,7 @@ def judged_as_http1(received: RawHeaders, limits: Limits) -> Head:
     except HttpParserError as error:
         raise refusal_of(error, head) from None
     parsed.head.method, parsed.head.version = method, "1.1"
-    parsed.head.judge(limits)
+    parsed.head.check(limits)
     as_sent = parsed.complete and parsed.head.target == target and parsed.head.fields == fields
     if not as_sent or pseudo.get(b":scheme") not in (b"https", b"http") or target[:1] not in (b"/", b"*"):
         raise Refusal(400)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from twistserve.http.body import Body
-from twistserve.http.head import Head, Refusal, judged_as_http1
+from twistserve.http.head import Head, Refusal, checked_as_http1
 from twistserve.http.limits import LINGER
 from twistserve.http.request import RawHeaders, Request, refusal_text, target_path
 
@@ -92,7 +92,7 @@ class Stream:
         """The head has come."""
         self._bodiless = (b":method", b"HEAD") in fields
         try:
-            self._head = judged_as_http1(fields, self.site.limits)
+            self._head = checked_as_http1(fields, self.site.limits)
         except Refusal as refusal:
             self._refuse(refusal)
             return

@@ -213,7 +213,7 @@ class RequestParser:
         head.version, head.method = llhttp.get_http_version(), llhttp.get_method()
         self._persistent = llhttp.should_keep_alive()
         self._chunks = self._overhead = 0
-        head.judge(self._limits)
+        head.check(self._limits)
         self.in_body = bool(head.length) or head.chunked
         if self.in_body:
             self._receiver.body_follows(head)

@@ -29,13 +29,13 @@ class ProbeChannel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """A probe asks."""
         self.asked_at = time.perf_counter()
-        self.factory.attention.pay(self)
+        self.factory.turns.begin(self)
         self.factory.channels.used(self)
         super().dataReceived(data)
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """Who asked is gone."""
-        self.factory.attention.rest(self)
+        self.factory.turns.end(self)
         self.factory.channels.left(self)
         super().connectionLost(reason)
 
@@ -55,5 +55,5 @@ class ProbeChannel(HTTPChannel):
         """The answer is complete: one to HEAD is only a head."""
         if self._head:
             self.write(b"")
-        self.factory.attention.rest(self)
+        self.factory.turns.end(self)
         super().requestDone(request)

@@ -16,9 +16,9 @@ from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.net.listeners import Port
 from twistserve.net.open_files import Headroom
-from twistserve.probes.attention import Attention
 from twistserve.probes.channel import ProbeChannel
 from twistserve.probes.room import FEW, ProbeRoom
+from twistserve.probes.short_turns import ShortTurns
 
 logger = get_logger(__name__)
 
@@ -35,7 +35,7 @@ class ProbeSite(Site):
     def __init__(self, root: Resource, reactor: Any, access_log: AccessLog | None = None) -> None:
         super().__init__(root, reactor=reactor)
         self._access_log = access_log
-        self.attention = Attention(reactor)
+        self.turns = ShortTurns(reactor)
         self.channels = ProbeRoom()
 
     def room(self) -> int:
@@ -44,13 +44,13 @@ class ProbeSite(Site):
 
     def accepting(self) -> None:
         """A connection is to be accepted: whoever makes one asks something."""
-        self.attention.pay(self)
+        self.turns.begin(self)
 
     def buildProtocol(self, addr: Any) -> Any:
-        """The connection is there, and has the attention itself."""
+        """The connection is there, and counts by itself."""
         channel = super().buildProtocol(addr)
-        self.attention.pay(channel)
-        self.attention.rest(self)
+        self.turns.begin(channel)
+        self.turns.end(self)
         return channel
 
     def startFactory(self) -> None:

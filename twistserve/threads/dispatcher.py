@@ -12,8 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from twistserve.threads.pool import RequestThreadPool, Returns, Worker
-from twistserve.threads.thread_state import Doing
+from twistserve.threads.pool import RequestThreadPool, Worker
+from twistserve.threads.reactor_queue import ReactorQueue
+from twistserve.threads.thread_state import ThreadState
 
 BUSY = 0.5
 """Share of one processor used by the process, from which on it matters how many threads compute."""
@@ -36,7 +37,7 @@ class Dispatcher:
     def __init__(
         self,
         pool: RequestThreadPool,
-        returns: Returns,
+        returns: ReactorQueue,
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
@@ -75,7 +76,7 @@ class Dispatcher:
 
     def on_idle(self) -> None:
         """A thread has nothing left to do: read what has come meanwhile. On that thread."""
-        self._returns.hurry()
+        self._returns.wake_reactor()
 
     def on_yield(self) -> None:
         """A thread sleeps though there may be jobs: look at the others from now on. On that thread."""
@@ -111,12 +112,12 @@ class Dispatcher:
         for worker in self._pool.at_jobs():
             if worker is but:
                 continue
-            doing = worker.look()
-            if doing is Doing.UNKNOWN:
+            state = worker.read_state()
+            if state is ThreadState.UNKNOWN:
                 return True
-            if doing is Doing.WAITING:
+            if state is ThreadState.WAITING:
                 waiting += 1
-            elif doing is Doing.COMPUTING or (doing is Doing.RUNNING and (but or not worker.ran_before())):
+            elif state is ThreadState.COMPUTING or (state is ThreadState.RUNNING and (but or not worker.ran_before())):
                 computing += 1
                 youngest = min(youngest, now - worker.since)
         # Who computes between waits will wait again: one that is ready meanwhile keeps the GIL in use.

@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twistserve.errors import StartError
 from twistserve.logs import get_logger
 from twistserve.threads.stacks import where
-from twistserve.threads.thread_state import Doing, Watch
+from twistserve.threads.thread_state import ThreadState, ThreadStateReader
 
 logger = get_logger(__name__)
 
@@ -57,47 +57,6 @@ class PoolSnapshot:
     stuck: int = 0
 
 
-class Returns:
-    """The way back to the reactor thread: one wake-up for all that was put while it was on its way."""
-
-    held = False
-    """Whether the reactor comes for what was put, in milliseconds at most, without being woken."""
-
-    def __init__(self, call_from_thread: Callable[..., Any]) -> None:
-        self._call_from_thread = call_from_thread
-        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._called = False
-
-    def put(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Have `function(*arguments)` called on the reactor thread, after what was put before."""
-        self._waiting.append((function, arguments))
-        if not self.held:
-            self.wake()
-
-    def wake(self) -> None:
-        """Have the reactor thread come now, whether anything was put or not."""
-        if not self._called:
-            self._called = True
-            self._call_from_thread(self.deliver)
-
-    def hurry(self) -> None:
-        """Have the reactor thread come now if it would come later: somebody waits for it."""
-        if self.held:
-            self.wake()
-
-    def deliver(self) -> None:
-        """Call what was put. Reactor thread."""
-        # First: what is put from here on either finds the loop still running or calls again.
-        self._called = False
-        waiting = self._waiting
-        while waiting:
-            function, arguments = waiting.popleft()
-            try:
-                function(*arguments)
-            except Exception:
-                logger.exception("an answer could not be sent")
-
-
 class Worker:
     """One thread of the pool; `wakes` is locked while it sleeps."""
 
@@ -110,22 +69,22 @@ class Worker:
         self.since = 0.0
         """When it began the job, by perf_counter."""
         self.stuck = False
-        self._watch: Watch | None = None
+        self._reader: ThreadStateReader | None = None
         self._ran: Job | None = None
 
     def begin(self) -> None:
         """To be called on its thread."""
         self.thread = threading.get_ident()
-        self._watch = Watch()
+        self._reader = ThreadStateReader()
 
     def end(self) -> None:
         """Its thread ends."""
-        if self._watch is not None:
-            self._watch.close()
+        if self._reader is not None:
+            self._reader.close()
 
-    def look(self) -> Doing:
-        """What its thread is doing; see `Watch.look`."""
-        return self._watch.look() if self._watch is not None else Doing.UNKNOWN
+    def read_state(self) -> ThreadState:
+        """What its thread is doing; see `ThreadStateReader.read`."""
+        return self._reader.read() if self._reader is not None else ThreadState.UNKNOWN
 
     def ran_before(self) -> bool:
         """Whether it was seen running in this job before: then it runs without the GIL. Reactor thread."""

@@ -23,7 +23,7 @@ _RUNTIME_SIZE = 1 << 20
 _HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class Doing(Enum):
+class ThreadState(Enum):
     """What a thread is doing; a thread of another C library than glibc is never seen to wait for the GIL."""
 
     RUNNING = "running"
@@ -37,7 +37,7 @@ class Doing(Enum):
     """The kernel does not tell, or there is no GIL."""
 
 
-class Watch:
+class ThreadStateReader:
     """Looks at the thread that made it, from any thread."""
 
     def __init__(self) -> None:
@@ -49,17 +49,17 @@ class Watch:
             except OSError:  # some container runtimes have no such file
                 return
 
-    def look(self) -> Doing:
+    def read(self) -> ThreadState:
         """What the thread is doing; by a thread that holds the GIL."""
         try:
             words = syscalls.pread(self._descriptor).split(b" ", 2)
         except OSError:
-            return Doing.UNKNOWN
+            return ThreadState.UNKNOWN
         if words[0] == b"running\n":
-            return Doing.RUNNING
+            return ThreadState.RUNNING
         if words[0] != _FUTEX:
-            return Doing.WAITING
-        return Doing.COMPUTING if 0 <= int(words[1], 16) - _RUNTIME < _RUNTIME_SIZE else Doing.LOCKED
+            return ThreadState.WAITING
+        return ThreadState.COMPUTING if 0 <= int(words[1], 16) - _RUNTIME < _RUNTIME_SIZE else ThreadState.LOCKED
 
     def close(self) -> None:
         """Look no more."""

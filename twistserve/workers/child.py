@@ -82,7 +82,7 @@ class Parent(Connection):
     def follow(self, lifecycle: Lifecycle) -> None:
         """Tell the parent of the start-up's steps, its success or its failure."""
         lifecycle.on_step = lambda step, detail: self._say(AtStep, step=step, detail=detail)
-        lifecycle.complain = lambda message: self._say(Failed, message=message)
+        lifecycle.on_failure = lambda message: self._say(Failed, message=message)
         lifecycle.observe(lambda state, reason: self._say(Ready) if state is State.READY else None)
 
     def prepared(self) -> None:

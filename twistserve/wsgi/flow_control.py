@@ -20,11 +20,11 @@ class ClientGone(Exception):
 class FlowControl:
     """Blocks on their way to the reactor; the request thread waits while too many are, or the transport is full.
 
-    The thread calls `put`, the reactor `take` and the producer methods. `hurry` is called before the thread waits.
+    The thread calls `put`, the reactor `take` and the producer methods. `wake_reactor` is called before it waits.
     """
 
-    def __init__(self, hurry: Callable[[], None] = lambda: None) -> None:
-        self._hurry = hurry
+    def __init__(self, wake_reactor: Callable[[], None] = lambda: None) -> None:
+        self._wake_reactor = wake_reactor
         self._changed = threading.Condition()
         self._paused = False
         self._blocks: list[bytes] = []
@@ -35,7 +35,7 @@ class FlowControl:
         """Add a block as soon as there is room, and say whether the reactor must be told. Raises `ClientGone`."""
         with self._changed:
             while (self._paused or self._size > HIGH_WATER) and not self.gone:
-                self._hurry()
+                self._wake_reactor()
                 self._changed.wait()
             if self.gone:
                 raise ClientGone

@@ -26,7 +26,8 @@ from twistserve.http.request import Request
 from twistserve.logs import get_logger
 from twistserve.logs.context import served, serving
 from twistserve.metrics import catalogue as metrics
-from twistserve.threads.pool import RequestThreadPool, Returns
+from twistserve.threads.pool import RequestThreadPool
+from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.threads.stacks import stack_of, where
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.file_wrapper import FileWrapper
@@ -65,7 +66,7 @@ class DjangoResource(Resource):
         self,
         application: Application,
         pool: RequestThreadPool,
-        returns: Returns,
+        returns: ReactorQueue,
         environs: EnvironMaker,
         deadlines: Deadlines | None = None,
         file_threads: FileThreads | None = None,
@@ -73,7 +74,7 @@ class DjangoResource(Resource):
         super().__init__()
         self.application = application
         self.pool = pool
-        self.reply, self.hurry = returns.put, returns.hurry
+        self.reply, self.wake_reactor = returns.put, returns.wake_reactor
         self.environs = environs
         self.deadlines = deadlines
         self.file_threads = file_threads
@@ -316,7 +317,7 @@ class Exchange:
                     return
         self._sent += size
         if self._flow is None:
-            self._flow = FlowControl(self._resource.hurry)
+            self._flow = FlowControl(self._resource.wake_reactor)
             self._flow.gone = self._gone
         tell = self._flow.put(block)
         if not self._begun:
@@ -324,7 +325,7 @@ class Exchange:
             self._reply(self._on_begin, b"".join(self._lines))
         elif tell:
             self._reply(self._on_blocks)
-            self._resource.hurry()
+            self._resource.wake_reactor()
 
     def _end(self) -> None:
         if self._finished:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from twistserve.probes.attention import MOST, SHORT, Attention
+from twistserve.probes.short_turns import MOST, SHORT, ShortTurns
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def short() -> bool:
 def test_it_is_short_as_long_as_somebody_waits(usual: float) -> None:
     """From the first who asks until the last is answered, however often they say so."""
     clock = Clock()
-    attention = Attention(clock)
+    turns = ShortTurns(clock)
     one, other = object(), object()
-    attention.rest(one)
+    turns.end(one)
     for each in (one, one, other):
-        attention.pay(each)
-    attention.rest(one)
+        turns.begin(each)
+    turns.end(one)
     assert short()
-    attention.rest(other)
-    attention.rest(other)
+    turns.end(other)
+    turns.end(other)
     assert sys.getswitchinterval() == usual
     assert clock.getDelayedCalls() == []
 
@@ -42,13 +42,13 @@ def test_it_is_short_as_long_as_somebody_waits(usual: float) -> None:
 def test_a_probe_that_hangs_does_not_keep_it_short(usual: float) -> None:
     """It has had its share; the next that asks has one too."""
     clock = Clock()
-    attention = Attention(clock)
-    attention.pay(attention)
+    turns = ShortTurns(clock)
+    turns.begin(turns)
     clock.advance(MOST)
     assert sys.getswitchinterval() == usual
-    attention.pay(clock)
+    turns.begin(clock)
     assert short()
-    attention.rest(attention)
+    turns.end(turns)
     assert short()
-    attention.rest(clock)
+    turns.end(clock)
     assert sys.getswitchinterval() == usual

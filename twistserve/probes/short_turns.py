@@ -16,7 +16,7 @@ MOST = 0.5
 """Seconds after which a probe that is not answered yet has had its share: a check of it is slow or hangs."""
 
 
-class Attention:
+class ShortTurns:
     """Knows who is to be answered. Reactor thread."""
 
     def __init__(self, reactor: Any) -> None:
@@ -25,7 +25,7 @@ class Attention:
         self._usual = 0.0
         self._timer: Any = None
 
-    def pay(self, channel: object) -> None:
+    def begin(self, channel: object) -> None:
         """Somebody is to be answered."""
         if not self._waiting:
             self._usual = sys.getswitchinterval()
@@ -33,7 +33,7 @@ class Attention:
             self._timer = self._reactor.callLater(MOST, self._enough)
         self._waiting.add(channel)
 
-    def rest(self, channel: object) -> None:
+    def end(self, channel: object) -> None:
         """Somebody has been answered, or is gone."""
         if self._waiting:
             self._waiting.discard(channel)
