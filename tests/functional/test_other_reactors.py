@@ -64,7 +64,7 @@ Project = Callable[..., Path]
         ("twistd", [], 1),
         ("twist", [], 1),
         ("manage", [], 1),
-        ("twistd", ["--workers", "2", "--command", "check"], 3),
+        ("twistd", ["--workers", "2", "--command", "check"], 2),
     ],
     ids=["twistd", "twist", "manage", "workers"],
 )

@@ -40,8 +40,8 @@ from tests.functional.workers import (
     release,
     restarts,
     resume,
-    state,
     states,
+    states_of_threads,
     suspend,
     titles,
     wait_until_none_is_left,
@@ -766,7 +766,7 @@ def hold_up_one(server: Server) -> None:
     threading.Thread(target=ask, daemon=True).start()
     [path] = wait_for(lambda: [*server.cwd.glob("computing-*")], "a worker to compute")
     pid = int(path.name.removeprefix("computing-"))
-    wait_for(lambda: state(pid) == "R", "it to be at it")
+    wait_for(lambda: "R" in states_of_threads(pid), "it to be at it")
 
 
 def test_a_worker_that_stands_still_ends_when_it_goes_on(launch: Launch) -> None:

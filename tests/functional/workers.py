@@ -205,6 +205,12 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def states_of_threads(pid: int) -> set[str]:
+    """The same of each thread of a process."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+
 def suspend(*pids: int) -> None:
     """Stop processes with SIGSTOP, and wait until they stand."""
     for pid in pids:
