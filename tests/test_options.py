@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from twistserve import options
+from twistserve import command_line, options
+from twistserve.command_line import CommandLine
 from twistserve.errors import StartError
-from twistserve.options import CommandLine, Configuration, resolve
+from twistserve.options import Configuration, resolve
 
 
 def resolved(*words: str, environ: dict[str, str] | None = None, setting: Any = None) -> Configuration:
@@ -59,7 +60,7 @@ def test_defaults_of_a_command_are_below_every_source() -> None:
 def test_every_option_has_every_source() -> None:
     """Each row of the table can be typed, put into the environment, and, but for two, into the setting."""
     parser = argparse.ArgumentParser()
-    options.add_arguments(parser)
+    command_line.add_arguments(parser)
     typed = set(parser.parse_args([]).__dict__)
     fields = {field.name for field in dataclasses.fields(Configuration)} - {"sources"}
     assert typed == fields == {option.name for option in options.TABLE}

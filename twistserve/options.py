@@ -7,18 +7,14 @@ and the keys of the Django setting ``TWISTSERVE`` are all derived from it.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import difflib
 import re
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
-from twisted.python import usage
-
-from twistserve import __version__, values
+from twistserve import redaction, values
 from twistserve.errors import StartError
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
@@ -102,7 +98,7 @@ def _option(
     default_text: str | None = None,
     repeatable: bool = False,
     negatable: bool = False,
-    shown: Callable[[object], str] = values.without_credentials,
+    shown: Callable[[object], str] = redaction.without_credentials,
 ) -> Any:
     row = Option(help, group, parse, metavar, default, default_text, repeatable, negatable, shown)
     return dataclasses.field(default=default, metadata={"option": row})
@@ -126,7 +122,7 @@ class Configuration:
         None,
         "DIR",
         values.directory,
-        shown=values.without_paths,
+        shown=redaction.without_paths,
     )
     wsgi: str | None = _option(
         "the WSGI application",
@@ -149,7 +145,7 @@ class Configuration:
         "DESC",
         values.endpoint,
         repeatable=True,
-        shown=values.without_paths,
+        shown=redaction.without_paths,
     )
     backlog: int = _option(
         "connections the kernel holds until they are accepted", WEB, 1024, "N", values.positive_integer
@@ -182,7 +178,7 @@ class Configuration:
         "SIZE",
         values.size,
         default_text="100M",
-        shown=values.short_size,
+        shown=redaction.short_size,
     )
     max_header_size: int = _option(
         "largest head of a request; larger ones get 431",
@@ -191,7 +187,7 @@ class Configuration:
         "SIZE",
         values.size,
         default_text="64K",
-        shown=values.short_size,
+        shown=redaction.short_size,
     )
     header_timeout: float = _option(
         "seconds to receive the head of a request", WEB, 15.0, "SECONDS", values.positive_seconds
@@ -264,7 +260,7 @@ class Configuration:
         "NAME[=ARGUMENT]",
         values.check,
         repeatable=True,
-        shown=values.check_name,
+        shown=redaction.check_name,
     )
 
     system_checks: bool = _option(
@@ -282,7 +278,7 @@ class Configuration:
         '"NAME ARGS"',
         values.command,
         repeatable=True,
-        shown=values.without_arguments,
+        shown=redaction.without_arguments,
     )
 
     check_migrations: bool = _option(
@@ -310,7 +306,7 @@ class Configuration:
         None,
         "SECRET",
         values.secret,
-        shown=values.hidden,
+        shown=redaction.hidden,
     )
     app_version: str | None = _option(
         "the project's version, told in every event", WEBHOOKS, None, "VERSION", values.line
@@ -475,7 +471,7 @@ def _validate(option: Option, raw: object, source: str) -> object:
 
 
 def _invalid(option: Option, raw: object, source: str, remedy: str) -> StartError:
-    return StartError(f"--{option.word}: {values.redacted(repr(raw))} from {source} is not valid: {remedy}")
+    return StartError(f"--{option.word}: {redaction.redacted(repr(raw))} from {source} is not valid: {remedy}")
 
 
 def _text_or_none(value: object) -> str | None:
@@ -508,121 +504,3 @@ def _complete(config: Configuration) -> Configuration:
             raise StartError(f"--{word}: {path!r} is the path of {seen[path]} too: give each a path of its own")
         seen[path] = f"--{word}"
     return config
-
-
-def _words(option: Option) -> Iterator[tuple[str, object, str]]:
-    """What can be typed for an option: the word, the raw value of a flag, the help text."""
-    yield option.word, True, option.full_help
-    if option.negatable:
-        yield f"no-{option.word}", False, f"turn --{option.word} off"
-
-
-def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -> None:
-    """Give an argparse parser every option except those named in `but`; `given` reads them back."""
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for option in TABLE:
-        if option.name in but:
-            continue
-        group = groups.get(option.group) or parser.add_argument_group(option.group)
-        groups[option.group] = group
-        for word, constant, text in _words(option):
-            keywords: dict[str, Any] = {"dest": option.name, "default": None, "help": text.replace("%", "%%")}
-            if option.flag:
-                group.add_argument(f"--{word}", action="store_const", const=constant, **keywords)
-            else:
-                action = "append" if option.repeatable else "store"
-                group.add_argument(f"--{word}", action=action, metavar=option.metavar, **keywords)
-
-
-def given(arguments: Mapping[str, object]) -> dict[str, object]:
-    """The raw values that were typed, out of what argparse made of the command line."""
-    names = {option.name for option in TABLE}
-    return {name: value for name, value in arguments.items() if name in names and value is not None}
-
-
-class HelpFormatter(argparse.HelpFormatter):
-    """argparse's, which leaves words such as health-check and X-Forwarded-For in one piece."""
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(text, width, break_on_hyphens=False)
-
-
-class CommandLine(usage.Options):
-    """The options of ``twistd djangoserve`` and ``twist djangoserve``; `given` holds what was typed."""
-
-    longdesc = (
-        "Each option can also be set by an environment variable, TWISTSERVE_PORT for --port, or in the Django"
-        " setting TWISTSERVE = {'PORT': 8000}; the command line wins, then the environment."
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: dict[str, object] = {}
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse; bad usage ends the process with status 1 and one line, where twistd would end with 0."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            raise SystemExit(f"twistserve: {error}{suggestion(str(error))}; see --help") from error
-
-    def parseArgs(self, *args: str) -> None:
-        """Refuse what is not an option. Raises `usage.UsageError`."""
-        if args:
-            raise usage.UsageError(f"unexpected argument {args[0]!r}")
-
-    def opt_version(self) -> None:
-        """Print the version of twistserve and exit."""
-        raise SystemExit(print(f"twistserve {__version__}"))  # noqa: T201
-
-    def getUsage(self, width: int | None = None) -> str:
-        """Show the options in the same groups as ``manage.py serve --help`` does."""
-        parser = argparse.ArgumentParser(
-            usage=argparse.SUPPRESS, description=self.longdesc, formatter_class=HelpFormatter
-        )
-        parser.add_argument("--version", action="store_true", help="show twistserve's version and exit")
-        add_arguments(parser)
-        return parser.format_help().lstrip("\n")
-
-
-def suggestion(message: str) -> str:
-    """What may have been meant, for getopt's and argparse's words about an unknown option."""
-    unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?![\w-]| requires| must)", message)
-    words = [word for option in TABLE for word, _, _ in _words(option)]
-    if unknown and unknown[1] in words:
-        return " (which is the server's alone)"
-    close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
-    return f" (did you mean --{close[0]}?)" if close else ""
-
-
-def fail_in_one_line(parser: argparse.ArgumentParser) -> None:
-    """Make a parser end with status 1 and one line where argparse would end with 2 and its usage."""
-
-    def fail(message: str) -> NoReturn:
-        raise SystemExit(f"twistserve: {message}{suggestion(message)}; see --help")
-
-    parser.error = fail  # type: ignore[method-assign]
-
-
-def _handler(option: Option, constant: object, text: str) -> Callable[..., None]:
-    """A method ``opt_<word>`` in the form that `usage.Options` collects; Twisted reads its help for completion."""
-
-    def flag(self: CommandLine) -> None:
-        self.given[option.name] = constant
-
-    def single(self: CommandLine, value: str) -> None:
-        self.given[option.name] = value
-
-    def repeated(self: CommandLine, value: str) -> None:
-        typed = self.given.setdefault(option.name, [])
-        assert isinstance(typed, list)
-        typed.append(value)
-
-    handler = flag if option.flag else repeated if option.repeatable else single
-    handler.__doc__ = text
-    return handler
-
-
-for _row in TABLE:
-    for _word, _constant, _help in _words(_row):
-        setattr(CommandLine, f"opt_{_word.replace('-', '_')}", _handler(_row, _constant, _help))

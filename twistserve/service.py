@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.application.service import IService
 
+from twistserve.command_line import CommandLine
 from twistserve.composition.one_process import one_process
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, ServiceTree
@@ -20,7 +21,7 @@ from twistserve.logs.runners import output_of
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.net.other_reactors import keep_installed
 from twistserve.net.reactor import install_unless_chosen
-from twistserve.options import CommandLine, Configuration, resolve, unknown_variables
+from twistserve.options import Configuration, resolve, unknown_variables
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
 from twistserve.project.application import load_settings

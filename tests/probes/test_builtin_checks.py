@@ -16,7 +16,8 @@ from twistserve.options import TABLE, resolve
 from twistserve.probes import health_check
 from twistserve.probes.builtin_checks import ready_made
 from twistserve.probes.checks import Status
-from twistserve.values import Broker, Disk, parsed_check, redacted, without_directories
+from twistserve.redaction import redacted, without_directories
+from twistserve.values import Broker, Disk, parsed_check
 
 DEADLINE = 5.0
 

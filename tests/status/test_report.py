@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.test.requesthelper import DummyRequest
 
-from twistserve import values
+from twistserve import redaction, values
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import TABLE, Configuration, resolve
 from twistserve.probes.checks import PASSED, Result, Status
@@ -199,7 +199,7 @@ def test_no_option_of_a_secret_kind_is_shown_as_it_is() -> None:
     kinds = (values.secret, values.directory, values.endpoint, values.command)
     for option in TABLE:
         if option.parse in kinds:
-            assert option.shown is not values.without_credentials, option.name
+            assert option.shown is not redaction.without_credentials, option.name
 
 
 def test_directories_are_not_shown(tmp_path: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
 from twistserve import __version__
-from twistserve.options import HelpFormatter, fail_in_one_line
+from twistserve.command_line import HelpFormatter, fail_in_one_line
 
 
 class CommandHelpFormatter(HelpFormatter, DjangoHelpFormatter):

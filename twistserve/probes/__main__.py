@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from twistserve.command_line import fail_in_one_line
 from twistserve.errors import StartError
-from twistserve.options import fail_in_one_line
 from twistserve.probes.client import DESCRIPTION, add_arguments, ask
 from twistserve.project.application import load_settings
 

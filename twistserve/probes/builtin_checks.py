@@ -17,7 +17,8 @@ from uuid import uuid4
 from twistserve.probes.checks import PASSED, Result, Status
 from twistserve.probes.databases import own_connections
 from twistserve.project.migrations import migrated_databases, plan
-from twistserve.values import Broker, Disk, parsed_check, short_size
+from twistserve.redaction import short_size
+from twistserve.values import Broker, Disk, parsed_check
 
 Function = Callable[[], Result]
 

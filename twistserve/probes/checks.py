@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import check_duration
-from twistserve.values import redacted, without_directories
+from twistserve.redaction import redacted, without_directories
 
 logger = get_logger(__name__)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from twistserve import options, values
+from twistserve import command_line, options, values
 from twistserve.errors import StartError
 from twistserve.options import Configuration, LoadSettings, resolve
 
@@ -35,12 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
     """Give a parser the options that matter here, and these of the table beside them."""
     parser.add_argument("probe", nargs="?", choices=list(PROBES), default="ready", help="the probe (default: ready)")
     parser.add_argument("--timeout", metavar="SECONDS", help="seconds to wait (default: --check-timeout plus one)")
-    options.add_arguments(parser, but=[each.name for each in options.TABLE if each.name not in OPTIONS.union(more)])
+    command_line.add_arguments(
+        parser, but=[each.name for each in options.TABLE if each.name not in OPTIONS.union(more)]
+    )
 
 
 def ask(arguments: Mapping[str, Any], environ: Mapping[str, str], load_settings: LoadSettings) -> tuple[bool, str]:
     """Whether the probe passes, and its answer as text. Raises `StartError` where there is none."""
-    configuration = resolve(options.given(arguments), environ, load_settings)
+    configuration = resolve(command_line.given(arguments), environ, load_settings)
     if configuration.no_probe:
         raise StartError("there is no probe port to ask: --no-probe is in force")
     seconds = _seconds(arguments["timeout"], configuration)

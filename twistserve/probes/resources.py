@@ -20,7 +20,7 @@ from twistserve.metrics.catalogue import probe_status
 from twistserve.metrics.exposition import Source, choose_format, expose, takes_gzip
 from twistserve.probes.checks import PASSED, Result, Status, worst
 from twistserve.probes.responses import Results, answer
-from twistserve.values import redacted, without_directories
+from twistserve.redaction import redacted, without_directories
 
 logger = get_logger(__name__)
 

@@ -26,7 +26,7 @@ from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import startup_seconds
 from twistserve.net.main_thread import Interrupted, main_thread
 from twistserve.net.reactor import Reactor
-from twistserve.values import redacted
+from twistserve.redaction import redacted
 
 logger = get_logger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from twistserve.errors import StartError
 from twistserve.logs import get_logger
 from twistserve.project.application import load_urlconf
-from twistserve.values import redacted
+from twistserve.redaction import redacted
 
 logger = get_logger(__name__)
 

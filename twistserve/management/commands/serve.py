@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.application.service import IService
 
-from twistserve import options
+from twistserve import command_line
 from twistserve.logs.observer import observe_twisted
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.management.base import TwistserveCommand
@@ -36,7 +36,7 @@ class Command(TwistserveCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add every option but --settings and --pythonpath, which manage.py has."""
-        options.add_arguments(parser, but=("settings", "pythonpath"))
+        command_line.add_arguments(parser, but=("settings", "pythonpath"))
         parser.add_argument("--skip-checks", action="store_true", help="start without Django's system checks")
 
     def handle(self, *args: object, **arguments: Any) -> None:
@@ -47,7 +47,7 @@ class Command(TwistserveCommand):
         install_in_place_of_others()
         from twisted.internet import reactor
 
-        given = options.given(arguments)
+        given = command_line.given(arguments)
         given.pop("settings", None)
         given.pop("pythonpath", None)
         if arguments["skip_checks"]:
