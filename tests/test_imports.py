@@ -20,7 +20,6 @@ HEAVY = [
     "twistserve.composition.parent",
     "twistserve.workers.supervisor",
     "twistserve.workers.worker_process",
-    "twistserve.workers.metric_files",
     "twistserve.net.tls",
     "twisted.protocols.amp",
     "prometheus_client.multiprocess",

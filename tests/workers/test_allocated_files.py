@@ -16,7 +16,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from twistserve.workers import allocated_files as allocated
 from twistserve.workers.allocated_files import LEAST, RETRY, SIZES, AllocatedDict, Shortage
-from twistserve.workers.metric_files import Sums
 
 
 class Disk:
@@ -214,12 +213,12 @@ def test_what_the_parent_reads_of_a_file_at_any_moment(disk: Disk, tmp_path: Pat
     for path in paths:
         allocated._create(str(path), (LEAST,))
     everything = [str(path) for path in paths]
-    assert Sums().collect([everything[0], everything[2]]) == []
+    assert [*MultiProcessCollector.merge([everything[0], everything[2]])] == []
     assert list(MultiProcessCollector.merge(everything)) == []
     numbers = disk.open(paths[0])
     for number in range(2 * LEAST // 200):
         numbers.write_value(key(f"m{number}"), number, 0)
-    found = {metric.name: metric.samples for metric in Sums().collect(everything[:1])}
+    found = {metric.name: metric.samples for metric in MultiProcessCollector.merge(everything[:1])}
     assert len(found) == 2 * LEAST // 200
     assert found["m7"][0].value == 7
     assert read(paths[0])["m7"] == 7

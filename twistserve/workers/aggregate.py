@@ -20,7 +20,6 @@ from twistserve.metrics.exposition import Source
 from twistserve.probes.checks import Result, Status
 from twistserve.status.report import PATIENCE
 from twistserve.threads.pool import PoolSnapshot
-from twistserve.workers.metric_files import KINDS, Sums, kind_of
 from twistserve.workers.protocol import Describe, RunProbe
 from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
 
@@ -204,7 +203,6 @@ class AllMetrics:
     def __init__(self, directory: Callable[[], str], own: Source) -> None:
         self._directory = directory
         self._own = own
-        self._sums = Sums()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of all processes."""
@@ -214,10 +212,7 @@ class AllMetrics:
                 lost = metric
             elif metric.name in PARENTS or metric.name.startswith(OF_A_PROCESS):
                 yield metric
-        files = self._files()
-        ours = [path for path in files if kind_of(path) in KINDS]
-        rest = [path for path in files if kind_of(path) not in KINDS]
-        for metric in (*self._sums.collect(ours), *MultiProcessCollector.merge(rest)):
+        for metric in MultiProcessCollector.merge(self._files()):
             if metric.name == LOST_LINES and lost is not None:
                 lost = _added(lost, metric)
             elif metric.name not in PARENTS:
