@@ -15,7 +15,8 @@ from twisted.web.resource import Resource
 from tests.support.http1 import MALFORMED, OK, Connection, Lab, Record, Transport, get
 from twistserve.http.body import Body
 from twistserve.http.limits import FRESH, LINGER, Limits
-from twistserve.http.request import Request, make_head
+from twistserve.http.request import Request
+from twistserve.http.response import make_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

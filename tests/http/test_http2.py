@@ -26,7 +26,8 @@ from twistserve.http import http2
 from twistserve.http.head import Refusal, checked_as_http1
 from twistserve.http.http2 import Connection
 from twistserve.http.limits import FRESH, LINGER, Limits
-from twistserve.http.request import Request, make_head
+from twistserve.http.request import Request
+from twistserve.http.response import make_head
 from twistserve.http.site import Site
 
 LIMITS = Limits(header_timeout=15, body_timeout=30, keep_alive_timeout=75, max_body=3_000_000, max_connections=300)

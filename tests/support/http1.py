@@ -15,7 +15,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from twistserve.http.http1 import Channel
 from twistserve.http.limits import Limits
-from twistserve.http.request import Request, make_head
+from twistserve.http.request import Request
+from twistserve.http.response import make_head
 from twistserve.http.site import Site
 
 Record = tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from twistserve.files.representation import CONDITIONS
-from twistserve.http.request import RawHeaders, Request, make_head
+from twistserve.http.request import Request
+from twistserve.http.response import RawHeaders, make_head
 
 CACHE = 32 * 1024 * 1024
 """Bytes of all files kept in memory."""

@@ -10,7 +10,7 @@ from typing import Any
 from whitenoise.responders import StaticFile
 
 from twistserve.http.negotiation import weight, weights
-from twistserve.http.request import RawHeaders
+from twistserve.http.response import RawHeaders
 
 Fields = list[tuple[str, str]]
 """Headers as WhiteNoise has them."""

@@ -24,7 +24,8 @@ from twistserve.files.representation import conditions, is_not_modified, wanted_
 from twistserve.files.responder import Asked, FileAnswer
 from twistserve.files.sendfile import send_file
 from twistserve.http.deadlines import Deadline, Deadlines
-from twistserve.http.request import Request, make_head
+from twistserve.http.request import Request
+from twistserve.http.response import make_head
 from twistserve.metrics import catalogue as metrics
 from twistserve.net.open_files import most_kept
 

@@ -14,7 +14,7 @@ from whitenoise.responders import NOT_MODIFIED_HEADERS, Redirect, StaticFile
 from twistserve.files import page_cache
 from twistserve.files.cache import OpenFile
 from twistserve.files.representation import Fields, is_not_modified, raw, wanted_range, wanted_variant
-from twistserve.http.request import RETRY, RawHeaders
+from twistserve.http.response import RETRY, RawHeaders, plain_text
 from twistserve.logs import get_logger
 
 logger = get_logger(__name__)
@@ -149,8 +149,7 @@ def answer_to_error(error: BaseException, path: str) -> FileAnswer:
 
 
 def _plain(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> FileAnswer:
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
-    return FileAnswer(status, [*headers, *fields], body)
+    return FileAnswer(status, [*headers, *plain_text(body)], body)
 
 
 NOT_FOUND = _plain(404, b"Not found.\n")

@@ -12,7 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from httptools.parser.errors import HttpParserInvalidMethodError
 
 from twistserve.http.limits import MAX_HEADERS, Limits
-from twistserve.http.request import RawHeaders
+from twistserve.http.response import RawHeaders
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:\d*)?")
 _TARGET = re.compile(rb"/[^#]*|https?://([^/?#@]+)(?:/[^#]*|\?[^#]*)?", re.IGNORECASE)

@@ -17,7 +17,8 @@ from twisted.web.http_headers import Headers
 from twistserve.http.head import FRAMING, Head, Refusal
 from twistserve.http.limits import FRESH, LINGER
 from twistserve.http.parser import RequestParser
-from twistserve.http.request import RawHeaders, Request, make_head, refusal_text, target_path
+from twistserve.http.request import Request, target_path
+from twistserve.http.response import RawHeaders, make_head, refusal_text
 from twistserve.net.syscalls import BULK, READ
 from twistserve.net.transport import Server, untaken_by_peer
 

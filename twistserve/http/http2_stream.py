@@ -19,7 +19,8 @@ from twisted.web.http_headers import Headers
 from twistserve.http.body import Body
 from twistserve.http.head import Head, Refusal, checked_as_http1
 from twistserve.http.limits import LINGER
-from twistserve.http.request import RawHeaders, Request, refusal_text, target_path
+from twistserve.http.request import Request, target_path
+from twistserve.http.response import RawHeaders, refusal_text
 
 FRAME = 16384
 """Bytes of a body sent in one frame at most: as much as a TLS record holds."""

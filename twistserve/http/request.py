@@ -10,10 +10,10 @@ from typing import IO, Any, Protocol
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import server
 from twisted.web.http_headers import Headers
 
-RawHeaders = list[tuple[bytes, bytes]]
+from twistserve.http.response import RawHeaders, make_head, plain_text
 
 
 def _request_headers(request: Request) -> Headers:
@@ -181,12 +181,8 @@ class Request(server.Request):
 
     def fail(self, status: int, body: bytes, headers: RawHeaders | None = None) -> None:
         """Answer with an error of ours, in plain text."""
-        headers = [
-            *(headers or ()),
-            (b"Content-Type", b"text/plain; charset=utf-8"),
-            (b"Content-Length", b"%d" % len(body)),
-        ]
-        self.send(status, make_head(status, headers), b"" if self.method == b"HEAD" else body)
+        fields = [*(headers or ()), *plain_text(body)]
+        self.send(status, make_head(status, fields), b"" if self.method == b"HEAD" else body)
 
     def abort(self) -> None:
         """Break the answer off by ending the connection; counted as status 500, whatever was sent before."""
@@ -202,27 +198,6 @@ class Request(server.Request):
         if self.exchange is not None:
             self.exchange.client_left()
         site.lost(self)
-
-
-def make_head(status: int, headers: RawHeaders) -> bytes:
-    """Status line and headers, without the end that the channel adds."""
-    reason = REASONS.get(status) or http.RESPONSES.get(status, b"")
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason) + b"".join([b"%b: %b\r\n" % field for field in headers])
-
-
-REASONS = {413: b"Content Too Large", 416: b"Range Not Satisfiable", 431: b"Request Header Fields Too Large"}
-"""What RFC 9110 and RFC 6585 say otherwise than twisted.web, or not at all there."""
-
-
-def refusal_text(status: int) -> tuple[RawHeaders, bytes]:
-    """Fields and body of the answer to a request that is refused."""
-    body = (REASONS.get(status) or http.RESPONSES.get(status, b"Error")) + b".\n"
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
-    return ([*fields, RETRY] if status == 503 else fields), body
-
-
-RETRY = (b"Retry-After", b"1")
-"""What every 503 of ours says."""
 
 
 def target_path(uri: bytes) -> bytes:
