@@ -35,6 +35,12 @@ class Transport(StringTransport):
     def setTcpNoDelay(self, enabled: bool) -> None: ...
 
 
+@pytest.fixture(autouse=True)
+def _ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have channels take the transport for one of our reactor's."""
+    monkeypatch.setattr("twistserve.http.http1.Server", Transport)
+
+
 @dataclass
 class Bench:
     """The probes of a service that a test can do anything with."""
@@ -151,7 +157,7 @@ def test_another_reactor_will_do() -> None:
 def test_text_and_durations() -> None:
     """Accept: text/plain gets text, and ?verbose how long checks took."""
     results = {"shop": Result(Status.WARN, output="the shelves creak", seconds=0.25)}
-    request = GET.replace(b"Host: x", b"Accept: text/plain").replace(b"/probe", b"/probe?verbose")
+    request = GET.replace(b"Host: x", b"Host: x\r\nAccept: text/plain").replace(b"/probe", b"/probe?verbose")
     answer = exchange(Probe("readiness", lambda: _fired(results)), request)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer

@@ -6,10 +6,10 @@ from twistserve.probes.room import FEW, ProbeRoom
 
 
 class Channel:
-    """A connection; `requests` are those being answered."""
+    """A connection."""
 
     def __init__(self) -> None:
-        self.requests: list[object] = []
+        self.busy = False
         self.transport = self
         self.aborted = False
 
@@ -21,7 +21,7 @@ def test_those_idle_for_longest_make_way() -> None:
     """Not those that are being answered, nor the one that comes."""
     room = ProbeRoom(lambda: 3, lambda descriptor: False)
     busy, used, idle, new, newer = channels = [Channel() for _ in range(5)]
-    busy.requests.append(object())
+    busy.busy = True
     for channel in (busy, used, idle):
         room.joined(channel, 0)
     room.used(used)

@@ -207,9 +207,18 @@ def test_directories_are_not_shown(tmp_path: Any) -> None:
     assert str(tmp_path) not in json.dumps(shown(pythonpath=str(tmp_path)))
 
 
-def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> DummyRequest:
+class Request(DummyRequest):  # type: ignore[misc]
+    """A request of ours, as far as the document knows it."""
+
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        self.setResponseCode(status)
+        self.write(body)
+        self.finish()
+
+
+def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> Request:
     """A request that the document was rendered for."""
-    request = DummyRequest([b"status.json"])
+    request = Request([b"status.json"])
     StatusDocument(gather, as_json, b"application/json").render(request)
     return request
 

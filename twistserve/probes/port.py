@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from twistserve.http.access_log import AccessLog
+from twistserve.http.limits import Limits
+from twistserve.http.site import Site
 from twistserve.logs import get_logger
-from twistserve.logs.containment import contain
 from twistserve.net.listeners import Port
 from twistserve.net.open_files import Headroom
 from twistserve.probes.channel import ProbeChannel
@@ -23,24 +22,28 @@ from twistserve.probes.short_turns import ShortTurns
 logger = get_logger(__name__)
 
 
-class ProbeSite(Site):
-    """The probes' site: requests that come every few seconds are logged with --log-probes alone."""
+LIMITS = Limits(max_body=64 * 1024, max_connections=sys.maxsize)
+"""Nobody has much to say to a probe. How many connections there may be `ProbeRoom` decides."""
 
-    protocol = ProbeChannel  # type: ignore[assignment]
-    displayTracebacks = False
-    noisy = False
+
+class ProbeSite(Site):
+    """The probes' site: requests that come every few seconds are logged with --log-probes alone, and not counted."""
 
     around_accept = Headroom()
 
-    def __init__(self, root: Resource, reactor: Any, access_log: AccessLog | None = None) -> None:
-        super().__init__(root, reactor=reactor)
-        self._access_log = access_log
+    def __init__(self, root: Any, reactor: Any, access_log: AccessLog | None = None) -> None:
+        super().__init__(root, reactor, LIMITS, access_log)
+        self.protocol = ProbeChannel
         self.turns = ShortTurns(reactor)
-        self.channels = ProbeRoom()
+        self.room_for_probes = ProbeRoom()
 
     def room(self) -> int:
         """How many to accept in a turn of the reactor, after which those that make way are closed."""
         return FEW
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 alone."""
+        return [b"http/1.1"]
 
     def accepting(self) -> None:
         """A connection is to be accepted: whoever makes one asks something."""
@@ -53,35 +56,9 @@ class ProbeSite(Site):
         self.turns.end(self)
         return channel
 
-    def startFactory(self) -> None:
-        """No log to open."""
-
-    def stopFactory(self) -> None:
-        """No log to close."""
-
-    def log(self, request: Any) -> None:
-        """A request is answered."""
-        if self._access_log is not None:
-            contain(lambda log: log.answered([AnsweredProbe(request)]), self._access_log)
-
-
-class AnsweredProbe:
-    """A request of the probe port as the access log wants it."""
-
-    request_id = b""
-    queue_time = 0.0
-
-    def __init__(self, request: Any) -> None:
-        fields = request.requestHeaders.getAllRawHeaders()
-        self.raw_headers = [(name, value) for name, values in fields for value in values]
-        self.remote = (getattr(request.client, "host", None) or "-").removeprefix("::ffff:")
-        self.method, self.uri, self.clientproto = request.method, request.uri, request.clientproto
-        self.code, self.sentLength = request.code, request.sentLength
-        self.duration = time.perf_counter() - request.channel.asked_at
-
 
 class ProbeService(Service):
-    """Serves `root` on the probe port from the very start of the process to its end.
+    """Serves what `root` finds on the probe port from the very start of the process to its end.
 
     `failed` is told why the port cannot be opened. Requests are logged if there is an `access_log`.
     """
@@ -91,7 +68,7 @@ class ProbeService(Service):
     def __init__(
         self,
         port: Port,
-        root: Resource,
+        root: Any,
         failed: Callable[[str], None],
         reactor: Any,
         access_log: AccessLog | None = None,

@@ -11,8 +11,10 @@ from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET
 
+from twistserve.http.request import Request
+from twistserve.http.response import make_head
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
@@ -99,14 +101,15 @@ def _reason(results: Results) -> str:
     return "; ".join(f"{name}: {output}" if output else name for name, output in failing)
 
 
-def reply(request: Request, status: int, content_type: bytes, body: bytes) -> None:
+def reply(request: Request, status: int, content_type: bytes, body: bytes, *fields: tuple[bytes, bytes]) -> None:
     """Answer a request of the probe port; nothing here may be cached."""
-    request.setResponseCode(status)
-    request.setHeader(b"Content-Type", content_type)
-    request.setHeader(b"Cache-Control", b"no-store")
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    request.write(body)
-    request.finish()
+    head = [
+        (b"Content-Type", content_type),
+        (b"Cache-Control", b"no-store"),
+        (b"Content-Length", b"%d" % len(body)),
+        *fields,
+    ]
+    request.send(status, make_head(status, head), b"" if request.method == b"HEAD" else body)
 
 
 def step_of(lifecycle: Lifecycle) -> str:
@@ -224,9 +227,11 @@ class Metrics(Resource):
             self._collecting -= 1
             if gone:
                 return
-            if status == 200 and compressed:
-                request.setHeader(b"Content-Encoding", b"gzip")
-            reply(request, status, content_type.encode() if status == 200 else PLAIN, body)
+            if status != 200:
+                reply(request, status, PLAIN, body)
+            else:
+                coding = [(b"Content-Encoding", b"gzip")] if compressed else []
+                reply(request, 200, content_type.encode(), body, *coding)
 
         if self._collecting >= MOST_SCRAPES:
             reply(request, 503, PLAIN, b"Earlier scrapes are still being collected: a collector hangs.\n")
@@ -238,17 +243,16 @@ class Metrics(Resource):
     render_POST = render_GET
 
 
-class ProbeRoot(Resource):
+class ProbeRoot:
     """Finds a probe by its path; a trailing slash is tolerated, nothing redirects, and all only reads.
 
     POST reads too: Hurricane allowed it.
     """
 
     def __init__(self, probes: dict[str, Resource]) -> None:
-        super().__init__()
         self._probes = {path.encode(): resource for path, resource in probes.items()}
 
-    def getChildWithDefault(self, path: bytes, request: Request) -> Resource:
+    def find(self, request: Request) -> Resource:
         """The probe at the request's path."""
         if request.method not in (b"GET", b"HEAD", b"POST"):
             return NotAllowed()
@@ -262,8 +266,7 @@ class NotAllowed(Resource):
 
     def render(self, request: Request) -> int:
         """Answer any method."""
-        request.setHeader(b"Allow", b"GET, HEAD, POST")
-        reply(request, 405, PLAIN, b"Method not allowed.\n")
+        reply(request, 405, PLAIN, b"Method not allowed.\n", (b"Allow", b"GET, HEAD, POST"))
         return NOT_DONE_YET
 
 

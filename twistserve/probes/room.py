@@ -29,7 +29,7 @@ class ProbeRoom:
         most = FEW if self._scarce(descriptor) else self._most()
         excess = len(self._channels) - most
         if excess > 0:
-            idle = [each for each in self._channels if not each.requests and each is not channel]
+            idle = [each for each in self._channels if not each.busy and each is not channel]
             for each in idle[:excess]:
                 del self._channels[each]
                 each.transport.abortConnection()

@@ -13,10 +13,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET
 
 import twisted
 from twistserve import __version__
+from twistserve.http.request import Request
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.options import TABLE, Configuration
@@ -184,20 +185,21 @@ class StatusDocument(Resource):
         self._gather = gather
         self._render = render
         self._content_type = content_type
-        self._policy = policy
+        self._fields = (
+            (b"Content-Security-Policy", policy.encode()),
+            (b"X-Content-Type-Options", b"nosniff"),
+            (b"X-Frame-Options", b"DENY"),
+            (b"Referrer-Policy", b"no-referrer"),
+        )
 
     def render_GET(self, request: Request) -> int:
         """Answer when everything is gathered."""
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
-        request.setHeader("Content-Security-Policy", self._policy)
-        request.setHeader("X-Content-Type-Options", "nosniff")
-        request.setHeader("X-Frame-Options", "DENY")
-        request.setHeader("Referrer-Policy", "no-referrer")
 
         def give(status: int, content_type: bytes, body: bytes) -> None:
             if not gone:
-                reply(request, status, content_type, body)
+                reply(request, status, content_type, body, *self._fields)
 
         def failed(failure: Failure) -> None:
             logger.error("the status page could not be made", exc_info=failure.value)
