@@ -642,7 +642,7 @@ def test_sigquit_logs_every_stack(lab: Lab) -> None:
         assert re.search(r'site_urls.py", line \d+, in stand_at_the_gate\n', stack)
         lab.wait_for_log(r"(SIGQUIT)")
         lab.wait_for_log(r"(MainThread)")
-        assert len(re.findall(r'threads.py", line \d+, in _sleep\n', lab.log)) == THREADS - 1, "idle threads"
+        assert len(re.findall(r'pool.py", line \d+, in _sleep\n', lab.log)) == THREADS - 1, "idle threads"
         assert lab.server.get("/hello/").text == "hello"
     assert lab.server.process.poll() is None
 
