@@ -261,7 +261,7 @@ def test_lines_of_no_request(launch: Launch, project: Project) -> None:
     ask(server, "/view/", "abcd")
     ends(server, PROMPT)
     for line in lines_of(server):
-        if line["logger"].startswith(("twistserve.lifecycle", "twistserve.web", "twistserve.probes")):
+        if line["logger"].startswith(("twistserve.lifecycle", "twistserve.http", "twistserve.probes")):
             assert "request_id" not in line, line.text
 
 
