@@ -137,7 +137,8 @@ def assert_whole(launch: Launch, directory: Path, workers: int, form: str, path:
         for turn in range(8):
             mark = f"{number}{turn}"
             found = [line for line in lines if f"begin-{mark}-" in line.text]
-            assert found and all(f"-end-{mark}" in line.text for line in found), mark
+            assert found, mark
+            assert all(f"-end-{mark}" in line.text for line in found), mark
 
 
 @pytest.mark.parametrize("path", ["/deep/", "/long/"])

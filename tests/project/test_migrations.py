@@ -114,9 +114,13 @@ def holder(lock_file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_lock_of_sqlite_is_removed_after_use(lock_file: Path) -> None:
     """The lock file exists as long as the lock is held, whatever happens meanwhile."""
-    with pytest.raises(RuntimeError), lock(Progress()):
+
+    def fail() -> None:
         assert lock_file.exists()
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), lock(Progress()):
+        fail()
     assert not lock_file.exists()
 
 
@@ -220,9 +224,13 @@ def test_the_lock_of_a_session_is_released_after_use(connect: Connect, vendor: s
     server = DatabaseServer()
     session = server.session("ours", vendor)
     connect(session)
-    with pytest.raises(RuntimeError), lock(Progress()):
+
+    def fail() -> None:
         assert list(server.holders.values()) == ["ours"]
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), lock(Progress()):
+        fail()
     assert server.holders == {}
     assert session.closed
 
