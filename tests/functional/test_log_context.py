@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,7 @@ def test_requests_at_the_same_time(launch: Launch, project: Project) -> None:
             mark = f"{number:02x}{turn:02x}-mark"
             replies[mark] = (path, ask(server, f"/{path}/", mark))
 
-    threads = [in_background(lambda number=number: client(number)) for number in range(6)]
+    threads = [in_background(partial(client, number)) for number in range(6)]
     for thread in threads:
         thread.join(60)
     ends(server, PROMPT)

@@ -84,8 +84,12 @@ def test_of_many_series_one_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> Non
     seconds = exposition.Histogram("seconds", "Time.", labels, buckets=[n / 10 for n in range(15)], registry=registry)
     made = []
     for module in (prometheus_client.Counter, prometheus_client.Histogram):
-        samples = module._child_samples
-        monkeypatch.setattr(module, "_child_samples", lambda self, samples=samples: made.append(self) or samples(self))
+
+        def note(self: Any, samples: Callable[[Any], Any] = module._child_samples) -> Any:
+            made.append(self)
+            return samples(self)
+
+        monkeypatch.setattr(module, "_child_samples", note)
     for number in range(200):
         for method, status in (("GET", "200"), ("GET", "404"), ("POST", "302")):
             requests.labels(f"app{number}/<int:pk>/", method, status).inc()
