@@ -174,7 +174,7 @@ def main(argv: Sequence[str]) -> None:
     stage = make_stage(arguments)
     try:
         servers = line_up(arguments, arguments.cache.absolute() / "environments")
-        os.sched_setaffinity(0, {stage.load_core})
+        os.sched_setaffinity(0, {int(stage.load_core)})
         stage.prepare(servers[0])
         facts = describe(shlex.join(("python", "-m", "benchmarks", *argv)), servers, stage.scratch)
         logger.info("about %d minutes", minutes(arguments, servers))

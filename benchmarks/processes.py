@@ -103,7 +103,7 @@ def private_and_shared(smaps: str) -> tuple[int, int]:
     return private * 1024, (kilobytes["Rss:"] - private) * 1024
 
 
-def busy_seconds(stat: str, cores: Collection[int]) -> float:
+def busy_seconds(stat: str, cores: Collection[int | str]) -> float:
     """The time these cores have been at work for anybody, the hypervisor's other guests included, per /proc/stat."""
     ticks = 0
     for line in stat.splitlines():

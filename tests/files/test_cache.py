@@ -47,11 +47,11 @@ def test_those_asked_for_last_stay(tmp_path: Path) -> None:
     assert not is_open(second)
     assert files.get("second") is None
     for name in ("first", "third"):
-        file = files.get(name)
-        assert file is not None
-        file.close()
-        file.close()
-        assert not is_open(file)
+        kept = files.get(name)
+        assert kept is not None
+        kept.close()
+        kept.close()
+        assert not is_open(kept)
 
 
 def test_a_file_that_two_have_opened_at_once(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
 from django.urls import URLResolver, include, path, re_path
 from django.urls.resolvers import RegexPattern
 from django.views.static import serve
@@ -13,8 +14,9 @@ from django.views.static import serve
 from twistserve.files.media_views import views_below
 
 
-def view(request: Any, **arguments: object) -> None:
-    """A view."""
+def view(request: Any, **arguments: object) -> HttpResponse:
+    """A view, which nobody calls."""
+    raise NotImplementedError
 
 
 HERE = f"{__name__}.view"

@@ -36,7 +36,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
-    monkeypatch.setattr(page_cache.os, "preadv", kernel.preadv)
+    monkeypatch.setattr(os, "preadv", kernel.preadv)
     return kernel
 
 

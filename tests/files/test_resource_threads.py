@@ -278,11 +278,11 @@ def test_a_file_that_fails_is_not_left_open(bench: Bench, monkeypatch: pytest.Mo
     def fail(descriptor: int) -> None:
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(file_answers.os, "open", note)
-    monkeypatch.setattr(file_answers.os, "fstat", fail)
+    monkeypatch.setattr(os, "open", note)
+    monkeypatch.setattr(os, "fstat", fail)
     with pytest.raises(OSError, match="broken"):
         file_answers.answer_with(
-            bench.index["small.txt"], str(bench.directory / "small.txt"), (), file_answers.Asked({}, False)
+            bench.index["small.txt"], str(bench.directory / "small.txt"), [], file_answers.Asked({}, False)
         )
     monkeypatch.undo()
     assert not os.path.exists(f"/proc/self/fd/{opened[0]}")

@@ -45,7 +45,7 @@ def free_port() -> int:
             return port
 
 
-def wait_for(condition: Callable[[], T], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
+def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
     """Poll until `condition()` is true and return its value; `what` is said, or called, if it never is."""
     deadline = time.monotonic() + patience
     while not (value := condition()):

@@ -78,7 +78,7 @@ class Prometheus:
         except OSError:
             return False
 
-    def wait_until(self, condition: Callable[[], T], what: str) -> T:
+    def wait_until(self, condition: Callable[[], T | None], what: str) -> T:
         """Wait for something Prometheus is to see; a failure shows its log and how its scrapes went."""
         try:
             return wait_for(condition, what)

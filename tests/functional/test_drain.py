@@ -648,7 +648,9 @@ def test_what_is_cut_at_the_timeout_is_logged_with_its_age_and_stack(launch: Lau
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_a_second_signal_stops_at_once(launch: Launch, moment: str, first: signal.Signals, second: int) -> None:
+def test_a_second_signal_stops_at_once(
+    launch: Launch, moment: str, first: signal.Signals, second: signal.Signals
+) -> None:
     """Whichever of the signals comes second, the process ends without waiting for the delay or for a request."""
     server = launch("--drain-delay", "60" if moment == "during the delay" else "0", "--graceful-timeout", "60")
     server.wait_until()
@@ -766,7 +768,8 @@ def test_clients_that_go_do_not_hold_up_the_drain(launch: Launch) -> None:
     killed = [RealClient(RECEIVER, server), RealClient(SENDER, server)]
     idle = [Client(server), Client.kept_alive(server)]
     going: list[tuple[Client, Callable[[Client], None]]] = []
-    for end in (Client.resets, Client.closes):
+    ends: list[Callable[[Client], None]] = [Client.resets, Client.closes]
+    for end in ends:
         for data in (HELLO[:9], b"POST /digest/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"):
             for make in (Client, Client.kept_alive):
                 client = make(server, data)
@@ -776,15 +779,15 @@ def test_clients_that_go_do_not_hold_up_the_drain(launch: Launch) -> None:
             client = Client(server, data)
             assert client.reader.peek()
             going.append((client, end))
-    for client in killed:
-        suspend(client.process)
+    for real in killed:
+        suspend(real.process)
     server.signal(signal.SIGTERM)
     wait_until_closed(server)
     assert server.answers("/alive")
     for client, end in going:
         end(client)
-    for process in killed:
-        process.kill()
+    for real in killed:
+        real.kill()
     assert server.wait(PROMPT) == 0
     assert (server.cwd / "closed").exists(), "close() of the endless answer must have been called"
     assert {client.outcome() for client in idle} == {"end"}

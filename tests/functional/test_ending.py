@@ -392,7 +392,7 @@ def test_a_start_that_fails_is_bounded(launch: Launch, taken: int) -> None:
     workers = launch("--workers", "2", "--wsgi", "nothing.here", name="workers", settings=thread, until=None)
     failed = {}
     for server in (early, late, workers):
-        wait_for(lambda server=server: server.stderr or server.process.poll() is not None, "the start to fail")
+        wait_for(lambda server=server: server.stderr or server.process.poll() is not None, "the start to fail")  # type: ignore[misc]
         failed[server.port] = time.monotonic()
     for server in (early, late, workers):
         assert server.wait() == 1, server.output

@@ -92,7 +92,7 @@ class Container(Server):
 
 
 def children(pid: int) -> list[int]:
-    found = []
+    found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             found += map(int, path.read_text().split())

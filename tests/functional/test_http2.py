@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from h2 import events
@@ -135,7 +135,7 @@ class Client:
         assert self.socket.selected_alpn_protocol() == "h2"
         self.takes = takes
         self.answers: dict[int, Answer] = {}
-        self.goaway: list[tuple[int, int]] = []
+        self.goaway: list[tuple[int | None, int | None]] = []
         self.closed = False
         self.h2 = H2Connection(H2Configuration(header_encoding="latin-1", validate_outbound_headers=False))
         self.h2.initiate_connection()
@@ -169,7 +169,7 @@ class Client:
     def _on(self, event: events.Event) -> None:
         answer = self.answers.get(getattr(event, "stream_id", 0) or 0, Answer())
         if isinstance(event, events.ResponseReceived):
-            answer.head = dict(event.headers)
+            answer.head = dict(cast("list[tuple[str, str]]", event.headers))
         elif isinstance(event, events.InformationalResponseReceived):
             answer.informational += 1
         elif isinstance(event, events.DataReceived):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,7 @@ def test_requests_at_the_same_time(launch: Launch, project: Project) -> None:
             mark = f"{number:02x}{turn:02x}-mark"
             replies[mark] = (path, ask(server, f"/{path}/", mark))
 
-    threads = [in_background(lambda number=number: client(number)) for number in range(6)]
+    threads = [in_background(partial(client, number)) for number in range(6)]
     for thread in threads:
         thread.join(60)
     ends(server, PROMPT)
@@ -220,7 +221,8 @@ def test_what_django_logs_of_a_request(launch: Launch, project: Project, runner:
     line = the_line(lines, "Internal Server Error")
     assert line["request_id"] == failed.headers["X-Request-ID"]
     assert line["traceparent"] == PARENT.replace("0af7", "abcd")
-    assert "LookupError: gone abcd" in line["exception"] and "in failing" in line["exception"]
+    assert "LookupError: gone abcd" in line["exception"]
+    assert "in failing" in line["exception"]
     assert the_line(lines, "Not Found")["request_id"] == missing.headers["X-Request-ID"]
 
 
@@ -311,8 +313,10 @@ def test_keys_of_the_access_log(launch: Launch, project: Project) -> None:
     assert line["request_id"] == reply.headers["X-Request-ID"]
     assert (line["remote"], line["method"], line["status"]) == ("127.0.0.1", "GET", 200)
     assert line["path"] == "/view/?mark=%20x"
-    assert line["bytes"] == len(reply.body) and isinstance(line["bytes"], int)
-    assert 0 < line["duration"] < 60 and 0 <= line["queue_time"] <= line["duration"]
+    assert line["bytes"] == len(reply.body)
+    assert isinstance(line["bytes"], int)
+    assert 0 < line["duration"] < 60
+    assert 0 <= line["queue_time"] <= line["duration"]
     assert line["user_agent"].startswith('agent "')
     assert line["traceparent"] == PARENT
     assert the_line(lines, "400").get("method") in (None, "", "-")

@@ -254,7 +254,8 @@ def test_a_daemon_writes_its_last_lines(launch: Launch, project: Project) -> Non
     directory = project(VIEWS)
     server = launch(cwd=directory, runner="daemon", until=None)
     assert server.wait() == 0
-    pid = int(wait_for(lambda: (directory / "twistd.pid").exists() and (directory / "twistd.pid").read_text(), "pid"))
+    pid_file = directory / "twistd.pid"
+    pid = int(wait_for(lambda: pid_file.read_text() if pid_file.exists() else None, "the pid file"))
     log = directory / "twistd.log"
     wait_for(lambda: log.exists() and "-> ready" in log.read_text(), "it to be ready")
     ask_again_and_again(server, 500, "/shout/?text=early")

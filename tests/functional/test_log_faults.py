@@ -379,7 +379,8 @@ for name in ("inc", "set"):
 def test_a_broken_pipe_of_a_shell(launch: Launch, project: Project) -> None:
     """`twistd ... | head -1`: head ends after a line, and the service serves on."""
     with subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as head:
-        assert head.stdin is not None and head.stdout is not None
+        assert head.stdin is not None
+        assert head.stdout is not None
         server = launch("--max-connections", "10", cwd=project(VIEWS), stdout=head.stdin.fileno())
         head.stdin.close()
         assert head.wait(PATIENCE) == 0

@@ -271,10 +271,12 @@ def test_loggers_of_the_application_stay_synchronous(launch: Launch, project: Pr
     ends(server, PROMPT)
     notes = [line.split() for line in (directory / "threads").read_text().splitlines()]
     threads = {(ran, logged) for name, ran, logged in notes if name == "shop"}
-    assert threads and all(ran == logged for ran, logged in threads)
+    assert threads
+    assert all(ran == logged for ran, logged in threads)
     reactors = {logged for name, _, logged in notes if name == "twistserve.lifecycle"}
     ours = {ran for name, ran, _ in notes if name.startswith("twistserve")}
-    assert len(ours) == 1 and ours.isdisjoint(reactors), "one thread runs it for what our threads log"
+    assert len(ours) == 1, "one thread runs it for what our threads log"
+    assert ours.isdisjoint(reactors), "one thread runs it for what our threads log"
 
 
 # Raising

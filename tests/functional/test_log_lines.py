@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def assert_whole(launch: Launch, directory: Path, workers: int, form: str, path:
             for turn in range(8):
                 server.get(f"{path}?mark={number}{turn}")
 
-        threads = [in_background(lambda number=number: ask(number)) for number in range(6)]
+        threads = [in_background(partial(ask, number)) for number in range(6)]
         for thread in threads:
             thread.join(PATIENCE)
         assert dropped(server) == 0
@@ -137,7 +138,8 @@ def assert_whole(launch: Launch, directory: Path, workers: int, form: str, path:
         for turn in range(8):
             mark = f"{number}{turn}"
             found = [line for line in lines if f"begin-{mark}-" in line.text]
-            assert found and all(f"-end-{mark}" in line.text for line in found), mark
+            assert found, mark
+            assert all(f"-end-{mark}" in line.text for line in found), mark
 
 
 @pytest.mark.parametrize("path", ["/deep/", "/long/"])

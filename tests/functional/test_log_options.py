@@ -30,7 +30,8 @@ def test_factories_and_ports_at_debug(launch: Launch, project: Project, runner: 
     server = launch("--log-format", form, "--log-level", "DEBUG", cwd=project(VIEWS), runner=runner)
     ends(server, PROMPT)
     found = [line for line in lines_of(server, form) if re.search(r"starting on|Port \d+ Closed", line["message"])]
-    assert found and {line["level"] for line in found} == {"DEBUG"}
+    assert found
+    assert {line["level"] for line in found} == {"DEBUG"}
 
 
 @pytest.mark.parametrize("form", ["text", "combined", "json"])

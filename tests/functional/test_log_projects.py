@@ -215,7 +215,8 @@ def test_other_ways_to_configure(launch: Launch, project: Project, kind: str, ru
     assert server.stdout.count("OWN ERROR django.request Internal Server Error: /fail/") == 1, server.output
     assert server.stdout.count("OWN WARNING shop said x") == server.output.count("said x") == 1
     access = [line for line in server.output.splitlines() if "GET /fail/" in line]
-    assert len(access) == 1 and access[0].startswith("OWN ERROR twistserve.access"), access
+    assert len(access) == 1, access
+    assert access[0].startswith("OWN ERROR twistserve.access"), access
 
 
 @RUNNERS
@@ -263,8 +264,10 @@ def test_our_formatters_by_name(launch: Launch, project: Project, runner: str, f
     assert [line["level"] for line in access] == ["ERROR", "ERROR", "WARNING", "INFO"]
     if form == "json":
         ids = [line["request_id"] for line in lines if line["message"] == "Internal Server Error: /fail/"]
-        assert len(ids) == 2 and ids[0] == reply.headers["X-Request-ID"]
-        assert access[0]["path"] == "/fail/" and access[0]["status"] == 500
+        assert len(ids) == 2
+        assert ids[0] == reply.headers["X-Request-ID"]
+        assert access[0]["path"] == "/fail/"
+        assert access[0]["status"] == 500
 
 
 def test_our_formatters_outside_of_the_server(project: Project) -> None:

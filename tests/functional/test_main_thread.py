@@ -7,6 +7,7 @@ import signal
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -238,7 +239,7 @@ def test_a_handler_that_exits_during_a_command(serve: Serve, app: Callable[..., 
     write_command(directory, "waiting", "site_noted.note('begun')\ntime.sleep(600)")
     for to_worker in (False, True) if "--workers" in words else (False,):
         server = start(serve, directory, "twistd", *words, until=None)
-        [pid] = wait_for(lambda server=server: noted(server, "begun"), f"the command\n{server.output}")
+        [pid] = wait_for(partial(noted, server, "begun"), f"the command\n{server.output}")
         os.kill(pid if to_worker else server.process.pid, signal.SIGTERM)
         assert server.wait() == (1 if to_worker else 0), server.output
         assert "-> ready" not in server.output

@@ -390,7 +390,7 @@ def test_nobody_takes_over_while_the_statement_of_one_that_is_killed_still_runs(
     first.kill()
     for _ in range(3):
         before = attempts()
-        wait_for(lambda before=before: attempts() - before, "the second instance to ask for the lock again")
+        wait_for(lambda before=before: attempts() - before, "the second instance to ask for the lock again")  # type: ignore[misc]
     assert session.execute(waiting).fetchone() == (1,)
     assert len(stock.begun) == 1
     session.execute("SELECT pg_advisory_unlock(42)")

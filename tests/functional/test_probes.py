@@ -451,7 +451,7 @@ def test_check_that_raises_after_it_failed(shop: Server) -> None:
         for reason in ("the pump is broken", "the pump is stolen"):
             with present(shop, "raises", reason):
                 only(failing(shop), "cellar")
-                wait_for(lambda reason=reason: f"ValueError: {reason}" in shop.output, "it in the log", patience=5)
+                wait_for(lambda reason=reason: f"ValueError: {reason}" in shop.output, "it in the log", patience=5)  # type: ignore[misc]
     health(shop.probe("/ready"), "pass")
 
 

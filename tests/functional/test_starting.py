@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,7 +141,7 @@ def test_a_daemon_serves_logs_to_its_file_and_ends_on_sigterm(serve: Serve, exam
     pid = None
     try:
         assert parent.wait() == 0, parent.output
-        pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text(), "the pid file"))
+        pid = int(wait_for(lambda: pid_file.read_text() if pid_file.exists() else None, "the pid file"))
 
         def ready() -> bool:
             assert is_running(pid), log_file.read_text()
@@ -305,12 +306,13 @@ def test_commands_run_in_order_before_the_web_port_opens(serve: Serve, holding: 
         until=None,
     )
 
-    def startup(name: str) -> dict[str, object] | None:
+    def startup(name: str) -> dict[str, Any] | None:
         """The entry of /startup, once it names this command."""
         if not server.answers("/startup", 503):
             return None
         answer = server.probe("/startup").json()
         assert answer["status"] == "fail"
+        entry: dict[str, Any]
         [entry] = answer["checks"]["startup"]
         return entry if f"hold {name}" in entry["output"] else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import http.client
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -65,9 +66,7 @@ def connect(port: int, name: str) -> http.client.HTTPSConnection:
     return connection
 
 
-def _plain(port: int) -> object:
-    import socket
-
+def _plain(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
@@ -76,6 +75,7 @@ def served(port: int, name: str) -> int:
     connection = connect(port, name)
     try:
         der = connection.sock.getpeercert(binary_form=True)
+        assert der is not None
         return x509.load_der_x509_certificate(der).serial_number
     finally:
         connection.close()

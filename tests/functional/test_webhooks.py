@@ -96,7 +96,7 @@ class Receiver:
                 """Nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+        self.server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
         self.port: int = self.server.server_address[1]
         if self.certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -375,7 +375,8 @@ def test_a_daemon_sends_webhooks(shop: Shop, project: Project, receiver: Receive
     directory = project(VIEWS, CHECKS)
     parent = shop(receiver.url, cwd=directory, runner="daemon", until=None)
     assert parent.wait() == 0, parent.output
-    pid = int(wait_for(lambda: (directory / "twistd.pid").exists() and (directory / "twistd.pid").read_text(), "pid"))
+    pid_file = directory / "twistd.pid"
+    pid = int(wait_for(lambda: pid_file.read_text() if pid_file.exists() else None, "the pid file"))
     try:
         receiver.wait_for("startup", "succeeded")
         os.kill(pid, signal.SIGTERM)

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -245,12 +246,12 @@ def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
     )
     for name in ("one", "two"):
         server.wait_until("/startup", 503)
-        wait_for(lambda name=name: f"hold {name}" in server.probe("/startup").text, f"hold {name}\n{server.output}")
+        wait_for(lambda name=name: f"hold {name}" in server.probe("/startup").text, f"hold {name}\n{server.output}")  # type: ignore[misc]
         assert server.probe("/alive").status == 200
         assert server.probe("/ready").status == 503
         assert refuses(server.port)
         server.signal(signal.SIGTTIN)
-        wait_for(lambda name=name: notes(server, f"ran-{name}"), "the command to begin")
+        wait_for(partial(notes, server, f"ran-{name}"), "the command to begin")
         [running] = notes(server, f"ran-{name}")
         assert imports(server) == []
         (server.cwd / name).touch()
@@ -855,8 +856,9 @@ def test_the_log_in_a_pipe(project: Callable[..., Path]) -> None:
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "site_settings"},
         stdout=subprocess.PIPE,
     )
+    assert process.stdout is not None
     written: list[bytes] = []
-    reader = threading.Thread(target=lambda: written.extend(process.stdout), daemon=True)
+    reader = threading.Thread(target=written.extend, args=(process.stdout,), daemon=True)
     reader.start()
     nowhere = Path(os.devnull)
     server = Server(process, port, port + 1, nowhere, nowhere, directory)

@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -216,7 +218,7 @@ def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]
             load.wait_for(50)
             look()
             killed = max(workers(server))
-            replace(lambda killed=killed: os.kill(killed, signal.SIGKILL), {killed})
+            replace(partial(os.kill, killed, signal.SIGKILL), {killed})
     sys.stdout.write(f"{scrapes} scrapes, {len(files)} files\n")
     assert {path.name for path in directories[0].iterdir()} <= files, "files are named by numbers that are used again"
     wait_for(lambda: value(scrape(server)[1], "twistserve_http_connections") == 0, "closed connections to be noticed")
@@ -235,11 +237,8 @@ def test_a_worker_that_is_killed_has_handed_over(shop: Callable[..., Server]) ->
     [directory] = Path(server.env["TMPDIR"]).iterdir()
 
     def counted() -> float:
-        samples = [
-            sample
-            for metric in MultiProcessCollector.merge(map(str, directory.glob("counter_*")))
-            for sample in metric.samples
-        ]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(map(str, directory.glob("counter_*")))
+        samples = [sample for metric in metrics for sample in metric.samples]
         return sum(sample.value for sample in samples if sample.name == "twistserve_http_requests_total")
 
     wait_for(lambda: counted() == 50, f"the counts to be handed over\n{server.output}")

@@ -215,8 +215,7 @@ def suspend(*pids: int) -> None:
     """Stop processes with SIGSTOP, and wait until they stand."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    for pid in pids:
-        wait_for(lambda pid=pid: state(pid) == "T", "the process to stop")
+    wait_for(lambda: all(state(pid) == "T" for pid in pids), "the processes to stop")
 
 
 def resume(*pids: int) -> None:
@@ -236,7 +235,7 @@ class Held:
             processes = {pid: (title, state(pid)) for pid, title in titles(server).items()}
             return f"{name} to be held by one of {processes}, {entered.exists()=}\n{server.output}"
 
-        self.pid = int(wait_for(lambda: entered.exists() and entered.read_text(), missing))
+        self.pid = int(wait_for(lambda: entered.read_text() if entered.exists() else None, missing))
 
     def outcome(self) -> str:
         """Status and text, or what went wrong."""

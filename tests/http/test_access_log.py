@@ -219,7 +219,8 @@ def test_a_connection_is_released_whatever_counting_and_logging_raise(failing: s
     def fail(request: object) -> None:
         raise RuntimeError("not counted")
 
-    log, record = (Failing(), None) if failing == "log" else (Log(), fail)
+    log = Failing() if failing == "log" else Log()
+    record = fail if failing == "record" else lambda request: None
     site = Site(Recorder(), Clock(), access_log=AccessLog(log), counts=Counts(record, NEVER, lambda reason: NEVER))
     for data in (get(b"/"), get(b"/") * 2, MALFORMED):
         channel = site.buildProtocol(None)

@@ -138,7 +138,7 @@ def test_a_lost_connection_ends_its_requests() -> None:
         def client_left(self) -> None:
             told.append(b"/1")
 
-    lab.recorder.pending[0].exchange = Exchange()
+    lab.recorder.pending[0].exchange = Exchange()  # type: ignore[assignment]
     connection.lose()
     assert told == [b"/1"]
     assert not lab.site.requests

@@ -843,7 +843,7 @@ def test_drain_fresh() -> None:
 def test_drain_in_flight() -> None:
     """The client is told, what comes within a moment is answered, later requests are refused, then it ends."""
     client = Client()
-    drained = []
+    drained: list[None] = []
     client.request("/in-flight")
     client.site.drain().addCallback(drained.append)
     client.connection.dataReceived(client.h2.data_to_send())

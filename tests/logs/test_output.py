@@ -6,15 +6,16 @@ import fcntl
 import logging
 import os
 import select
+import syslog
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.logfile import LogFile
 
-from twistserve.logs import JSONFormatter, TextFormatter, output
+from twistserve.logs import JSONFormatter, TextFormatter
 from twistserve.logs.output import EventOutput, FileOutput, Line, OutputHandler, StreamOutput, SyslogOutput, level_of
 from twistserve.logs.printed import printed, printed_name
 
@@ -68,7 +69,7 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int], mo
         def poll(self) -> None:
             received.extend(os.read(pipe[0], 1 << 20))
 
-    monkeypatch.setattr(output.select, "poll", Poll)
+    monkeypatch.setattr(select, "poll", Poll)
     stream_output(pipe[1]).write([(INFO, "x" * 300_000), (INFO, "end")])
     received.extend(os.read(pipe[0], 1 << 20))
     assert bytes(received) == b"x" * 300_000 + b"\nend\n"
@@ -85,7 +86,7 @@ def test_a_line_that_was_torn_ends_before_the_next(pipe: tuple[int, int], monkey
         room[0] -= size
         return size
 
-    monkeypatch.setattr(output.os, "write", take)
+    monkeypatch.setattr(os, "write", take)
     stream = stream_output(pipe[1])
     for line in ("torn", "lost"):
         with pytest.raises(OSError, match="space"):
@@ -100,7 +101,7 @@ def test_a_python_without_memfd_shares_a_stream_all_the_same(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was built with an old C library."""
-    monkeypatch.delattr(output.os, "memfd_create")
+    monkeypatch.delattr(os, "memfd_create")
     sharing = stream_output(pipe[1])
     lock = sharing.share()
     sharing.write([(INFO, "one")])
@@ -117,11 +118,20 @@ def test_processes_that_share_a_stream_do_not_mix_their_lines(
     lock = sharing.share()
     assert not os.get_inheritable(lock)
     lockf, write = fcntl.lockf, os.write
-    monkeypatch.setattr(output.fcntl, "lockf", lambda file, what: steps.append(what) or lockf(file, what))
-    monkeypatch.setattr(output.os, "write", lambda file, data: steps.append(len(data)) or write(file, data))
+
+    def note_lock(file: int, what: int) -> None:
+        steps.append(what)
+        lockf(file, what)
+
+    def note_write(file: int, data: bytes) -> int:
+        steps.append(len(data))
+        return write(file, data)
+
+    monkeypatch.setattr(fcntl, "lockf", note_lock)
+    monkeypatch.setattr(os, "write", note_write)
     sharing.write([(INFO, "x" * 9)] * 1000)
     assert steps == [fcntl.LOCK_EX, 10_000, fcntl.LOCK_UN]
-    monkeypatch.setattr(output.os, "write", lambda file, data: os.stat("/nowhere"))
+    monkeypatch.setattr(os, "write", lambda file, data: os.stat("/nowhere"))
     with pytest.raises(OSError, match="nowhere"):
         sharing.write([(INFO, "lost")])
     assert steps[3:] == [fcntl.LOCK_EX, fcntl.LOCK_UN]
@@ -149,7 +159,7 @@ def test_a_file_rotates_when_told_to(tmp_path: Path) -> None:
 def test_syslog_has_the_priority_of_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no line within a line, nor an end before its end."""
     said: list[tuple[int, str]] = []
-    monkeypatch.setattr(output.syslog, "syslog", lambda priority, line: said.append((priority, line)))
+    monkeypatch.setattr(syslog, "syslog", lambda priority, line: said.append((priority, line)))
     levels = [logging.DEBUG, INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
     SyslogOutput("shop").write([(level, "one") for level in levels] + [(INFO, "a\nb\0c")])
     assert said == [(7, "one"), (6, "one"), (4, "one"), (3, "one"), (2, "one"), (6, "a"), (6, r"b\x00c")]
@@ -158,8 +168,9 @@ def test_syslog_has_the_priority_of_each_line(monkeypatch: pytest.MonkeyPatch) -
 def test_each_line_of_the_access_log_is_an_event(request: pytest.FixtureRequest) -> None:
     """With the level that it has, though those of one level come together."""
     events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    request.addfinalizer(lambda: globalLogPublisher.removeObserver(events.append))
+    observer = cast("ILogObserver", events.append)
+    globalLogPublisher.addObserver(observer)
+    request.addfinalizer(lambda: globalLogPublisher.removeObserver(observer))
     EventOutput().write([(INFO, "one\ntwo"), (logging.ERROR, "three")])
     assert [(event["log_namespace"], event["log_level"], event["text"]) for event in events] == [
         ("twistserve.access", LogLevel.info, "one"),

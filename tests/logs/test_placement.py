@@ -222,7 +222,7 @@ def test_no_line_is_lost_while_our_place_is_found(settings_stub: Any, ours: Seen
     place(ours)
     removed: list[logging.Logger] = []
     logger = logging.getLogger("django")
-    logger.removeHandler = lambda handler: removed.append(logger)  # type: ignore[method-assign]
+    logger.removeHandler = lambda hdlr: removed.append(logger)  # type: ignore[method-assign]
     try:
         place(ours)
     finally:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,6 +19,15 @@ def _restore() -> Iterator[None]:
     yield
     signal.signal(INTERRUPT, before)
     sys.unraisablehook = hook
+
+
+def until(event: threading.Event) -> Callable[[], None]:
+    """A reactor that runs until the event."""
+
+    def loop() -> None:
+        event.wait()
+
+    return loop
 
 
 def test_what_is_given_runs_there_in_order() -> None:
@@ -62,7 +71,7 @@ def test_a_step_is_interrupted_at_the_end() -> None:
             raise
 
     main.put(step)
-    main.lend(begun.wait)
+    main.lend(until(begun))
     assert seen == ["interrupted"]
 
 
@@ -83,7 +92,7 @@ def test_an_interrupt_that_meets_a_destructor() -> None:
             seen.append("interrupted")
 
     main.put(step)
-    main.lend(begun.wait)
+    main.lend(until(begun))
     assert seen == ["interrupted"]
 
 
@@ -117,7 +126,7 @@ def test_a_handler_of_the_application_is_not_interrupted() -> None:
             seen.append("interrupted")
 
     main.put(step)
-    main.lend(begun.wait)
+    main.lend(until(begun))
     assert seen == ["handled", "interrupted"]
 
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.protocol import Factory, Protocol
@@ -23,6 +24,7 @@ class Noting(Protocol):
     """Remembers that it was made, and whether it has heard anything."""
 
     heard = False
+    transport: Any
 
     def connectionMade(self) -> None:
         self.factory.made.append(self)

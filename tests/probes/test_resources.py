@@ -71,7 +71,7 @@ class Bench:
         return found[0]
 
 
-def exchange(probe: Probe, request: bytes, transport: StringTransport | None = None) -> bytes:
+def exchange(probe: Probe | Metrics, request: bytes, transport: StringTransport | None = None) -> bytes:
     """What a probe at /probe has sent when the turn of the reactor is over in which it got the request."""
     transport = transport or Transport()
     site: Any = ProbeSite(ProbeRoot({"/probe": probe}), reactor=Clock())
@@ -81,7 +81,8 @@ def exchange(probe: Probe, request: bytes, transport: StringTransport | None = N
     if isinstance(transport, Transport):
         assert transport.value() == b"", "nothing is left to the next turn"
         return transport.sent
-    return transport.value()
+    sent: bytes = transport.value()
+    return sent
 
 
 def body_of(answer: bytes) -> Any:
@@ -283,7 +284,8 @@ def scraped(metrics: Metrics) -> bytes:
     transport = StringTransport()
     exchange(metrics, b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n", transport)
     assert metrics._collecting == 0
-    return transport.value()
+    sent: bytes = transport.value()
+    return sent
 
 
 def test_a_scrape_that_fails_takes_nothing_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

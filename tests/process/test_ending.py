@@ -114,7 +114,7 @@ class Watchdog:
 def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Ending, Lifecycle, First, Watchdog, list[int]]:
     """An Ending of 25 seconds of grace with its lifecycle, whose threads and alarms are fakes."""
     alarms: list[int] = []
-    monkeypatch.setattr("signal.alarm", lambda seconds: alarms.append(seconds) or 0)
+    monkeypatch.setattr("signal.alarm", lambda seconds: alarms.append(seconds) or 0)  # type: ignore[func-returns-value]
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     monkeypatch.setattr("atexit.register", lambda function: None)
     first, reactor = First(), Reactor()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -31,7 +31,7 @@ class Parts:
         self.called: list[str] = []
         self.passed_on: list[int] = []
         self.lost = False
-        actions = {ONE: self.called.append, TWO: self.called.append}
+        actions: dict[int, Callable[[str], None]] = {ONE: self.called.append, TWO: self.called.append}
         self.signals = Signals(actions, Reactor(), lambda: self.lost, self.passed_on.append, shared, later)
 
     def take(self) -> Parts:
@@ -88,7 +88,7 @@ def test_handlers_from_before(caplog: pytest.LogCaptureFixture) -> None:
     parts, seen = Parts(), []
     signal.signal(ONE, lambda number, frame: seen.append(number))
     parts.signals.note({TWO: lambda number, frame: seen.append(number), signal.SIGCHLD: signal.SIG_DFL})
-    signal.signal(ONE, EPollReactor.sigInt)
+    signal.signal(ONE, EPollReactor.sigInt)  # type: ignore[arg-type]
     with caplog.at_level("INFO"):
         parts.take().signals.keep()
     for number in (ONE, TWO):

@@ -53,7 +53,8 @@ def test_the_earlier_moment_counts() -> None:
 
 
 def watch(asks: tuple[int, ...] = (signal.SIGTERM,)) -> tuple[Watchdog, threading.Event, list[float]]:
-    cut, bounds = threading.Event(), []
+    cut = threading.Event()
+    bounds: list[float] = []
     return Watchdog(30.0, asks, cut.set, lambda seconds: bounds.append(round(seconds))), cut, bounds
 
 

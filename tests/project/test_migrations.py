@@ -69,7 +69,7 @@ class Connection:
 class SQLiteConnection(Connection):
     """A connection to a real SQLite database."""
 
-    def __init__(self, path: object) -> None:
+    def __init__(self, path: Path | str) -> None:
         super().__init__("sqlite", lambda *query: None)
         self._path = path
 
@@ -89,7 +89,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 
 def lock(progress: Progress) -> Any:
-    return migrations._lock("default", progress)
+    return migrations._lock("default", progress)  # type: ignore[arg-type]
 
 
 # SQLite: a file beside the database
@@ -114,9 +114,13 @@ def holder(lock_file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_lock_of_sqlite_is_removed_after_use(lock_file: Path) -> None:
     """The lock file exists as long as the lock is held, whatever happens meanwhile."""
-    with pytest.raises(RuntimeError), lock(Progress()):
+
+    def fail() -> None:
         assert lock_file.exists()
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), lock(Progress()):
+        fail()
     assert not lock_file.exists()
 
 
@@ -220,9 +224,13 @@ def test_the_lock_of_a_session_is_released_after_use(connect: Connect, vendor: s
     server = DatabaseServer()
     session = server.session("ours", vendor)
     connect(session)
-    with pytest.raises(RuntimeError), lock(Progress()):
+
+    def fail() -> None:
         assert list(server.holders.values()) == ["ours"]
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), lock(Progress()):
+        fail()
     assert server.holders == {}
     assert session.closed
 
@@ -308,7 +316,7 @@ def test_a_database_that_does_not_answer_is_asked_again_after_growing_pauses(
     connect(Connection("postgresql", lambda query, parameters: None))
     monkeypatch.setattr(migrations, "migrated_databases", lambda: ["default"])
     monkeypatch.setattr(migrations, "plan", plan)
-    migrations.wait_for_migrations(progress)
+    migrations.wait_for_migrations(progress)  # type: ignore[arg-type]
     assert progress.pauses == [0.25, 0.5, 1, 2, 4, 8, 8]
     assert progress.said == 7 * ["the database 'default' does not answer, or refuses us: see the log"]
     assert [("default" in line, "db.internal" in line) for line in caplog.messages] == 7 * [(True, True)]

@@ -159,5 +159,7 @@ def test_totals_go_on_when_prometheus_takes_its_share() -> None:
     after = metrics.totals()
     assert sum(after.durations) - sum(before.durations) == 6
     assert after.durations[DURATION_BOUNDS.index(0.5)] - before.durations[DURATION_BOUNDS.index(0.5)] == 3
+    assert before.server_errors is not None
+    assert after.server_errors is not None
     assert after.server_errors - before.server_errors == 3
     assert exported() - exported_before == 3

@@ -251,7 +251,11 @@ def test_the_policy_allows_this_style_and_script_and_nothing_else() -> None:
 def test_charts() -> None:
     """A line from five minutes ago to now, up to the highest value, with a gap where nothing is known."""
     ages = [SPAN, SPAN / 2, 4.0, 2.0, 0.0]
-    history = {"seconds_ago": ages, "p95_seconds": [0.1, 0.4, None, 0.2, None], "median_seconds": [None] * 5}
+    history: dict[str, Any] = {
+        "seconds_ago": ages,
+        "p95_seconds": [0.1, 0.4, None, 0.2, None],
+        "median_seconds": [None] * 5,
+    }
     drawn = charts(worker(samples=5, **history, threads_stuck=[0] * 5))
     requests, latency, threads = drawn[:3]
     assert 'd="M0.0,0.0 150.0,0.0 296.0,0.0 298.0,0.0 300.0,0.0"' in requests

@@ -17,7 +17,7 @@ from twistserve import redaction, values
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import TABLE, Configuration, resolve
 from twistserve.probes.checks import PASSED, Result, Status
-from twistserve.probes.resources import Results
+from twistserve.probes.responses import Results
 from twistserve.status.report import LONGEST_OUTPUT, PATIENCE, StatusDocument, StatusReport, as_json, options_in_force
 
 WORKERS = [{"pid": 1}, {"pid": 2}]
@@ -225,7 +225,11 @@ def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> Request:
 
 def test_a_page_that_cannot_be_made_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
     """The answer says where to look, and the log has it; nobody waits for ever."""
-    for gather in (lambda: fail(RuntimeError("hunter2")), lambda: succeed({"not JSON": object()})):
+    gathers: list[Callable[[], Deferred[dict[str, Any]]]] = [
+        lambda: fail(RuntimeError("hunter2")),
+        lambda: succeed({"not JSON": object()}),
+    ]
+    for gather in gathers:
         request = asked(gather)
         assert request.responseCode == 500
         assert request.finished == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred, fail, succeed
@@ -58,6 +59,12 @@ class FakeProcess:
         return signal.SIGKILL in self.signals
 
 
+class FakeWorker(Worker):
+    """What the type checker takes the supervisor's workers for: their processes are fakes."""
+
+    process: FakeProcess
+
+
 class Crew:
     """A supervisor, its clock, and what it has told; `start()` makes all workers ready."""
 
@@ -98,10 +105,10 @@ class Crew:
         return dict(self._count() - self.counted_before)
 
     @property
-    def workers(self) -> list[Worker]:
-        return self.supervisor.workers
+    def workers(self) -> Sequence[FakeWorker]:
+        return cast("list[FakeWorker]", self.supervisor.workers)
 
-    def of(self, *states: WorkerState) -> list[Worker]:
+    def of(self, *states: WorkerState) -> Sequence[FakeWorker]:
         return [worker for worker in self.workers if worker.state in states]
 
     def numbers(self, *states: WorkerState) -> list[int]:
@@ -117,7 +124,7 @@ class Crew:
         while starting := self.of(STARTING):
             self.supervisor.became_ready(starting[0])
 
-    def end(self, worker: Worker, how: str = "status 0") -> None:
+    def end(self, worker: FakeWorker, how: str = "status 0") -> None:
         """Let a worker's process end."""
         worker.process.gone = True
         self.supervisor.exited(worker, how)

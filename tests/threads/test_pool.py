@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ def test_every_job_runs_once_and_in_order_on_one_thread() -> None:
     seen: list[int] = []
     done = threading.Event()
     for number in range(2000):
-        pool.submit(lambda number=number: seen.append(number))
+        pool.submit(partial(seen.append, number))
     pool.submit(done.set)
     assert done.wait(30)
     pool.stopService()
@@ -45,7 +46,12 @@ def test_the_snapshot_tells_busy_and_queued() -> None:
     pool = RequestThreadPool(1)
     pool.startService()
     running, go_on = threading.Event(), threading.Event()
-    pool.submit(lambda: (running.set(), go_on.wait(30)))  # type: ignore[arg-type, return-value]
+
+    def job() -> None:
+        running.set()
+        go_on.wait(30)
+
+    pool.submit(job)
     assert running.wait(30)
     pool.submit(lambda: None)
     snapshot = pool.snapshot()
@@ -76,7 +82,7 @@ def test_returns_wake_the_reactor_once_for_many(caplog: pytest.LogCaptureFixture
     seen: list[object] = []
     returns = ReactorQueue(calls.append)
     returns.put(seen.append, 1)
-    returns.put(int, "x")
+    returns.put(int, "x")  # type: ignore[arg-type]
     returns.put(seen.append, 2)
     assert len(calls) == 1
     calls.pop()()

@@ -12,6 +12,7 @@ import pytest
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
 from twisted.python.failure import Failure
 
@@ -46,7 +47,7 @@ class Wire:
                 raise socket.gaierror("no such host")
             return [(family, socket.SOCK_STREAM, 6, "", address) for family, address in addresses]
 
-        monkeypatch.setattr(posting.socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         self.reactor = Reactor()
         # What sends a request's body, by turns of the installed reactor.
         turns = task.Cooperator(scheduler=lambda function: self.reactor.callLater(0, function))
@@ -58,7 +59,9 @@ class Wire:
         """Accept the connection; returns its other end."""
         host, port, factory, *_ = self.reactor.tcpClients[-1]
         assert (host, port) == ("192.0.2.1", 8080)
-        self.protocol = factory.buildProtocol(None)
+        protocol = factory.buildProtocol(None)
+        assert isinstance(protocol, Protocol)
+        self.protocol = protocol
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.protocol
         self.protocol.makeConnection(self.transport)

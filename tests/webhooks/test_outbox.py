@@ -425,7 +425,7 @@ def changes(outcomes: list[Result], **arguments: Any) -> list[tuple[str, bool, s
         **arguments,
     )
     for _ in outcomes:
-        probe.render_GET(DummyRequest([]))
+        probe.render_GET(DummyRequest([]))  # type: ignore[arg-type]
     return told
 
 
@@ -449,7 +449,7 @@ def test_a_probe_tells_its_changes_when_nobody_waits_for_the_answer() -> None:
     answer: Deferred[dict[str, Result]] = Deferred()
     probe = Probe("liveness", lambda: answer, lambda name, passing, reason: told.append(passing), passing=True)
     request = DummyRequest([])
-    probe.render_GET(request)
+    probe.render_GET(request)  # type: ignore[arg-type]
     request.processingFailed(Failure(Refused()))
     answer.callback({"check": Result(Status.FAIL)})
     assert told == [False]

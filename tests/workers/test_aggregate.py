@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, PlatformCollector
@@ -13,7 +14,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 
-from tests.support.crew import READY, STARTING, Crew, FakeProcess
+from tests.support.crew import READY, STARTING, Crew, FakeProcess, FakeWorker
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.probes.checks import Result, Status, worst
 from twistserve.workers.aggregate import AllMetrics, WorkersChecks, WorkersPool, to_json
@@ -64,6 +65,12 @@ class CheckedProcess(FakeProcess):
             each.errback(ConnectionDone())
 
 
+class CheckedWorker(FakeWorker):
+    """What the type checker takes the parent's workers for."""
+
+    process: CheckedProcess
+
+
 class Parent(Crew):
     """A parent with its lifecycle, and what its probes answer."""
 
@@ -75,6 +82,10 @@ class Parent(Crew):
     def _spawn(self, worker: Worker) -> CheckedProcess:
         super()._spawn(worker)
         return CheckedProcess(1000 + len(self.spawned))
+
+    @property
+    def workers(self) -> Sequence[CheckedWorker]:
+        return cast("Sequence[CheckedWorker]", super().workers)
 
     def start(self) -> Parent:
         super().start()
@@ -350,7 +361,7 @@ def test_a_scrape_while_a_worker_starts(tmp_path: Path) -> None:
     Counter("twistserve_worker_restarts", "Restarts.", registry=own)
     Counter("twistserve_http_requests", "Requests.", registry=own)
     counted = MmapedDict(str(tmp_path / "counter_1.db"))
-    counted.write_value(mmap_key("shop_orders", "shop_orders_total", (), (), "Orders."), 3.0, 0.0)
+    counted.write_value(mmap_key("shop_orders", "shop_orders_total", [], [], "Orders."), 3.0, 0.0)
     counted.close()
     for name in ("counter_2.db", "gauge_livesum_2.db"):
         (tmp_path / name).touch()

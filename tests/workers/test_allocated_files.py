@@ -68,7 +68,7 @@ def read(path: Path) -> dict[str, float]:
 
 def test_what_is_used_of_prometheus_client() -> None:
     """The private names that `AllocatedDict` and the workers rely on: if one moves, this fails first."""
-    assert values.MmapedDict is MmapedDict
+    assert vars(values)["MmapedDict"] is MmapedDict
     assert {"_f", "_m", "_fname", "_capacity", "_used", "_positions"} <= {*MmapedDict.__init__.__code__.co_names}
     source = inspect.getsource(MmapedDict._init_value)
     for name in ("self._used + len(value) > self._capacity", "self._positions[key] = ", "self._m["):

@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.crew import DRAINING, GONE, GRACE, READY, STARTING, Crew
+from tests.support.crew import DRAINING, GONE, GRACE, READY, STARTING, Crew, FakeWorker
 from twistserve.workers.protocol import FlushMetrics, Heartbeat
-from twistserve.workers.supervisor import MARGIN, Worker, WorkerState
+from twistserve.workers.supervisor import MARGIN, WorkerState
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""
@@ -952,12 +952,12 @@ class Whatever(RuleBasedStateMachine):
     def begin(self, size: int) -> None:
         self.size = size
         self.crew = Crew(size).start()
-        self.drained_alone: list[Worker] = []
+        self.drained_alone: list[FakeWorker] = []
 
-    def some(self, data: st.DataObject, *states: WorkerState) -> Worker:
+    def some(self, data: st.DataObject, *states: WorkerState) -> FakeWorker:
         return data.draw(st.sampled_from(self.crew.of(*states)))
 
-    def there_are(*states: WorkerState) -> Callable[[Any], bool]:  # type: ignore[misc]
+    def there_are(*states: WorkerState) -> Callable[[Any], bool]:
         return lambda self: bool(self.crew.of(*states))
 
     @precondition(there_are(STARTING))
