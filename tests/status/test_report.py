@@ -207,7 +207,7 @@ def test_directories_are_not_shown(tmp_path: Any) -> None:
     assert str(tmp_path) not in json.dumps(shown(pythonpath=str(tmp_path)))
 
 
-class Request(DummyRequest):  # type: ignore[misc]
+class Request(DummyRequest):
     """A request of ours, as far as the document knows it."""
 
     def send(self, status: int, head: bytes, body: bytes) -> None:
