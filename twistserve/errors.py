@@ -6,7 +6,7 @@ import traceback
 
 
 class StartError(Exception):
-    """The service cannot start; the message says why and what to do, in one line, for whoever typed the command."""
+    """The service cannot start; the message says why and what to do, in one line, for a person."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))

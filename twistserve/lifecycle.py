@@ -138,7 +138,7 @@ class Lifecycle:
             self._reactor.stop()
 
     def recycle(self, reason: str) -> None:
-        """Drain and stop, without anybody having asked for it."""
+        """Drain and stop without having been asked."""
         self.enter(State.DRAINING, reason)
         self.stop()
 
@@ -189,7 +189,7 @@ class Lifecycle:
 
 
 def _print_error(message: str) -> None:
-    """By the log's thread: nobody may read standard error."""
+    """By the log's thread: standard error may not be read."""
     queue.put(lambda line: print(line, file=sys.__stderr__, flush=True), f"twistserve: {message}")
 
 
@@ -206,7 +206,7 @@ class ServiceTree(MultiService):
         self.before_start: Callable[[], None] = lambda: None
         """Called before the children start."""
         self.stopping = ""
-        """The name of the child that is being stopped, for whoever wonders what takes so long."""
+        """The name of the child that is being stopped, for a log line about what takes so long."""
         self.log_observer: Any = None
         """What is to get Twisted's log events, for the application that twistd makes."""
 

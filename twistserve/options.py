@@ -31,7 +31,7 @@ class Option:
     """One row of the table.
 
     `parse` turns text into a value or raises ValueError saying what would be right; `shown` turns a value into
-    what anybody may see of it.
+    what may be shown of it.
     """
 
     help: str
@@ -62,7 +62,7 @@ class Option:
 
     @property
     def full_help(self) -> str:
-        """The help text with the default in force when nobody sets the option."""
+        """The help text with the default."""
         if self.default_text is not None:
             return f"{self.help} (default: {self.default_text})"
         if self.flag:
@@ -70,7 +70,7 @@ class Option:
         return self.help if self.default in (None, ()) else f"{self.help} (default: {self.default})"
 
     def show(self, value: object) -> str:
-        """A value in force, as anybody may see it."""
+        """A value in force, as it may be shown."""
         if value is None or value == ():
             return self.default_text or "none"
         if self.flag:
@@ -479,7 +479,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _as_text(raw: object) -> str | None:
-    """The value as it would be typed; None for one of a type that nobody types."""
+    """The value as it would be typed; None for one of a type that cannot be typed."""
     typed = isinstance(raw, (str, int, float)) and not isinstance(raw, bool)
     return str(raw) if typed or hasattr(raw, "__fspath__") else None
 

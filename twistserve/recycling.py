@@ -1,4 +1,4 @@
-"""Ending by itself, gracefully, after many requests or with much memory; whoever started the process starts another."""
+"""Ending by itself, gracefully, after many requests or with much memory; what started the process starts another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anybody may see of a value, and of a text that may hold one: logs, errors and the status page show no more."""
+"""What may be shown of a value, or of a text that may hold one, in logs, errors and on the status page."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def seconds(text: str) -> float:
 
 
 def _at_most(text: str) -> str:
-    """The bound, for who is above it."""
+    """The bound, for an error message."""
     return f" to {LONGEST:,}, which is 31 years" if _SECONDS.fullmatch(text) and float(text) > LONGEST else ""
 
 

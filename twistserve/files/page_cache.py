@@ -24,7 +24,7 @@ class Unknown(Exception):
 def cached(descriptor: int, offset: int, length: int) -> int:
     """How many bytes from `offset` are in memory, as far as looking at some of them tells. Raises `Unknown`, OSError.
 
-    A file that has become shorter has what it has: whoever sends it finds out.
+    A file that has become shorter gives fewer bytes: the sender finds out.
     """
     byte = bytearray(1)
     before = offset

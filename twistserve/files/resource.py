@@ -181,7 +181,7 @@ class Opening:
         return "its file is being opened" if begun else "waiting for a thread that opens files"
 
     def client_left(self) -> None:
-        """Nobody waits for the file any more: what is opened is closed again."""
+        """The client has left: close what is opened for it."""
         self._end()
         if self._job is not None:
             self._resource.threads.withdraw(self._job)

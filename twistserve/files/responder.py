@@ -43,7 +43,7 @@ _NOT_THERE = frozenset(
 _OF_NOT_MODIFIED = frozenset(
     name.lower() for name in (*NOT_MODIFIED_HEADERS, "Content-Security-Policy", "X-Content-Type-Options")
 )
-"""Policies too: who has stored a file without them must not go on without them (RFC 9111 section 4.3.4)."""
+"""Policies too: a cache that has stored a file without them must not go on without them (RFC 9111 section 4.3.4)."""
 
 
 @dataclass(frozen=True)

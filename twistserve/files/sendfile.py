@@ -168,7 +168,7 @@ class FileTransfer:
             self._transport.startWriting()
 
     def _read(self) -> bytes:
-        """The next block; an empty one if a thread is to read it, or nobody can."""
+        """The next block; an empty one if a thread is to read it, or it cannot be read."""
         descriptor, offset, size = self._file.descriptor, self._offset, min(self._left, BLOCK)
         if self._threads is None:
             block: bytes | None = os.pread(descriptor, size, offset)

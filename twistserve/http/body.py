@@ -55,7 +55,7 @@ class Body:
             raise _not_stored(error) from error
 
     def open(self) -> IO[bytes]:
-        """The body as a file, at its start; whoever takes it closes it. Raises `Refusal` as `write` does."""
+        """The body as a file, at its start; the caller closes it. Raises `Refusal` as `write` does."""
         if self._file is None:
             # Of one block that is shared, not copied.
             return BytesIO(self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks))
@@ -66,7 +66,7 @@ class Body:
         return self._file
 
     def drop(self) -> None:
-        """Nobody wants it."""
+        """Discard it."""
         self._blocks.clear()
         if self._file is not None:
             with suppress(OSError):  # what it holds back does not fit on the disk either

@@ -24,7 +24,7 @@ class Deadline:
         return max(self.at - self._clock(), 0.0)
 
     def extend(self, seconds: float) -> None:
-        """Let the request take at least `seconds` from now; never less than before; in vain once it is given up."""
+        """Let the request take at least `seconds` from now; never less than before; no effect after the deadline."""
         now = self._clock()
         if now < self.at:
             self.at = max(self.at, now + seconds)

@@ -102,7 +102,7 @@ class Channel(Protocol):
             self.site.left(self)
 
     def timed_out(self) -> None:
-        """The deadline has passed: say so if a request had begun, and close; abort if nobody reads."""
+        """The deadline has passed: say so if a request had begun, and close; abort if the client does not read."""
         before, self._progress = self._progress, self._how_far()
         untaken, _ = self._progress
         if self._progress != before and (untaken or self._current is not None):
@@ -367,7 +367,7 @@ class Channel(Protocol):
         self.transport.abortConnection()
 
     def _linger(self) -> None:
-        """Close our side, and go on reading for a moment what nobody wants.
+        """Close our side, and go on reading for a moment, to discard it.
 
         Closed with input unread, the kernel resets the connection and the client may never see the answer.
         """

@@ -159,7 +159,7 @@ class Stream:
             self._refuse(Refusal(408, "timeout"))
 
     def lost(self, reason: Failure) -> None:
-        """Nobody waits for the answer any more."""
+        """The client has left."""
         self.connection.forget(self)
         self._blocks.clear()
         self._body.drop()

@@ -19,7 +19,7 @@ _CHUNK_OVERHEAD = 24
 
 
 class Receiver(Protocol):
-    """Who is told what comes, in the order of these methods."""
+    """What the parser tells, in the order of these methods."""
 
     closing: bool
     """Whether all that follows is to be ignored."""
@@ -79,7 +79,7 @@ class RequestParser:
             self._bound_the_rest(len(data))
 
     def drop(self) -> None:
-        """Nobody wants the request that has begun to come."""
+        """Discard the request that has begun to arrive."""
         self._in_head = self.in_body = self.receiving = False
         if self._body is not None:
             self._body.drop()

@@ -46,7 +46,7 @@ class Exchange(Protocol):
     """The way of a request through another thread."""
 
     def client_left(self) -> None:
-        """Nobody waits for the answer any more. Reactor thread."""
+        """The client has left. Reactor thread."""
 
     def where(self) -> str:
         """Where it stands, in one line."""
@@ -55,14 +55,14 @@ class Exchange(Protocol):
 class Request(server.Request):
     """One request and its answer; the reactor thread's.
 
-    Forms are not parsed here: a body belongs to whoever answers. What `server.Request` keeps as attributes
+    Forms are not parsed here: a body belongs to the resource. What `server.Request` keeps as attributes
     and few resources read is made when it is first asked for.
     """
 
     defaultContentType = None
     queued = 0
     handler = "none"
-    """Who answers, as a metric's label: django, static, media."""
+    """What responds, as a metric's label: django, static, media."""
     received_at = 0.0
     """When the last byte of the request had arrived, by `time.perf_counter`."""
     depth = 0
@@ -147,7 +147,7 @@ class Request(server.Request):
         return self.segments[self.depth :]
 
     def take_body(self) -> IO[bytes]:
-        """Hand over the body, at its start; whoever takes it closes it. Once."""
+        """Hand over the body, at its start; the caller closes it. Once."""
         body = self.content
         self.content = None
         return body if body is not None else BytesIO()
@@ -180,7 +180,7 @@ class Request(server.Request):
         self.write(b"")
 
     def fail(self, status: int, body: bytes, headers: RawHeaders | None = None) -> None:
-        """Answer with an error of ours, in plain text."""
+        """Respond with an error, in plain text."""
         fields = [*(headers or ()), *plain_text(body)]
         self.send(status, make_head(status, fields), b"" if self.method == b"HEAD" else body)
 

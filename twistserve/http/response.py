@@ -1,4 +1,4 @@
-"""Heads of responses, and the responses with an error that are ours: one line of plain text."""
+"""Heads of responses, and responses that tell an error: one line of plain text."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ def refusal_text(status: int) -> tuple[RawHeaders, bytes]:
 
 
 RETRY = (b"Retry-After", b"1")
-"""What every 503 of ours says."""
+"""Sent with every 503."""

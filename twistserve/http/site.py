@@ -38,7 +38,7 @@ SWEEP = 1.0
 
 
 class Counted(Protocol):
-    """A counter, of whoever counts."""
+    """A counter."""
 
     def inc(self) -> None:
         """Count one more. Any thread."""

@@ -66,7 +66,7 @@ class LogService(Service):
             logger.warning(notice)
 
     def share_output(self) -> int:
-        """Let other processes of ours write where we do, under a lock that they inherit; its descriptor."""
+        """Let our other processes write where we do, under a lock that they inherit; its descriptor."""
         if isinstance(self._output, StreamOutput):
             return self._output.share()
         # They write to us.
@@ -79,7 +79,7 @@ class LogService(Service):
 
     @property
     def lines(self) -> Callable[[str], None] | None:
-        """Where other processes of ours should send their lines, if not to where our own output goes."""
+        """Where our other processes should send their lines, if not to where our own output goes."""
         return None if self._own_output else self._pass_on
 
     def _pass_on(self, line: str) -> None:

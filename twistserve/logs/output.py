@@ -48,7 +48,7 @@ class StreamOutput:
         """
 
     def share(self) -> int:
-        """Have a lock for other processes of ours, which inherit it; its descriptor."""
+        """Have a lock for our other processes, which inherit it; its descriptor."""
         try:
             self.lock = os.memfd_create("twistserve-log")
         except (OSError, AttributeError):
@@ -78,7 +78,7 @@ class StreamOutput:
                 try:
                     data = data[os.write(self._descriptor, data) :]
                 except BlockingIOError:
-                    # Somebody has made the pipe non-blocking, which holds for everyone who has it.
+                    # Another process has made the pipe non-blocking, for all that share it.
                     waiting = select.poll()
                     waiting.register(self._descriptor, select.POLLOUT)
                     waiting.poll()
@@ -92,7 +92,7 @@ _LEVEL = re.compile(r'\S+ \S+ ([A-Z]+) \[|\{"time": "[^"]*", "level": "([A-Z]+)"
 
 
 def level_of(line: str) -> int:
-    """The level of a line in our formats, of another process of ours; INFO of another."""
+    """The level of a line of another of our processes; INFO if it is in another format."""
     match = _LEVEL.match(line)
     return logging.getLevelNamesMapping().get(match[1] or match[2], logging.INFO) if match else logging.INFO
 

@@ -160,7 +160,7 @@ def _reaches_something(ours: logging.Handler) -> bool:
 
 
 def _lets_pass(handler: logging.Handler, record: logging.LogRecord) -> bool:
-    """Whether Python's and Django's own filters do; those of the project see nothing that nobody has logged."""
+    """Whether Python's and Django's own filters do; those of the project see only what was really logged."""
     from django.utils.log import RequireDebugFalse, RequireDebugTrue
 
     known = (logging.Filter, RequireDebugFalse, RequireDebugTrue)

@@ -16,7 +16,7 @@ from typing import Any
 ROOM = 8 << 20
 """Bytes of lines that may wait, roughly; a line that finds no room is lost."""
 LATER = 0.1
-"""Seconds for which lines that nobody waits for may be held, to be written with others."""
+"""Seconds for which lines may be held, to be written with others."""
 TELL_EVERY = 10.0
 """Seconds between two lines that say how many were lost."""
 
@@ -42,7 +42,7 @@ class LogQueue:
         self._reset()
 
     def _reset(self) -> None:
-        # Reentrant: the garbage collector, or a signal, may make whoever holds it log.
+        # Reentrant: the garbage collector, or a signal, may log in the thread that holds it.
         self._lock = threading.RLock()
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
@@ -138,7 +138,7 @@ class LogQueue:
         self._write(self.on_recovery, number, 1)
 
     def _after_fork(self) -> None:
-        """The thread is the parent's, and so are the lines that wait for it; a lock may have been held by anybody."""
+        """The thread is the parent's, and so are the lines that wait for it; any thread may have held a lock."""
         self._thread = 0
         self._reset()
 

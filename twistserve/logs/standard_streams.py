@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TextIO
 
 
 class _Closed:
-    """The names of the streams that nobody reads; filled once, at the start."""
+    """The names of the streams that were closed; filled once, at the start."""
 
     names: ClassVar[set[str]] = set()
 

@@ -39,7 +39,7 @@ def most_probes() -> int:
 
 
 def most_kept() -> int:
-    """How many static files may stay open for whoever asks for them next."""
+    """How many static files may stay open for the next request."""
     return min(KEPT, _hard_limit() // _FEW // 2)
 
 

@@ -25,7 +25,7 @@ _WARNING_OF_DAPHNE = "Something has already installed a non-asyncio Twisted reac
 
 
 def keep_installed() -> None:
-    """From now on the reactor that is installed stays, whoever installs another, which Twisted's own guard forbids.
+    """From now on the reactor that is installed stays, though another is installed, which Twisted's own guard forbids.
 
     daphne gets past that guard by removing the module.
     """

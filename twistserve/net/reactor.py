@@ -1,4 +1,4 @@
-"""EPollReactor for serving: without the logging context around every event, and with the transport of ours.
+"""EPollReactor for serving: without the logging context around every event, and with our own transport.
 
 Twisted sets up a context for each event, so that whatever is logged meanwhile can be prefixed with the
 connection's name. A profile of the request path showed one sixth of all time in it; nothing here uses it.
@@ -103,7 +103,7 @@ class Reactor(EPollReactor):
     def listenUNIX(
         self, address: Any, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
-        """As IReactorUNIX says, with a port of ours."""
+        """As IReactorUNIX says, with our port."""
         listening = UnixPort(address, factory, backlog, mode, self, wantPID)
         listening.startListening()
         return listening

@@ -132,7 +132,7 @@ def bind_endpoints(reactor: Any, descriptions: Sequence[str]) -> list[socket.soc
 
 
 def _remove_stale(address: str) -> None:
-    """Remove a Unix socket that nobody listens on. Raises OSError where somebody does."""
+    """Remove a stale Unix socket. Raises OSError where a process listens on it."""
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(address).st_mode):
             with socket.socket(socket.AF_UNIX) as probe:

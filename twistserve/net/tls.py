@@ -53,7 +53,7 @@ class Certificates:
         try:
             if self._stamp() != self._seen:
                 self._load()
-                logger.info("took up the certificates in %s", self._directory.path)
+                logger.info("reloaded the certificates in %s", self._directory.path)
         except Exception as error:
             # Half-written, perhaps: the old ones serve on, and a later connection looks again.
             logger.warning("the certificates in %s cannot be used: %s", self._directory.path, error)

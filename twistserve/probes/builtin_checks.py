@@ -38,7 +38,7 @@ def ready_made(chosen: Sequence[str], seconds: float) -> dict[str, Function]:
     # The same one twice is one.
     for kind, argument in dict.fromkeys(map(parsed_check, chosen)):
         for name, function in _of(kind, argument, seconds):
-            # A path and a host are nobody's business, so another of the same kind gets a number.
+            # A path and a host must not be shown, so another of the same kind gets a number.
             named[name] += 1
             functions[f"{name}-{named[name]}" if named[name] > 1 else name] = function
     return functions

@@ -1,4 +1,4 @@
-"""What a check is: a function that blocks, run on a thread of its own, with a deadline, for whoever asks."""
+"""What a check is: a function that blocks, run on a thread of its own, with a deadline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twistserve.redaction import redacted, without_directories
 logger = get_logger(__name__)
 
 FRESH = 1.0
-"""Seconds for which a result is good enough for whoever asks next."""
+"""Seconds for which a result is good enough for the next probe."""
 LONGEST = 2000
 """Characters of a reason that are shown: a check may say anything, and Kubernetes reads 10 KB of an answer."""
 
@@ -121,7 +121,7 @@ class Check:
     """What the last run raised, so that the log has each exception once and not every few seconds."""
 
     def run(self) -> Deferred[Result]:
-        """The result, within the deadline; who asks while the check runs gets the same one, and soon after too."""
+        """The result, within the deadline; a probe that asks while the check runs, or soon after, gets the same one."""
         now = self.reactor.seconds()
         if self._started_at is None:
             # The clock is the system's, and may be set back.
@@ -173,7 +173,7 @@ class Check:
         now = self.reactor.seconds()
         seconds, self._started_at = now - self._started_at, None
         if not self._waiting:
-            # Too late: whoever waited was told so. A result that comes late every time must not pass now and then.
+            # Too late: the probe has been told so. A result that comes late every time must not pass now and then.
             self._result = None
             return
         self._note(found)

@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 
 LIMITS = Limits(max_body=64 * 1024, max_connections=sys.maxsize)
-"""Nobody has much to say to a probe. How many connections there may be `ProbeRoom` decides."""
+"""Probes have small bodies, if any. `ProbeRoom` bounds the connections."""
 
 
 class ProbeSite(Site):
@@ -46,7 +46,7 @@ class ProbeSite(Site):
         return [b"http/1.1"]
 
     def accepting(self) -> None:
-        """A connection is to be accepted: whoever makes one asks something."""
+        """A connection is to be accepted: a question will follow."""
         self.turns.begin(self)
 
     def buildProtocol(self, addr: Any) -> Any:

@@ -77,7 +77,7 @@ class Probe(Resource):
     render_POST = render_GET
 
     def _note(self, results: Results) -> Results:
-        """Tell of a change, even when whoever asked is gone: a kubelet may wait less long than a check may take."""
+        """Tell of a change, even when the client has left: the kubelet may time out before the check finishes."""
         passing = worst(result.status for result in results.values()) is not Status.FAIL
         contain(probe_status.labels(self._name).set, passing)
         if self._changed is not None and passing is not self._passing:
@@ -113,7 +113,7 @@ def reply(request: Request, status: int, content_type: bytes, body: bytes, *fiel
 
 
 def step_of(lifecycle: Lifecycle) -> str:
-    """The step of the start-up, for anybody; it may be a command with anything in its arguments."""
+    """The step of the start-up, safe to show: a command's arguments may hold secrets."""
     return without_directories(redacted(lifecycle.progress))
 
 

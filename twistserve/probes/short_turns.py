@@ -1,8 +1,9 @@
 """Letting the threads of the process take turns more often while a probe is answered.
 
-While request threads compute, whoever else wants the GIL waits for the switch interval times the threads that want it
-too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms (p50)
-with Python's 5 ms, 49 ms with the short interval. That costs those who compute a tenth, so it is short only then.
+While request threads compute, any other thread waits for the GIL as long as the switch interval times the threads that
+want it too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms
+(p50) with Python's 5 ms, 49 ms with the short interval. That costs those who compute a tenth, so it is short only
+then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MOST = 0.5
 
 
 class ShortTurns:
-    """Knows who is to be answered. Reactor thread."""
+    """Knows which connections wait for a response. Reactor thread."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

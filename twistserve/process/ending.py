@@ -193,8 +193,8 @@ class Ending:
         main_thread.call(lambda: _use_default(signal.SIGALRM))
         later = math.ceil(seconds + CUT) + 1
         left = signal.alarm(later)
-        # Of ours the earlier counts, and a worker's that the kernel sets when its parent dies. Another is the
-        # application's, and would end the drain now that its handler is gone.
+        # The earlier of two alarms counts if we have set both, or if the kernel has set one because a worker's parent
+        # has died. Any other is the application's, and would end the drain now that its handler is gone.
         if (self._armed or not self._asks) and 0 < left < later:
             signal.alarm(left)
         self._armed = True

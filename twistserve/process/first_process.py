@@ -67,7 +67,7 @@ def leave_first_process() -> FirstProcess:
         return FirstProcess()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    # What comes in the meantime waits: pid 1 loses signals that nobody handles.
+    # What comes in the meantime waits: pid 1 loses signals without a handler.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         server = _start_anew(writing, mask) if _has_threads() else os.fork()

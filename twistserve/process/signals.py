@@ -118,7 +118,7 @@ class Signals:
     # What the application calls
 
     def _signal(self, number: int, handler: Any) -> Any:
-        """signal.signal(); the handler of one of ours is called by our own, and none can be switched off."""
+        """signal.signal(): our handler calls the application's, and none of our signals can be switched off."""
         number = int(number)
         if number == INTERRUPT:
             logger.warning("the application's handler of SIGURG is not called: the service has the signal")

@@ -173,7 +173,7 @@ class DjangoApplication:
 def load_urlconf() -> None:
     """Import the URLconf. Blocks. Raises `StartError`.
 
-    Django imports it with the first request; until then nobody knows whether there can be an answer.
+    Django imports it with the first request; until then it is not known whether it can.
     """
     from django.conf import settings
     from django.urls import get_resolver

@@ -157,7 +157,7 @@ def _pauses() -> Iterator[float]:
 
 @contextmanager
 def _lock(alias: str, progress: Progress) -> Iterator[None]:
-    """Hold the database's lock for migrating, on this thread's connection: it ends with whoever holds it."""
+    """Hold the database's lock for migrating, on this thread's connection: it ends with the connection."""
     from django.db import connections
 
     connection = connections[alias]
@@ -168,7 +168,7 @@ def _lock(alias: str, progress: Progress) -> Iterator[None]:
         )
     lock = _LOCKS[connection.vendor](connection)
     try:
-        # Short pauses: who waits here holds up a start, and asks one cheap question.
+        # Short pauses: waiting here holds up a start, and a look costs one cheap query.
         while not lock.take():
             progress.say(f"another instance applies those of {alias!r}")
             progress.pause(SHORTEST)

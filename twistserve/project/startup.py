@@ -35,7 +35,7 @@ Step = tuple[str, Callable[[], None]]
 
 
 class Cancelled(Exception):
-    """The process is to end; nobody waits for the start-up any more."""
+    """The process is to end, and the start-up with it."""
 
 
 class Progress:

@@ -79,5 +79,5 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """A number as exact as anybody wants to read it."""
+    """A number, rounded to be read."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"

@@ -28,7 +28,7 @@ from twistserve.probes.responses import Results
 logger = get_logger(__name__)
 
 PATIENCE = 1.0
-"""Seconds that whoever looks at the page waits for the checks."""
+"""Seconds that the page waits for the checks."""
 LONGEST_OUTPUT = 1000
 
 Described = dict[str, Any]
@@ -149,7 +149,7 @@ def _seconds(result: Result) -> float | None:
 
 
 def options_in_force(configuration: Configuration) -> list[Described]:
-    """Every option with its value, as anybody may see it, and where that came from."""
+    """Every option with its value, as it may be shown, and where that came from."""
     return [
         {
             "option": f"--{option.word}",

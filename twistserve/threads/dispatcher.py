@@ -1,10 +1,10 @@
 """How many request threads are let at the queue: as many as can use the GIL.
 
-Threads that compute at the same time gain nothing, and lose much where there are several cores: the GIL goes to and fro
-between them, and who loses it with a lock in hand, such as those of Django's translations and time zones, makes all
-others queue up at that lock from then on (a lock convoy). With eight threads on two cores a template page took 7 ms of
-CPU time so, and 2.2 alone. So while the process is busy, another thread is woken only if none of those at work
-computes, which `doing` tells. Those that wait for a database cost nothing and don't count.
+Threads that compute at the same time gain nothing, and lose much where there are several cores: the GIL goes to and
+fro between them, and a thread that loses it while holding a lock, such as those of Django's translations and time
+zones, makes all others queue up at that lock from then on (a lock convoy). With eight threads on two cores a template
+page took 7 ms of CPU time so, and 2.2 alone. So while the process is busy, another thread is woken only if none of
+those at work computes, which `doing` tells. Those that wait for a database cost nothing and don't count.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Dispatcher:
             now = self._clock()
             self._measure(now)
             if not self._crowded:
-                # Those awake may be about to take them, or about to run something else for long: nobody can tell.
+                # Those awake may be about to take them, or about to run something else for long: that cannot be told.
                 pool.wake(pool.queued)
             elif pool.idle:
                 nap = self._relieve(now)
@@ -106,7 +106,7 @@ class Dispatcher:
         return NAP if self._alone and self._pool.awake == 1 else LOOK
 
     def _room(self, now: float, but: Worker | None = None) -> bool:
-        """Whether another thread could use the GIL; the caller has it, so that whoever computes waits for it."""
+        """Whether another thread could use the GIL; the caller has it, so all that compute wait for it."""
         computing = waiting = 0
         youngest = float("inf")
         for worker in self._pool.at_jobs():
@@ -120,5 +120,5 @@ class Dispatcher:
             elif state is ThreadState.COMPUTING or (state is ThreadState.RUNNING and (but or not worker.ran_before())):
                 computing += 1
                 youngest = min(youngest, now - worker.since)
-        # Who computes between waits will wait again: one that is ready meanwhile keeps the GIL in use.
+        # A thread that computes between waits will wait again: one that is ready meanwhile keeps the GIL in use.
         return computing <= (1 if waiting else 0) or youngest > min(PATIENCE * computing, MOST_PATIENCE)

@@ -118,7 +118,7 @@ class RequestThreadPool(Service):
         self._idle: list[Worker] = []
         self._workers: list[Worker] = []
         self._stopping = False
-        # For the threads' number and who is stuck, which change seldom; jobs come and go without it.
+        # For the number of threads and which are stuck, which change seldom; jobs come and go without it.
         self._lock = threading.Lock()
         self._numbers = count()
 

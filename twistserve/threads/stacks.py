@@ -14,7 +14,7 @@ logger = get_logger(__name__)
 
 _INNERMOST = 12
 _PASSING_ON = ("django/core/handlers/exception.py", "django/utils/deprecation.py")
-"""Between any two middlewares, and of no use to whoever looks for a view."""
+"""Between any two middlewares, and of no use in the search for a view."""
 
 
 def stack_of(thread: int) -> str:

@@ -1,7 +1,7 @@
 """What a thread of this process is doing, as Linux tells: `/proc/self/task/TID/syscall`, see proc(5).
 
-Ask while you hold the GIL: who computes in Python then waits for it, and that wait differs from all others by the
-futex, which lies in the interpreter's own data. Asking takes two microseconds.
+Ask while you hold the GIL: a thread that computes in Python then waits for it, and that wait differs from all others
+by the futex, which lies in the interpreter's own data. Asking takes two microseconds.
 """
 
 from __future__ import annotations

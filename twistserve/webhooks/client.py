@@ -74,7 +74,7 @@ class Discarded(Protocol):
 
 
 class Network(PluggableResolverMixin):
-    """The reactor with a resolver whose threads nobody waits for.
+    """The reactor with a resolver whose threads need not end.
 
     The reactor's own pool of threads is joined before the process can end, and a name server that does not answer
     holds a thread for up to minutes.
@@ -96,7 +96,7 @@ class Resolution:
         self.name = name
 
     def cancel(self) -> None:
-        """Nothing can stop getaddrinfo(3); whoever has cancelled ignores what it finds."""
+        """Nothing can stop getaddrinfo(3); its result is ignored after a cancellation."""
 
 
 @implementer(IHostnameResolver)

@@ -130,7 +130,7 @@ class WebhookService(Service):
             outbox.put(queued)
 
     def stopService(self) -> Deferred[None]:
-        """Announce the end; fires when all is delivered, or nobody can wait for the rest any more."""
+        """Announce the end; fires when all is delivered, or there is no more time for the rest."""
         if not self.running:
             self._over = True
             return succeed(None)
@@ -194,7 +194,7 @@ class Outbox:
             Deferred.fromCoroutine(self._deliver_all(self._post))
 
     async def _deliver_all(self, post: Post) -> None:
-        # Whoever announces an event may be answering a probe: that comes first.
+        # The caller may be answering a probe: that comes first.
         await self._rest(0)
         while self._events:
             event = self._events[0]

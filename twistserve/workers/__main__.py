@@ -1,4 +1,4 @@
-"""What a worker's process runs: ``python -m twistserve.workers NAME SOCKETS``; only a parent of ours can start it."""
+"""What a worker's process runs: ``python -m twistserve.workers NAME SOCKETS``; only our parent process can start it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(name: str, sockets: int) -> None:
 
         hold(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         install_allocated()
-        # By the worker's number instead of its pid: who takes its place goes on counting where it stopped.
+        # By the worker's number instead of its pid: its replacement goes on counting where it stopped.
         number = name.split("-")[NUMBER]
         values.ValueClass = values.MultiProcessValue(lambda: number)
     # Before anything imports one by itself; a worker runs on the reactor that is made for it.

@@ -168,7 +168,7 @@ class WorkersChecks:
         return {**lines, "replacement": OUTDATED} if outdated else lines
 
     def _without_checks(self, probe: str) -> Results:
-        """The answer while there is nobody to run the checks."""
+        """The results while no worker can run the checks."""
         if not self._lifecycle.started or (probe == "liveness" and self._lives()):
             return self._lines(probe)
         return {**self._lines(probe), "workers": Result(Status.FAIL, 0, "no worker is ready and answers")}

@@ -43,7 +43,7 @@ MARGIN = 3.2
 SIGNAL = "signal"
 """The cause that does not come again by itself."""
 FAILED = "replacement_failed"
-"""What is counted of a worker that did not start in the place of one that stays: nobody misses it."""
+"""What is counted of a worker that did not start in the place of one that stays."""
 RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", SIGNAL, "resized", FAILED)
 """Why workers end, as a metric's label."""
 
@@ -202,7 +202,7 @@ class Supervisor:
             self._on_failure(f"{worker} was at what runs once: {reason}")
             return
         if worker.state is WorkerState.STARTING:
-            # It serves nobody yet, and may never do so.
+            # It does not serve yet, and may never do so.
             worker.failure = reason
             worker.process.signal(signal.SIGKILL)
             return
@@ -236,7 +236,7 @@ class Supervisor:
         self._replace_next()
 
     def _died(self, worker: Worker, state: WorkerState, how: str) -> None:
-        """A worker has ended that nobody had asked to."""
+        """A worker has ended without having been told to."""
         now = self._reactor.seconds()
         reason = worker.failure or how
         steady = worker.ready_since is not None and now - worker.ready_since >= STEADY
@@ -268,7 +268,7 @@ class Supervisor:
     def replace_all(self) -> None:
         """Replace every worker by one with freshly imported code, one at a time.
 
-        What is starting serves nobody, and may have imported old code, or code that never lets it be ready: it is
+        What is starting does not serve yet, and may have imported old code, or code that never lets it be ready: it is
         killed at once. What was broken may be mended, so that nothing waits for the end of a pause either.
         """
         if not self.running or self._leaving:
