@@ -1,4 +1,4 @@
-"""The state every part looks at: STARTING -> READY -> DRAINING -> STOPPED, and the services that it starts and stops.
+"""The state every part looks at: STARTING -> READY -> DRAINING -> STOPPED, and how far the start-up is.
 
 Everything here belongs to the reactor thread.
 """
@@ -191,49 +191,3 @@ class Lifecycle:
 def _print_error(message: str) -> None:
     """By the log's thread: standard error may not be read."""
     queue.put(lambda line: print(line, file=sys.__stderr__, flush=True), f"twistserve: {message}")
-
-
-class ServiceTree(MultiService):
-    """The root of the services: starts its children in order and stops them one after another, in reverse.
-
-    A plain MultiService stops all its children at the same time; a drain needs an order.
-    """
-
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        super().__init__()
-        self.setName("djangoserve")
-        self._lifecycle = lifecycle
-        self.before_start: Callable[[], None] = lambda: None
-        """Called before the children start."""
-        self.stopping = ""
-        """The name of the child that is being stopped, for a log line about what takes so long."""
-        self.log_observer: Any = None
-        """What is to get Twisted's log events, for the application that twistd makes."""
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Become a part of the application, which twistd asks for its log observer."""
-        if self.log_observer is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self.log_observer)
-        super().setServiceParent(parent)
-
-    def startService(self) -> None:
-        """Start the children."""
-        self.before_start()
-        try:
-            super().startService()
-        except StartError as error:
-            self._lifecycle.fail(str(error))
-
-    @inlineCallbacks
-    def stopService(self) -> Any:
-        """Stop the children, the last started first, each when the one before has stopped."""
-        self._lifecycle.enter(State.DRAINING, "the service was stopped")
-        self.running = 0
-        for child in reversed(list(self)):
-            self.stopping = child.name or type(child).__name__
-            try:
-                yield maybeDeferred(child.stopService)
-            except Exception:
-                logger.exception("%s did not stop cleanly", self.stopping)
-        self.stopping = ""
-        self._lifecycle.enter(State.STOPPED, "all services have stopped")
