@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ReactorNotRunning
-from twisted.internet.task import Clock
 
 from tests.support.lifecycle import Reactor
-from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.composition.tree import ServiceTree
 
 
 def test_states_go_one_way() -> None:

@@ -11,13 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver
-from twisted.python.components import Componentized
 
-from twistserve.errors import StartError
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.logs.queue import queue

@@ -11,9 +11,9 @@ from twisted.application.service import IService
 
 from twistserve.command_line import CommandLine
 from twistserve.composition.one_process import one_process
+from twistserve.composition.tree import ServiceTree
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
-from twistserve.composition.tree import ServiceTree
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService, early_log
 from twistserve.logs.observer import RecordingObserver

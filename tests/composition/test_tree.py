@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ReactorNotRunning
-from twisted.internet.task import Clock
-
-from twistserve.errors import StartError
-from twistserve.lifecycle import Lifecycle, State
-from twistserve.composition.tree import ServiceTree
-
 
 from tests.support.lifecycle import Reactor
+from twistserve.composition.tree import ServiceTree
+from twistserve.errors import StartError
+from twistserve.lifecycle import Lifecycle, State
 
 
 class Part(Service):
@@ -87,5 +81,3 @@ def test_a_failed_start_is_one_line_and_stops_the_reactor(capfd: pytest.CaptureF
     assert reactor.stops == 1
     lifecycle.fail("another")
     assert lifecycle.failure == "the port is in use"
-
-

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
-
-from twistserve.errors import StartError
-from twistserve.lifecycle import Lifecycle, State
-from twistserve.composition.tree import ServiceTree
-
-
 
 
 class Reactor(Clock):
@@ -31,5 +22,3 @@ class Reactor(Clock):
 
     def callWhenRunning(self, function: Any, *args: Any) -> None:
         self.callLater(0, function, *args)
-
-

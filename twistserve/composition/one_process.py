@@ -9,8 +9,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import succeed
 
 from twistserve.composition.parts import outside_services, recycling_service, service_tree, tell_states, web_port
-from twistserve.lifecycle import Lifecycle
 from twistserve.composition.tree import ServiceTree
+from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
 from twistserve.net.listeners import Endpoint, Listener

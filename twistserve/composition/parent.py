@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY
 
 from twistserve import collector
 from twistserve.composition.parts import outside_services, service_tree, tell_states, web_port
+from twistserve.composition.tree import ServiceTree
 from twistserve.files.index import file_indexes
 from twistserve.lifecycle import Lifecycle
-from twistserve.composition.tree import ServiceTree
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 
+from twistserve.composition.tree import ServiceTree
 from twistserve.http.access_log import AccessLog
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.composition.tree import ServiceTree
 from twistserve.logs.log import LogService
 from twistserve.logs.loggers import spare_this_thread
 from twistserve.metrics import catalogue as metrics

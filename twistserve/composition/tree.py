@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import enum
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
-from twisted.internet.error import ReactorNotRunning
+from twisted.internet.defer import inlineCallbacks, maybeDeferred
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
 from twistserve.errors import StartError
-from twistserve.logs import get_logger
-from twistserve.logs.containment import contain
-from twistserve.logs.queue import queue
-
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs import get_logger
 
 logger = get_logger(__name__)
 

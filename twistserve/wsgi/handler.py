@@ -32,31 +32,13 @@ from twistserve.threads.stacks import stack_of, where
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.file_wrapper import FileWrapper
 from twistserve.wsgi.flow_control import ClientGone, FlowControl
+from twistserve.wsgi.response_head import field_line, known_fields, status_line
 
 logger = get_logger(__name__)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 # Hop-by-hop fields, which PEP 3333 forbids applications, and those the channel sends.
-_NOT_THE_APPLICATIONS = frozenset(
-    (
-        "connection",
-        "date",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNSAFE = re.compile(r"[\x00\r\n]")
-_STATUS = re.compile(r"([2-9]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
-
-
 class DjangoResource(Resource):
     """Runs every request below it through a WSGI application on the request threads."""
 
@@ -271,13 +253,13 @@ class Exchange:
                 exc_info = None
         elif self._lines is not None:
             raise RuntimeError("start_response was called twice without exc_info")
-        code, line = _status_line(status)
+        code, line = status_line(status)
         lines = [line]
         length: int | None = None
         for field in headers:
-            known = _known_fields.get(field)
+            known = known_fields.get(field)
             if known is None:
-                known = _field_line(*field)
+                known = field_line(*field)
             lines.append(known[0])
             if known[1] is not None:
                 if length is not None:
@@ -388,47 +370,3 @@ class Exchange:
             self._request.abort()
         else:
             self._request.fail(500, b"The application failed.\n")
-
-
-# What applications answer repeats: checking and encoding a field costs ten times a look-up.
-_known_fields: dict[tuple[str, str], tuple[bytes, int | None]] = {}
-_known_statuses: dict[str, tuple[int, bytes]] = {}
-_MOST_KNOWN = 4096
-_LONGEST_KNOWN = 256
-
-
-def _status_line(status: str) -> tuple[int, bytes]:
-    """The code and the status line. Raises ValueError for what is no status."""
-    known = _known_statuses.get(status)
-    if known is None:
-        match = _STATUS.fullmatch(status)
-        if match is None:
-            raise ValueError(f"start_response: {status!r} is not the status of an answer, such as '200 OK'")
-        known = int(match[1]), b"HTTP/1.1 %b %b\r\n" % (match[1].encode(), (match[2] or "").encode("latin-1"))
-        _remember(_known_statuses, status, known)
-    return known
-
-
-def _field_line(name: str, value: str) -> tuple[bytes, int | None]:
-    """A header field's line, empty for one that is not the application's, and the number of a Content-Length.
-
-    Raises ValueError for a field that would break the answer or split it in two.
-    """
-    if not _TOKEN.fullmatch(name) or _UNSAFE.search(value):
-        raise ValueError(f"start_response: the header {name!r}: {value!r} would break the response")
-    lower = name.lower()
-    length: int | None = None
-    if lower == "content-length":
-        if not (value.isascii() and value.isdigit()):
-            raise ValueError(f"start_response: Content-Length {value!r} is not a number")
-        length = int(value)
-    line = b"" if lower in _NOT_THE_APPLICATIONS else f"{name}: {value}\r\n".encode("latin-1")
-    if len(line) <= _LONGEST_KNOWN and lower != "set-cookie":
-        _remember(_known_fields, (name, value), (line, length))
-    return line, length
-
-
-def _remember(known: dict[Any, Any], key: object, value: object) -> None:
-    if len(known) >= _MOST_KNOWN:
-        known.clear()
-    known[key] = value
