@@ -86,6 +86,7 @@ class ProbeService(Service):
         )
 
     def stopService(self) -> Deferred[Any]:
-        """Close the port."""
+        """Close the port; the log has all that was asked by then."""
         super().stopService()
+        self._site.account()
         return self.port.close()

@@ -8,7 +8,6 @@ one block by block, held back while the client reads slower than the application
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from threading import get_ident
@@ -37,6 +36,7 @@ from twistserve.wsgi.response_head import field_line, known_fields, status_line
 logger = get_logger(__name__)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
 
 # Hop-by-hop fields, which PEP 3333 forbids applications, and those the channel sends.
 class DjangoResource(Resource):
