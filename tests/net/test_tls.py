@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cryptography import x509
-from OpenSSL.SSL import WantReadError
+from OpenSSL.SSL import TLS_CLIENT_METHOD, Connection, Context, WantReadError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -33,24 +31,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
 def serial_number(certificates: Certificates, name: str | None) -> int:
     """That of the certificate that a client is shown which asks for this name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(to_client, to_server, server_hostname=name)
-    server = certificates.serverConnectionForTLS(None)
+    client, server = Connection(Context(TLS_CLIENT_METHOD), None), certificates.serverConnectionForTLS(None)
+    if name is not None:
+        client.set_tlsext_host_name(name.encode())
+    client.set_connect_state()
     server.set_accept_state()
-    while True:
-        try:
-            client.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            server.bio_write(to_server.read())
+    while (shown := client.get_peer_certificate(as_cryptography=True)) is None:
+        for end, other in ((client, server), (server, client)):
             with suppress(WantReadError):
-                server.do_handshake()
-            to_client.write(server.bio_read(1 << 16))
-    der = client.getpeercert(binary_form=True)
-    assert der is not None
-    return x509.load_der_x509_certificate(der).serial_number
+                end.do_handshake()
+            with suppress(WantReadError):
+                other.bio_write(end.bio_read(1 << 16))
+    return shown.serial_number
 
 
 def test_the_certificate_follows_the_name_that_is_asked_for(tmp_path: Path) -> None:
