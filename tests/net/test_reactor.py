@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,8 +103,10 @@ def test_the_clock_is_monotonic(reactor: Reactor, monkeypatch: pytest.MonkeyPatc
     called: list[str] = []
     reactor.callLater(3600, called.append, "too early")
     monkeypatch.setattr("time.time", lambda: 1e12)
+    monkeypatch.setattr("twisted.python.runtime.seconds", lambda: 1e12)
     reactor.runUntilCurrent()
     assert called == []
+    assert abs(reactor.seconds() - time.monotonic()) < 60
 
 
 def test_events_are_handled(reactor: Reactor, reader: Reader) -> None:
