@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.http1 import Lab, Record, get, posted
+from twistserve.http.head import Head, Refusal
 from twistserve.http.limits import Limits
+from twistserve.http.parser import RequestParser
 
 
 @pytest.mark.parametrize(
@@ -232,3 +235,111 @@ def test_mutated_requests(
         at = place % (len(data) + 1)
         data = data[:at] + fragment + data[at + length :]
     survive(data, places, late)
+
+
+class Receiving:
+    """Notes what the parser tells; it is closing after so many requests."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.told: list[str] = []
+        self.most = most
+        self.requests: list[tuple[bytes, bytes, bool]] = []
+
+    @property
+    def closing(self) -> bool:
+        return len(self.requests) >= self.most
+
+    def request_begins(self) -> None:
+        self.told.append("begins")
+
+    def body_follows(self, head: Head) -> None:
+        self.told.append("body follows")
+
+    def body_comes(self, missing: int) -> None:
+        self.told.append(f"{missing} missing")
+
+    def request_complete(self, head: Head, content: IO[bytes] | None, size: int, persistent: bool) -> None:
+        self.told.append("complete")
+        body = content.read() if content is not None else b""
+        assert len(body) == size
+        self.requests.append((head.target, body, persistent))
+
+
+def test_what_the_receiver_is_told_and_when() -> None:
+    """A body of known length is told piece by piece with what is missing, so that it can be read in large pieces."""
+    receiver = Receiving()
+    parser = RequestParser(receiver, Limits())
+    for data, receiving, in_body in (
+        (b"\r\nG", True, False),
+        (b"ET / HTTP/1.1\r\nHost: x\r\n\r\n", False, False),
+        (posted(b"/b", 5), True, True),
+        (b"abc", True, True),
+        (b"de", False, False),
+    ):
+        parser.feed(data)
+        assert (parser.receiving, parser.in_body) == (receiving, in_body)
+    assert receiver.told == [
+        *("begins", "complete", "begins", "body follows", "2 missing", "0 missing", "complete"),
+    ]
+    assert receiver.requests == [(b"/", b"", True), (b"/b", b"abcde", True)]
+
+
+def test_nothing_is_parsed_once_the_receiver_closes() -> None:
+    """What follows a last request counts as not sent, wrong or not."""
+    receiver = Receiving(most=1)
+    RequestParser(receiver, Limits()).feed(get(b"/1") + get(b"/2") + b"nonsense\r\n\r\n")
+    assert [target for target, _, _ in receiver.requests] == [b"/1"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ((), b""),
+        ((b"Content-Length: 3",), b"abc"),
+        ((b"Transfer-Encoding: chunked",), b"3\r\nabc\r\n0\r\n\r\n"),
+    ],
+    ids=["none", "length", "chunks"],
+)
+def test_an_upgrade_is_not_taken_up(fields: tuple[bytes, ...], body: bytes) -> None:
+    """The request that offers it is one as any other, with its body and with what follows it (RFC 9110 section 7.8)."""
+    receiver = Receiving()
+    offer = get(b"/up", b"Connection: Upgrade", b"Upgrade: websocket", *fields, method=b"POST")
+    RequestParser(receiver, Limits()).feed(offer + body + get(b"/next"))
+    assert [(target, content) for target, content, _ in receiver.requests] == [
+        (b"/up", b"abc" if body else b""),
+        (b"/next", b""),
+    ]
+
+
+def test_a_request_that_is_dropped() -> None:
+    """Its connection is gone: nothing is received any more, and its body is not kept."""
+    parser = RequestParser(Receiving(), Limits())
+    parser.feed(posted(b"/", 5) + b"abc")
+    parser.drop()
+    assert (parser.receiving, parser.in_body) == (False, False)
+    parser.drop()
+
+
+@pytest.mark.parametrize("most", [1000, 100_000])
+def test_what_surrounds_chunks_is_bounded(most: int) -> None:
+    """A body of tiny chunks is taken; extensions and trailers count like a head."""
+    tiny = b"".join(b"1\r\nx\r\n" for _ in range(5000))
+    head = get(b"/", b"Transfer-Encoding: chunked", method=b"POST")
+    receiver = Receiving()
+    RequestParser(receiver, Limits(max_head=most)).feed(head + tiny + b"0\r\n\r\n")
+    assert [len(body) for _, body, _ in receiver.requests] == [5000]
+    for wrong in (b"1;" + b"e" * (most + 100) + b"\r\nx\r\n", b"0\r\nX-Trailer: " + b"t" * (most + 100)):
+        parser = RequestParser(Receiving(), Limits(max_head=most))
+        parser.feed(head)
+        with pytest.raises(Refusal) as refused:
+            parser.feed(wrong)
+        assert (refused.value.status, refused.value.reason) == (431, "head_too_large")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+def test_what_the_sender_wants_of_the_connection(version: bytes, connection: bytes) -> None:
+    """It is told with each request."""
+    receiver = Receiving()
+    RequestParser(receiver, Limits()).feed(get(b"/", b"Connection: " + connection, version=version))
+    assert receiver.requests == [(b"/", b"", connection == b"keep-alive")]

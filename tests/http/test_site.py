@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
-from tests.support.http1 import HalfClosing, Lab, get
+import pytest
+from twisted.web.resource import Resource
+
+from tests.support.http1 import MALFORMED, HalfClosing, Lab, Recorder, get, posted
 from twistserve.http.limits import FRESH, LINGER, Limits
+from twistserve.http.request import Request
+from twistserve.http.site import ACCOUNT_DELAY, ACCOUNT_SIZE, SWEEP, Counts
 
 # The drain
 
@@ -172,3 +179,169 @@ def test_a_connection_that_leaves_while_it_waits_lets_nobody_in() -> None:
     assert third.paused
     first.lose()
     assert not third.paused
+
+
+# Counting and logging
+
+
+class Noting:
+    """Counts and an access log that note what they are told."""
+
+    def __init__(self) -> None:
+        self.recorded: list[int] = []
+        self.disconnects, self.rejected = 0, []
+        self.lines: list[str] = []
+
+    def inc(self) -> None:
+        self.disconnects += 1
+
+    def reject(self, reason: str) -> Any:
+        self.rejected.append(reason)
+        return SimpleNamespace(inc=lambda: None)
+
+    def answered(self, requests: Sequence[Any]) -> None:
+        self.lines += [f"{request.code} {request.uri.decode()}" for request in requests]
+
+    def refused(self, channel: Any, status: int) -> None:
+        self.lines.append(f"refused {status}")
+
+    def watch(self, lab: Lab) -> Noting:
+        lab.site._counts = Counts(lambda request: self.recorded.append(request.code), self, self.reject)
+        lab.site.access_log = self  # type: ignore[assignment]
+        return self
+
+
+def test_responses_are_accounted_for_together() -> None:
+    """A moment after the first, or at once when there are many; each once."""
+    lab = Lab(at_once=True)
+    noting = Noting().watch(lab)
+    connection = lab.connect()
+    connection.feed(get(b"/1"), get(b"/2"))
+    assert (noting.recorded, lab.site.answered) == ([], 0)
+    lab.clock.advance(ACCOUNT_DELAY)
+    assert (noting.recorded, noting.lines, lab.site.answered) == ([200, 200], ["200 /1", "200 /2"], 2)
+    connection.feed(get(b"/") * ACCOUNT_SIZE)
+    assert lab.site.answered == ACCOUNT_SIZE + 2
+    lab.clock.advance(ACCOUNT_DELAY)
+    assert len(noting.recorded) == len(noting.lines) == ACCOUNT_SIZE + 2
+
+
+def test_a_client_that_leaves_is_counted_and_logged() -> None:
+    """As a disconnect, with status 499 in the log; it is not counted as a response."""
+    lab = Lab()
+    noting = Noting().watch(lab)
+    connection = lab.connect()
+    connection.feed(get(b"/left"))
+    connection.lose()
+    lab.site.account()
+    assert (noting.disconnects, noting.recorded, noting.lines) == (1, [], ["499 /left"])
+
+
+def test_a_refused_request_is_counted_by_its_reason() -> None:
+    """And it has its line, though there is nothing of it that is worth quoting."""
+    lab = Lab(limits=Limits(max_body=1))
+    noting = Noting().watch(lab)
+    for data in (MALFORMED, posted(b"/", 2)):
+        lab.connect().feed(data)
+    assert noting.rejected == ["malformed", "body_too_large"]
+    assert noting.lines == ["refused 400", "refused 413"]
+
+
+def test_what_is_cut_off_is_logged_with_where_it_stood(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that run, that wait behind others, and that have come in part; those that run count as 503."""
+    lab = Lab()
+    noting = Noting().watch(lab)
+    connection = lab.connect()
+    monkeypatch.setattr(connection.transport, "abortConnection", connection.lose, raising=False)
+    connection.feed(get(b"/running") + get(b"/waiting") + posted(b"/coming", 5)[:-2])
+    lab.recorder.pending[0].exchange = SimpleNamespace(where=lambda: "in a view", client_left=lambda: None)
+    lab.wait(7)
+    lab.site.abort()
+    cut = [line for line in caplog.messages if line.startswith("cut off after ")]
+    assert cut[0].endswith("s: GET /running: in a view")
+    assert cut[1] == "cut off after 7.0 s: GET /waiting: waiting for the answer before it"
+    assert cut[2].startswith("cut off after 7.0 s: ")
+    assert cut[2].endswith("its head was being received")
+    assert (noting.recorded, noting.lines) == ([503], ["503 /running"])
+    assert (lab.site.requests, lab.site.channels) == (set(), set())
+
+
+# What it is asked for
+
+
+def test_ids_are_unique() -> None:
+    """Within a process and among processes: an id of a request is looked for in the logs of all."""
+    sites = [Lab().site for _ in range(2)]
+    for site in sites:
+        site.startFactory()
+    ids = {site.new_id() for site in sites for _ in range(100)}
+    assert len(ids) == 200
+    for site in sites:
+        site.abort()
+
+
+def test_the_end_of_a_head_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the time of the second in which it is asked for, and says whether the connection goes on."""
+    site, now = Lab().site, [784111777.5]
+    monkeypatch.setattr("twistserve.http.site.time", SimpleNamespace(time=lambda: now[0]))
+    tail = site.tail(True)
+    assert tail == b"Server: twistserve\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+    assert site.tail(True) is tail
+    now[0] += 1
+    assert site.tail(False) == b"Server: twistserve\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\nConnection: close\r\n\r\n"
+
+
+def test_silent_connections_are_looked_for_until_the_end() -> None:
+    """Once a second from the start on, also when the port is closed; a site that has ended has no timer."""
+    lab = Lab()
+    lab.site.startFactory()
+    lab.site.stopFactory()
+    connection = lab.connect()
+    lab.clock.pump([SWEEP] * 16)
+    assert connection.closed
+    lab.site.abort()
+    assert lab.clock.getDelayedCalls() == []
+
+
+def test_a_connection_that_fails_to_time_out_is_aborted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are looked at all the same, and the log has the error."""
+    lab = Lab()
+    connections = [lab.connect() for _ in range(3)]
+    aborted: list[int] = []
+
+    def fail() -> None:
+        raise KeyError("a mistake")
+
+    for number, connection in enumerate(connections[:2]):
+        monkeypatch.setattr(connection.channel, "timed_out", fail)
+        monkeypatch.setattr(
+            connection.transport, "abortConnection", lambda number=number: aborted.append(number), raising=False
+        )
+    lab.wait(15)
+    assert (sorted(aborted), connections[2].closed) == ([0, 1], True)
+    assert caplog.text.count("a connection failed") == 2
+
+
+def test_a_root_that_finds_resources_by_itself() -> None:
+    """It is asked for each request, in place of twisted.web's way from one child to the next."""
+
+    class Root(Resource):
+        def find(self, request: Request) -> Resource:
+            assert request.path == b"/a/b"
+            return recorder
+
+    recorder = Recorder(at_once=True)
+    connection = Lab(resource=Root()).connect()
+    connection.feed(get(b"/a/b"))
+    assert (connection.statuses, recorder.uris) == ([200], [b"/a/b"])
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_protocols_that_tls_may_agree_on(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    """HTTP/2 is offered where h2 is installed."""
+    monkeypatch.setattr("twistserve.http.site.find_spec", lambda name: object() if installed else None)
+    assert Lab().site.acceptableProtocols() == ([b"h2"] if installed else []) + [b"http/1.1"]
