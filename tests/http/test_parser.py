@@ -326,7 +326,9 @@ def test_what_surrounds_chunks_is_bounded(most: int) -> None:
     tiny = b"".join(b"1\r\nx\r\n" for _ in range(5000))
     head = get(b"/", b"Transfer-Encoding: chunked", method=b"POST")
     receiver = Receiving()
-    RequestParser(receiver, Limits(max_head=most)).feed(head + tiny + b"0\r\n\r\n")
+    parser = RequestParser(receiver, Limits(max_head=most))
+    for data in (head, tiny[:20_000], tiny[20_000:], b"0\r\n\r\n"):
+        parser.feed(data)
     assert [len(body) for _, body, _ in receiver.requests] == [5000]
     for wrong in (b"1;" + b"e" * (most + 100) + b"\r\nx\r\n", b"0\r\nX-Trailer: " + b"t" * (most + 100)):
         parser = RequestParser(Receiving(), Limits(max_head=most))

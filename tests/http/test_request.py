@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from tests.support.http1 import Connection, Lab, Transport, get, posted
@@ -37,6 +37,7 @@ def test_what_is_made_on_demand() -> None:
     assert (request.client, request.transport) == (PEER, connection.transport)
     assert request.getClientAddress() == PEER
     assert request.host == connection.transport.getHost()
+    assert request.getComponent(IResource) is None
     request.responseHeaders.setRawHeaders(b"x-b", [b"3"])
     assert request.responseHeaders.getRawHeaders(b"x-b") == [b"3"]
     with pytest.raises(AttributeError, match="'Request' object has no attribute 'unknown'"):

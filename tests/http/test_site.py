@@ -181,6 +181,19 @@ def test_a_connection_that_leaves_while_it_waits_lets_nobody_in() -> None:
     assert not third.paused
 
 
+def test_a_drain_leaves_those_that_wait_for_room_their_turn() -> None:
+    """However long the others take: each is let in, and has a moment for its request."""
+    lab = Lab(at_once=False, limits=Limits(max_connections=1))
+    first, waiting = lab.connect(), lab.connect()
+    first.feed(get(b"/1"))
+    lab.site.drain()
+    lab.wait(100)
+    assert not waiting.closed
+    first.lose()
+    waiting.feed(get(b"/2"))
+    assert lab.recorder.uris == [b"/1", b"/2"]
+
+
 # Counting and logging
 
 
