@@ -105,6 +105,13 @@ def test_settings_that_cannot_be_imported(
         assert str(raised.value).endswith(f"shop_settings.py, line {text.count(chr(10)) + 1})")
 
 
+def test_settings_that_there_are_not() -> None:
+    """No line of a file is named, for it is not whoever asks for them that is wrong."""
+    with pytest.raises(StartError) as raised:
+        load_settings("nowhere_settings", "the command line", None)
+    assert str(raised.value).endswith("cannot be imported: ModuleNotFoundError: No module named 'nowhere_settings'")
+
+
 def test_settings_that_come_too_late(settings: LazySettings, write: Write) -> None:
     """Django keeps those that it has, so that others are an error; the same again are not."""
     write(shop_settings="TIME_ZONE = 'UTC'\nTWISTSERVE = {'PORT': 2}")
@@ -201,7 +208,15 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     closed: list[str] = []
     monkeypatch.setattr("django.db.connections.close_all", lambda: closed.append("connections"))
     monkeypatch.setattr("twistserve.collector.settle", lambda: closed.append("collector"))
-    monkeypatch.setattr("django.core.wsgi.get_wsgi_application", lambda: lambda environ, start: [b"django's"])
+    monkeypatch.setattr("django.utils.log.configure_logging", lambda *arguments: closed.append("LOGGING again"))
+
+    def get_wsgi_application() -> Any:
+        from django.utils import log
+
+        log.configure_logging("config", "settings")
+        return lambda environ, start: [b"django's"]
+
+    monkeypatch.setattr("django.core.wsgi.get_wsgi_application", get_wsgi_application)
     return closed
 
 
@@ -221,14 +236,19 @@ def test_the_application_that_is_named(
 
 
 @pytest.mark.parametrize("setting", [None, "nowhere.wsgi.application"])
-@pytest.mark.usefixtures("closed")
-def test_djangos_own_application(settings: LazySettings, caplog: pytest.LogCaptureFixture, setting: str | None) -> None:
-    """It is served where none is named, and, with a warning, where the setting names a module that there is not."""
+def test_djangos_own_application(
+    settings: LazySettings, closed: list[str], caplog: pytest.LogCaptureFixture, setting: str | None
+) -> None:
+    """It is served where none is named, and, with a warning, where the setting names a module that there is not.
+
+    It sets Django up again, which must not apply LOGGING again.
+    """
     settings.configure(WSGI_APPLICATION=setting, ROOT_URLCONF=None)
     application = DjangoApplication(None)
     application.load()
     assert application({}, print) == [b"django's"]
     assert ("there is no module 'nowhere'" in caplog.text) is bool(setting)
+    assert closed == ["connections", "collector"]
 
 
 @pytest.mark.parametrize(

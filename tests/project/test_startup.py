@@ -189,6 +189,15 @@ def test_a_drain_that_comes_early(bench: Bench, when: str) -> None:
     assert bench.lifecycle.state is not State.READY
 
 
+def test_a_drain_that_comes_with_the_last_step(bench: Bench) -> None:
+    """No port opens after it."""
+    bench.start()
+    bench.main_thread.work.pop()()
+    bench.lifecycle.enter(State.DRAINING, "a test")
+    bench.run()
+    assert bench.ran == ["one", "two"]
+
+
 def test_another_reactor_keeps_the_main_thread(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps run in a daemon thread, and the log says what that means for handlers of signals."""
     threads: list[threading.Thread] = []
