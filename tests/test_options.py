@@ -11,7 +11,7 @@ import pytest
 from twistserve import command_line, options
 from twistserve.command_line import CommandLine
 from twistserve.errors import StartError
-from twistserve.options import Configuration, resolve
+from twistserve.options import TABLE, Configuration, resolve
 
 
 def resolved(*words: str, environ: dict[str, str] | None = None, setting: Any = None) -> Configuration:
@@ -176,40 +176,6 @@ def test_the_status_page_has_a_path_of_its_own() -> None:
     assert resolved("--metrics", "status.json", "--no-status-page").metrics == "/status.json"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--prot", "8"], "did you mean --port"),
-        (["--port"], "requires argument"),
-        (["serve"], "unexpected argument 'serve'"),
-        (["--sta"], "not a unique prefix"),
-    ],
-)
-def test_bad_usage_ends_with_one_line(words: list[str], said: str) -> None:
-    """twistd would print its help and end with status 0; ours is one line, which SystemExit turns into status 1."""
-    with pytest.raises(SystemExit) as raised:
-        CommandLine().parseOptions(words)
-    assert isinstance(raised.value.code, str)
-    assert said in raised.value.code
-    assert "\n" not in raised.value.code
-
-
-@pytest.mark.parametrize("words", [["--check-timeout"], ["--no-metrics=1"]])
-def test_what_is_typed_right_is_not_suggested(words: list[str]) -> None:
-    """An option that lacks a value, or has one too many, is known."""
-    with pytest.raises(SystemExit) as raised:
-        CommandLine().parseOptions(words)
-    assert "did you mean" not in str(raised.value.code)
-
-
-def test_help_can_be_copied_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 80 columns no line is longer, and no word with a hyphen is broken in two."""
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = CommandLine().getUsage().splitlines()
-    assert max(map(len, lines)) <= 80
-    assert not [line for line in lines if line.endswith("-")]
-
-
 def test_unknown_variables_are_found() -> None:
     """A misspelt variable is noticed; what Kubernetes sets for a Service named twistserve is not."""
     environ = {
@@ -219,3 +185,24 @@ def test_unknown_variables_are_found() -> None:
         "TWISTSERVE_PORT_80_TCP": "",
     }
     assert options.unknown_variables(environ) == {"TWISTSERVE_PRT": "TWISTSERVE_PORT"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqp://shop:t0p", "amqp://shop:1t0p/x@host", "amqp://shop:1/t0p@host", "amqp://shop:a t0p@host", "x://:t0p@host"],
+)
+def test_a_wrong_url_keeps_its_password(url: str) -> None:
+    """The error that ends a start shows no password, wherever a wrong URL has it."""
+    with pytest.raises(StartError) as raised:
+        resolve({"check": [f"broker={url}"]}, {}, lambda *_: {})
+    assert "--check" in str(raised.value)
+    assert "broker=" in str(raised.value)
+    assert "t0p" not in str(raised.value)
+    assert "%2F" in str(raised.value)
+
+
+def test_check_shows_no_argument() -> None:
+    """Who looks at the options in force sees neither paths nor hosts."""
+    (option,) = (option for option in TABLE if option.name == "check")
+    chosen = ("caches", "disk=/var/lib:500M", "broker=amqp://shop:t0p@host")
+    assert option.show(chosen) == "caches, disk=…, broker=…"

@@ -1,4 +1,4 @@
-"""Files to a socket, and what is known of a peer: real sockets, no reactor."""
+"""Files to a socket: real sockets, no reactor."""
 
 from __future__ import annotations
 
@@ -9,28 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import tcp
 
 from tests.support.hand_threads import HandThreads
+from tests.support.wire import Above, Wire, connected
 from twistserve.files import page_cache
 from twistserve.files.cache import OpenFile
 from twistserve.files.sendfile import FileTransfer
 from twistserve.http.limits import Limits
-from twistserve.net.transport import untaken_by_peer
-
-
-class Wire(tcp.Connection):
-    """A connection of Twisted's over one end of a pair, without a reactor; `asked` counts calls of startWriting."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self.socket = end
-        self.fileno = end.fileno
-        self.asked = 0
-        self._tempDataBuffer: list[bytes] = []
-        self._tempDataLen = 0
-
-    def startWriting(self) -> None:
-        self.asked += 1
 
 
 class Answering:
@@ -69,11 +54,8 @@ class Answering:
 @pytest.fixture
 def pair() -> Iterator[tuple[Wire, socket.socket]]:
     """A connection, and the client's end of it."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.settimeout(30)
-    with ours, theirs:
-        yield Wire(ours), theirs
+    with connected() as (wire, client):
+        yield wire, client
 
 
 @pytest.fixture
@@ -127,29 +109,6 @@ def test_a_transfer_that_is_stopped_says_nothing_more(pair: tuple[Wire, socket.s
     transfer.stopProducing()
     assert request.done == []
     assert not is_open(descriptor)
-
-
-class Above:
-    """A transport such as TLS, on top of another."""
-
-    def __init__(self, transport: object) -> None:
-        self.transport = transport
-
-
-def test_what_a_peer_has_not_taken(pair: tuple[Wire, socket.socket]) -> None:
-    """What waits in the connection and in the kernel, below any layer; nothing where there is no connection."""
-    wire, client = pair
-    assert untaken_by_peer(wire) == 0
-    wire.socket.send(b"x" * 1000)
-    wire.dataBuffer, wire.offset, wire._tempDataLen = b"x" * 100, 10, 5
-    in_kernel = untaken_by_peer(wire) - 95
-    assert in_kernel >= 1000
-    assert untaken_by_peer(Above(Above(wire))) == in_kernel + 95
-    client.recv(4096)
-    assert untaken_by_peer(wire) == 95
-    wire.socket.close()
-    assert untaken_by_peer(wire) == 95
-    assert untaken_by_peer(Above(object())) == 0
 
 
 class Kernel:

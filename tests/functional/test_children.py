@@ -16,8 +16,8 @@ import pytest
 
 from tests.functional.conftest import Serve
 from tests.functional.harness import PATIENCE, Server, free_port, start, wait_for, write_project
-from tests.functional.test_tls import write_certificate
 from tests.functional.workers import titles
+from tests.support.certificates import write_certificate
 
 PROMPT = 15.0
 RUNNERS = ("twistd", "twist", "manage")

@@ -28,7 +28,7 @@ from tests.functional.conftest import Serve
 from tests.functional.harness import PATIENCE, Server, free_port, serving, wait_for, write_project
 from tests.functional.test_slow_clients import descriptors, resident
 from tests.functional.test_strictness import RECORDER, seen
-from tests.functional.test_tls import write_certificate
+from tests.support.certificates import write_certificate
 
 MEGABYTE = 1 << 20
 WHOLE_WINDOW = 2**31 - 1

@@ -11,8 +11,9 @@ import pytest
 from tests.functional.conftest import Serve
 from tests.functional.harness import free_port
 from tests.functional.test_starting import lines_with
-from tests.functional.test_tls import get, write_certificate
+from tests.functional.test_tls import get
 from tests.functional.test_webhooks import Receiver
+from tests.support.certificates import write_certificate
 
 VIEWS = """
 import sys, threading

@@ -26,7 +26,7 @@ import pytest
 
 from tests.functional.conftest import Serve
 from tests.functional.harness import ROOT, Server, free_port, wait_for
-from tests.functional.test_tls import write_certificate
+from tests.support.certificates import write_certificate
 
 Project = Callable[..., Path]
 

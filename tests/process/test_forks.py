@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.epollreactor import EPollReactor
 
-from twistserve.net.reactor import Reactor, descriptors_of, release_signals
 from twistserve.process.forks import _connected_to, _same, name_of
 
 
@@ -55,25 +52,3 @@ def test_the_name_of_a_file(tmp_path: Path) -> None:
     assert name_of(closed) is None
     with (tmp_path / "file").open("w") as file:
         assert name_of(file.fileno()) is None
-
-
-@pytest.mark.parametrize("kind", [Reactor, EPollReactor])
-def test_the_files_of_a_reactor(kind: type[EPollReactor]) -> None:
-    """Its epolls, and both ends of the pipe that wakes it."""
-    kinds = [os.readlink(f"/proc/self/fd/{each}").partition("[")[0] for each in descriptors_of(kind()) if each > 0]
-    assert kinds == ["anon_inode:"] * (2 if kind is Reactor else 1) + ["pipe:"] * 2
-
-
-def test_a_reactor_gives_signals_back() -> None:
-    """By a private name of Twisted's, and once: it does so itself a moment later."""
-
-    class Signals:
-        uninstalled = 0
-
-        def uninstall(self) -> None:
-            self.uninstalled += 1
-
-    reactor = Reactor()
-    reactor._signals = signals = Signals()  # type: ignore[assignment]
-    release_signals(reactor)
-    assert signals.uninstalled == 1

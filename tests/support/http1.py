@@ -60,6 +60,15 @@ class Transport(StringTransport):
         self.producer = None
 
 
+class HalfClosing(Transport):
+    """A transport that can close its sending side, as TCP's can."""
+
+    half_closed = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+
 @dataclass
 class Connection:
     """A channel and what it writes to."""
@@ -115,6 +124,11 @@ class Lab:
 def get(path: bytes, *fields: bytes, version: bytes = b"1.1", method: bytes = b"GET") -> bytes:
     """The head of a request."""
     return b"\r\n".join((method + b" " + path + b" HTTP/" + version, b"Host: x", *fields, b"", b""))
+
+
+def posted(path: bytes, length: int, *fields: bytes) -> bytes:
+    """The head of a request with a body."""
+    return get(path, b"Content-Length: %d" % length, *fields, method=b"POST")
 
 
 MALFORMED = get(b"/bad", b"X-A : b")

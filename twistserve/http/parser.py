@@ -21,7 +21,10 @@ _CHUNK_OVERHEAD = 24
 class Receiver(Protocol):
     """What the parser tells, in the order of these methods."""
 
-    closing: bool
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more is wanted of the connection."""
+
     """Whether all that follows is to be ignored."""
 
     def request_begins(self) -> None:

@@ -1,0 +1,62 @@
+"""What the values of options may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from twistserve import values
+from twistserve.values import Broker, Disk, parsed_check
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("caches", ("caches", "")),
+        (" storage ", ("storage", "")),
+        ("migrations", ("migrations", "")),
+        ("health-check", ("health-check", "")),
+        ("health-check=shop.health.Shelves", ("health-check", "shop.health.Shelves")),
+        ("disk=/var/lib:500M", ("disk", Disk("/var/lib", 500 << 20))),
+        ("disk=/mnt/a:b:2G", ("disk", Disk("/mnt/a:b", 2 << 30))),
+        ("disk=.:1", ("disk", Disk(".", 1))),
+        ("broker=amqp://host", ("broker", Broker("amqp", "host", 5672))),
+        ("broker=amqps://host", ("broker", Broker("amqps", "host", 5671))),
+        ("broker=redis://host/0", ("broker", Broker("redis", "host", 6379))),
+        ("broker=rediss://host", ("broker", Broker("rediss", "host", 6379))),
+        ("broker=kafka://host", ("broker", Broker("kafka", "host", 9092))),
+        ("broker=nats://host", ("broker", Broker("nats", "host", 4222))),
+        ("broker=mqtt://host", ("broker", Broker("mqtt", "host", 1883))),
+        ("broker=amqp://shop:p%40ss@[::1]:99/vhost?heartbeat=5", ("broker", Broker("amqp", "::1", 99))),
+        ("broker=stomp://host:61613", ("broker", Broker("stomp", "host", 61613))),
+    ],
+)
+def test_what_check_takes(text: str, parsed: object) -> None:
+    """Each kind with its argument; of a broker's URL only the host and the port are kept."""
+    assert parsed_check(text) == parsed
+    assert values.check(text) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("", "give caches, storage, migrations, disk=PATH:SIZE, broker=URL, health-check"),
+        ("cache", "give caches, storage"),
+        ("caches=default", "give caches, storage"),
+        ("migrations=", "give caches, storage"),
+        ("health-check=", "give caches, storage"),
+        ("health-check=a b", "dotted Python name"),
+        ("disk", "such as disk=/var/lib:500M"),
+        ("disk=/var/lib", "such as disk=/var/lib:500M"),
+        ("disk=:500M", "such as disk=/var/lib:500M"),
+        ("disk=/var/lib:lots", "such as disk=/var/lib:500M"),
+        ("broker", "such as broker=amqp://host:5672"),
+        ("broker=host:5672", "such as broker=amqp://host:5672"),
+        ("broker=stomp://host", "without a port only for amqp, amqps"),
+        ("broker=amqp://host:99999", "such as broker=amqp://host:5672"),
+        ("broker=amqp://", "such as broker=amqp://host:5672"),
+    ],
+)
+def test_what_check_does_not_take(text: str, remedy: str) -> None:
+    """The message names what there is."""
+    with pytest.raises(ValueError, match=remedy):
+        values.check(text)

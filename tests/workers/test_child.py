@@ -1,0 +1,179 @@
+"""A worker from its own side: what it tells its parent, what it answers, and how it notices that there is none."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from tests.support.worker import Asked, Conversation
+from twistserve.lifecycle import State
+from twistserve.probes.checks import Status
+from twistserve.workers.aggregate import from_json
+from twistserve.workers.protocol import (
+    Begin,
+    Describe,
+    DrainWorker,
+    FlushMetrics,
+    Heartbeat,
+    RunProbe,
+)
+
+
+def test_it_imports_from_where_the_parent_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manage.py may have made more importable than the current directory."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = [*sys.path, "/srv/shop/src"]
+    Conversation().ask(Begin, configuration={}, path=path, prepares=False)
+    assert sys.path == path
+
+
+def test_the_parent_is_told_how_the_start_gets_on() -> None:
+    """Each step with what is said of it, then that it is ready."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    conversation.lifecycle.at_step("applying migrations")
+    conversation.lifecycle.say("waiting for the lock, 2 s")
+    conversation.lifecycle.enter(State.READY, "a test")
+    conversation.deliver()
+    assert conversation.told == [
+        ("applying migrations", ""),
+        ("applying migrations", "waiting for the lock, 2 s"),
+        ("ready",),
+    ]
+
+
+def test_the_parent_is_told_why_a_start_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    """Instead of the worker's standard error, for the parent has the last word there."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    conversation.lifecycle.fail("the shelf is gone: 書架")
+    conversation.deliver()
+    assert conversation.told == [("failed", "the shelf is gone: 書架")]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("character", ["z", "書", "\U0001f4da", "\udc80"])
+def test_however_much_is_said_it_arrives(character: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error may quote a whole page, or bytes that are no text: the parent gets its beginning."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    text = f"the shelf is gone: {character * 100_000}"
+    conversation.lifecycle.at_step(text)
+    conversation.parent.ask_for_replacement("memory", text)
+    conversation.lifecycle.fail(text)
+    conversation.deliver()
+    assert [len(words) for words in conversation.told] == [2, 3, 2]
+    for words in conversation.told:
+        assert str(words[-1] or words[0]).startswith("the shelf is gone: ")
+        assert 10_000 < len(str(words[-1] or words[0])) < 65_536
+    assert capfd.readouterr().err == ""
+
+
+def test_checks_that_cannot_be_asked_are_a_result() -> None:
+    """What raises while they are looked for does not end the conversation."""
+    conversation = Conversation(Asked())
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    [result] = from_json(conversation.ask(RunProbe, probe="readiness")["results"]).values()
+    assert (result.status, result.output) == (Status.FAIL, "raised LookupError")
+    assert conversation.ask(Heartbeat) == {"load": {}}
+
+
+def test_who_has_nothing_to_describe_says_so() -> None:
+    """A worker that drains before it has begun is asked for what the status page shows like any other."""
+    conversation = Conversation()
+    assert conversation.ask(Describe) == {"status": None}
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    assert conversation.ask(Describe) == {"status": None}
+
+
+def test_the_parent_is_asked_for_a_replacement() -> None:
+    """With the reason as a label and in words."""
+    conversation = Conversation()
+    conversation.parent.ask_for_replacement("memory", "200 MB are resident")
+    conversation.deliver()
+    assert conversation.told == [("replace", "memory", "200 MB are resident")]
+
+
+def test_a_worker_that_is_starting_answers() -> None:
+    """A heartbeat before it has begun, and a request to drain after it."""
+    conversation = Conversation()
+    assert conversation.ask(Heartbeat) == {"load": {}}
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    conversation.ask(DrainWorker, last=False)
+    assert conversation.lifecycle.state is State.DRAINING
+
+
+class Counting:
+    """What serves, and counts; bringing the metrics up to date may fail."""
+
+    def __init__(self) -> None:
+        self.site = self
+        self.answered = 0
+        self.flushed: list[int] = []
+        self.error: OSError | None = None
+
+    def load(self) -> dict[str, int]:
+        return {"threads": 2}
+
+    def flush_metrics(self) -> None:
+        self.flushed.append(self.answered)
+        if self.error is not None:
+            raise self.error
+
+
+def test_what_was_counted_survives_the_worker() -> None:
+    """It is brought up to date with each heartbeat before which something was; for nothing, nothing is done."""
+    serving = Counting()
+    conversation = Conversation(serving=serving)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    for answered in (0, 3, 3, 3, 5):
+        serving.answered = answered
+        assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
+    assert serving.flushed == [3, 5]
+    conversation.ask(FlushMetrics)
+    assert serving.flushed == [3, 5, 5]
+
+
+def test_a_full_disk_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """Metrics that cannot be written are told once, and heartbeats are answered."""
+    serving = Counting()
+    serving.error = OSError(28, "No space left on device")
+    conversation = Conversation(serving=serving)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    for answered in (1, 2, 3):
+        serving.answered = answered
+        assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
+        assert conversation.ask(FlushMetrics) == {}
+    assert caplog.text.count("OSError: [Errno 28] No space left on device") == 1
+
+
+def test_a_worker_without_a_parent_drains() -> None:
+    """When the pipe from its parent is closed."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    conversation.lifecycle.enter(State.READY, "a test")
+    conversation.parent.connectionLost(Failure(ConnectionDone()))
+    assert conversation.lifecycle.state is State.DRAINING
+    conversation.parent.ask_for_replacement("memory", "nobody is there to be told")
+
+
+def test_a_worker_that_has_not_begun() -> None:
+    """Told to drain, or without a parent, it ends."""
+    conversation = Conversation()
+    conversation.ask(DrainWorker, last=True)
+    assert conversation.ended == [True]
+    conversation.parent.connectionLost(Failure(ConnectionDone()))
+    assert conversation.ended == [True, True]
+
+
+def test_a_worker_that_prepares() -> None:
+    """It is asked to, and says when the others may begin."""
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=True)
+    assert conversation.preparing == [True]
+    conversation.parent.prepared()
+    conversation.deliver()
+    assert conversation.told == [("prepared",)]
