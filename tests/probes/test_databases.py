@@ -17,12 +17,13 @@ from twistserve.probes.databases import databases, own_connections, ping
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Connections to two databases, of which one is in a directory that there is not, and to none."""
+    """Connections to two databases, of which one is in a file that holds none, and to none."""
     sqlite = "django.db.backends.sqlite3"
+    (tmp_path / "broken").write_bytes(b"x" * 4096)
     made = ConnectionHandler(
         {
             "default": {"ENGINE": sqlite, "NAME": str(tmp_path / "db")},
-            "gone": {"ENGINE": sqlite, "NAME": str(tmp_path / "missing" / "db")},
+            "broken": {"ENGINE": sqlite, "NAME": str(tmp_path / "broken")},
             "dummy": {"ENGINE": "django.db.backends.dummy"},
         }
     )
@@ -37,16 +38,16 @@ def connections(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any
 
 def test_the_projects_databases(connections: Any) -> None:
     """Those that there are; Django calls its lack of one a database."""
-    assert databases() == ["default", "gone"]
+    assert databases() == ["default", "broken"]
 
 
 def test_a_query(connections: Any) -> None:
     """It is a real one: SQLite opens its file only when something is read from it."""
     ping("default")
-    from django.db import OperationalError
+    from django.db import DatabaseError
 
-    with pytest.raises(OperationalError, match="unable to open database file"):
-        ping("gone")
+    with pytest.raises(DatabaseError, match="file is not a database"):
+        ping("broken")
 
 
 @pytest.mark.parametrize("error", [None, LookupError()])

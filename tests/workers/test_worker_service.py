@@ -213,6 +213,21 @@ def test_workers_that_do_not_end_are_killed(bench: Bench) -> None:
     assert stopped == [None]
 
 
+def test_workers_are_killed_at_once_where_nobody_wants_to_wait(bench: Bench) -> None:
+    """A second signal ends the parent without waiting for requests, and no worker outlives it."""
+    bench.start()
+    for process in bench.processes:
+        process.told.ready()
+    stopped: list[Any] = []
+    bench.service.stopService().addCallback(stopped.append)
+    assert [process.signals for process in bench.processes] == [[], []]
+    bench.lifecycle.shut_down("SIGTERM")
+    bench.lifecycle.shut_down("SIGTERM")
+    assert [process.signals for process in bench.processes] == [[signal.SIGKILL]] * 2
+    bench.reactor.advance(1)
+    assert stopped == [None]
+
+
 def test_no_room_for_metrics(bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The workers serve all the same, and the log says what to do."""
 
