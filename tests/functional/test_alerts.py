@@ -12,7 +12,7 @@ import pytest
 from tests.functional.conftest import Scrape, Serve
 from tests.functional.harness import ROOT
 from tests.functional.prometheus import PROMTOOL
-from tests.test_metrics import CONTRACT
+from tests.support.contract import CONTRACT
 
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ALERTS.with_name("alerts_test.yaml")

@@ -14,7 +14,7 @@ from typing import Any
 from tests.functional.conftest import Scrape, Serve
 from tests.functional.harness import ROOT, Server
 from tests.functional.prometheus import Prometheus
-from tests.test_metrics import CONTRACT
+from tests.support.contract import CONTRACT
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "twistserve.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

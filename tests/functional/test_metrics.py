@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.functional.conftest import Serve
 from tests.functional.harness import Reply, Server, raw, serving, wait_for, write_project
-from tests.test_metrics import CONTRACT
+from tests.support.contract import CONTRACT
 
 VIEWS = """
 from django.http import HttpResponse
