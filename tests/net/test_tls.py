@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from tests.support.certificates import write_certificate
+from tests.support.certificates import write_certificate, write_chain
 from twistserve.net import tls
 from twistserve.net.tls import LOOK_EVERY, Certificates, tls_endpoint
 
@@ -51,6 +51,12 @@ def test_the_certificate_follows_the_name_that_is_asked_for(tmp_path: Path) -> N
     certificates = Certificates(str(tmp_path))
     asked = ("one.example", "ONE.example", "www.two.example", "a.www.two.example", "other.example", None)
     assert [serial_number(certificates, name) for name in asked] == [one, one, two, one, one, one]
+
+
+def test_a_chain_with_its_root(tmp_path: Path) -> None:
+    """The root is left out: clients have it, and its issuer is itself."""
+    serial = write_chain(tmp_path / "one.pem", "one.example")
+    assert serial_number(Certificates(str(tmp_path)), "one.example") == serial
 
 
 def test_renewed_certificates_are_served(

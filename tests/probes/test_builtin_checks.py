@@ -5,13 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from twistserve.errors import StartError
-from twistserve.probes import health_check
 from twistserve.probes.builtin_checks import ready_made
 from twistserve.probes.checks import Status
 
@@ -90,21 +87,3 @@ def test_a_broker_that_does_not(port: int) -> None:
     assert (result.status, result.output) == (Status.FAIL, "no connection: Connection refused")
     assert f"127.0.0.1:{closed}" in str(result.detail)
     assert "t0p" not in str(result)
-
-
-# django-health-check
-
-
-@pytest.mark.parametrize("version", ["", "3.24.0"])
-def test_without_django_health_check(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is missing, or too old, the start ends with what to install."""
-
-    def found(name: str) -> str:
-        if not version:
-            raise PackageNotFoundError(name)
-        return version
-
-    monkeypatch.setattr(health_check, "version", found)
-    with pytest.raises(StartError, match="pip install 'django-health-check>=4'") as raised:
-        ready_made(["health-check"], DEADLINE)
-    assert (version or "is not installed") in str(raised.value)

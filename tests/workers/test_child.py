@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from tests.support.worker import Asked, Conversation
 from twistserve.lifecycle import State
 from twistserve.probes.checks import Status
 from twistserve.workers.aggregate import from_json
+from twistserve.workers.child import _Pipes
 from twistserve.workers.protocol import (
     Begin,
     Describe,
@@ -177,3 +182,19 @@ def test_a_worker_that_prepares() -> None:
     conversation.parent.prepared()
     conversation.deliver()
     assert conversation.told == [("prepared",)]
+
+
+def test_what_is_said_is_on_its_way_at_once() -> None:
+    """The reactor may turn no more after the last words; by a private name of Twisted's."""
+    to_worker, to_parent = os.pipe(), os.pipe()
+    reactor: Any = MemoryReactorClock()
+    pipes = _Pipes(Protocol(), stdin=to_worker[0], stdout=to_parent[1], reactor=reactor)  # type: ignore[call-arg]
+    pipes.write(b"the last words")
+    assert os.read(to_parent[0], 100) == b"the last words"
+    pipes.loseConnection()
+    pipes.write(b"nobody is there to be told")
+    reactor.advance(1)
+    for descriptor in (to_worker[1], to_parent[0]):
+        os.close(descriptor)
+    for end in list(reactor.readers):
+        end.connectionLost(Failure(ConnectionDone()))

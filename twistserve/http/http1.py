@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection (RFC 9112): requests to their resources, answers back in order.
 
-`messages` makes requests of what comes. A connection parses ahead what it has read and stops reading while a request
+`parser` makes requests of what comes. A connection parses ahead what it has read and stops reading while a request
 runs and more has come, or while its answers are not read; answers go out in the order of the requests.
 """
 

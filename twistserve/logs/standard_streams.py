@@ -18,7 +18,9 @@ def open_closed_streams() -> None:
 
     Otherwise the next file or socket gets its number, and whatever is printed; Python's streams are None then.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    names = ("stdin", "stdout", "stderr")
+    # All of them before any file is opened for a stream: it would take the number of the next.
+    for number in range(len(names)):
         try:
             os.fstat(number)
         except OSError:
@@ -27,6 +29,7 @@ def open_closed_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             os.set_inheritable(number, True)
+    for name in names:
         if getattr(sys, f"__{name}__") is None:
             _Closed.names.add(name)
             stream: Any = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115

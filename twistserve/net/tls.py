@@ -1,4 +1,4 @@
-"""TLS from a directory of PEM files, with renewed certificates taken up while serving.
+"""TLS from a directory of PEM files, with renewed certificates reloaded while serving.
 
 Twisted's own ``tls:`` endpoint keeps the certificates it has first seen until the process ends.
 """
@@ -28,7 +28,7 @@ LOOK_EVERY = 1.0
 class Certificates:
     """Chooses the certificate by the server name that a client asks for (SNI); reactor thread.
 
-    The directory holds keys and certificates with their chains, in PEM files of any names. A client that asks
+    The directory holds keys and certificates with their chains, in files that are named *.pem. A client that asks
     for no name, or for an unknown one, gets the first. Raises ValueError where there is no usable pair.
     """
 
@@ -61,7 +61,7 @@ class Certificates:
     def _load(self) -> None:
         self._looked_at = time.monotonic()
         stamp = self._stamp()
-        by_name = PEMObjects.fromDirectory(self._directory).inferDomainMapping()
+        by_name = _without_roots(PEMObjects.fromDirectory(self._directory)).inferDomainMapping()
         if not by_name:
             raise ValueError(f"{self._directory.path} has no certificate with its private key")
         default = next(iter(by_name.values())).getContext()
@@ -80,6 +80,20 @@ class Certificates:
         for each in files:
             each.restat()
         return [(str(each.path), each.getModificationTime(), each.getsize()) for each in files]
+
+
+def _without_roots(objects: PEMObjects) -> PEMObjects:
+    """Leave out the certificates of authorities that sign themselves.
+
+    Clients have those, and Twisted looks for their issuer for ever.
+    """
+    keys = {pair.keyHash() for _, pair in objects._keyPairs}
+    objects._certificates = [
+        (path, each)
+        for path, each in objects._certificates
+        if each.getIssuer() != each.getSubject() or each.getPublicKey().keyHash() in keys
+    ]
+    return objects
 
 
 def tls_endpoint(reactor: Any, description: str) -> Any:

@@ -1,0 +1,251 @@
+"""The workers as a service of the parent: when each may begin, and what the end leaves; their processes are fakes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from twistserve.errors import StartError
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.options import resolve
+from twistserve.workers import worker_service as module
+from twistserve.workers.protocol import Begin, LogStacks
+from twistserve.workers.worker_service import WorkerService, check_room_for
+
+
+class Reactor(Clock):
+    """A Clock that runs from the beginning."""
+
+    def callWhenRunning(self, function: Any, *arguments: Any) -> None:
+        self.callLater(0, function, *arguments)
+
+    def stop(self) -> None:
+        pass
+
+
+class Process:
+    """A worker's process, which says what the test has it say."""
+
+    def __init__(self, told: Any, exited: Any, lines: Any) -> None:
+        self.told, self.exited = told, exited
+        self.asked: list[Any] = []
+        self.begun: list[dict[str, Any]] = []
+        self.signals: list[int] = []
+        self.pid, self.at_end = 1, False
+
+    def start(self, reactor: Any, name: str, environ: Any, descriptors: Any, log_lock: int) -> None:
+        self.name, self.environ, self.descriptors = name, environ, descriptors
+
+    def ask(self, command: Any, **arguments: Any) -> Deferred[Any]:
+        self.asked.append(command)
+        if command is Begin:
+            self.begun.append(arguments)
+        return succeed({"load": {}})
+
+    def signal(self, number: int) -> None:
+        self.signals.append(number)
+
+
+class Bench:
+    """A service of two workers, and their processes in the order in which they were started."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path, **given: Any) -> None:
+        self.processes: list[Process] = []
+        self.failures: list[str] = []
+        monkeypatch.setattr(module, "WorkerProcess", self.make)
+        monkeypatch.setattr(module, "setproctitle", lambda title: None)
+        monkeypatch.setattr(module, "check_room_for", lambda workers: None)
+        monkeypatch.setattr(module, "remove_abandoned", lambda: None)
+        monkeypatch.setattr(module, "make_directory", lambda: str(directory))
+        self.reactor = Reactor()
+        self.lifecycle = Lifecycle(self.reactor)
+        self.lifecycle.on_failure = self.failures.append
+        self.sockets = [socket.socket()]
+        configuration = resolve({"workers": "2", **given}, {}, lambda *_: {})
+        self.service = WorkerService(configuration, self.sockets, self.lifecycle, self.reactor)
+
+    def make(self, *arguments: Any) -> Process:
+        self.processes.append(Process(*arguments))
+        return self.processes[-1]
+
+    def start(self) -> Bench:
+        self.service.startService()
+        self.reactor.advance(0)
+        return self
+
+    @property
+    def begun(self) -> list[bool]:
+        """Of each process whether it was told to begin."""
+        return [bool(process.begun) for process in self.processes]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Made with the options that the test is parametrized with."""
+    bench = Bench(monkeypatch, tmp_path / "metrics", **getattr(request, "param", {}))
+    yield bench
+    for each in bench.sockets:
+        each.close()
+
+
+PREPARING = pytest.mark.parametrize("bench", [{"command": ["seed"]}], indirect=True)
+
+
+def test_all_begin_where_nothing_is_to_run_once(bench: Bench) -> None:
+    """With the configuration and the sockets; the first that is ready makes the service ready."""
+    bench.start()
+    assert bench.begun == [True, True]
+    assert bench.lifecycle.step == "starting the workers"
+    first = bench.processes[0]
+    assert first.begun[0]["configuration"]["workers"] == 2
+    assert first.begun[0]["prepares"] is False
+    assert first.descriptors == [bench.sockets[0].fileno()]
+    first.told.at_step("importing the application", "")
+    assert bench.lifecycle.step == "starting the workers: importing the application"
+    bench.processes[1].told.ready()
+    assert bench.lifecycle.state is State.READY
+
+
+@PREPARING
+def test_one_runs_what_is_to_run_once(bench: Bench) -> None:
+    """The others wait until it has; the probe tells of its steps meanwhile."""
+    bench.start()
+    assert bench.begun == [True, False]
+    assert bench.processes[0].begun[0]["prepares"] is True
+    bench.processes[0].told.at_step("running the command 'seed'", "half of it")
+    assert (bench.lifecycle.step, bench.lifecycle.detail) == ("running the command 'seed'", "half of it")
+    bench.processes[0].told.prepared()
+    assert bench.begun == [True, True]
+    assert bench.processes[1].begun[0]["prepares"] is False
+
+
+@PREPARING
+@pytest.mark.parametrize(
+    ("message", "said"), [("the shelf is gone", "the shelf is gone"), ("", "has ended before the start-up was done")]
+)
+def test_what_is_to_run_once_fails(bench: Bench, message: str, said: str) -> None:
+    """The start fails when the process has ended, with what it has said, or else with how it has ended."""
+    bench.start()
+    if message:
+        bench.processes[0].told.failed(message)
+    assert bench.failures == []
+    bench.processes[0].exited("status 1")
+    assert said in bench.failures[0]
+
+
+@PREPARING
+def test_a_reload_before_workers_serve(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The worker that prepares has imported the old code, and is started anew when it is done."""
+    bench.start()
+    with caplog.at_level("INFO"):
+        bench.service.reload()
+    assert "they will import what is there when they start" in caplog.text
+    preparing = bench.processes[0]
+    preparing.told.prepared()
+    assert preparing.signals == [signal.SIGKILL]
+    preparing.exited("killed by SIGKILL")
+    assert bench.begun == [True, True, True]
+    assert bench.processes[2].begun[0]["prepares"] is False
+    assert bench.failures == []
+
+
+def test_a_reload_while_draining(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is replaced any more, and the log says so."""
+    bench.start()
+    bench.lifecycle.enter(State.DRAINING, "a test")
+    with caplog.at_level("INFO"):
+        bench.service.reload()
+    assert "workers are not replaced any more" in caplog.text
+    assert len(bench.processes) == 2
+
+
+def test_a_drain_that_comes_before_the_reactor_runs(bench: Bench) -> None:
+    """No worker is started."""
+    bench.service.startService()
+    bench.lifecycle.enter(State.DRAINING, "a test")
+    bench.reactor.advance(0)
+    assert bench.processes == []
+
+
+def test_stacks_and_signals_go_to_all(bench: Bench) -> None:
+    """Whatever they are at."""
+    bench.start()
+    bench.service.log_stacks()
+    bench.service.kill()
+    for process in bench.processes:
+        assert process.asked[-1] is LogStacks
+        assert process.signals == [signal.SIGKILL]
+
+
+def test_the_end(bench: Bench, tmp_path: Path) -> None:
+    """The sockets are closed, those of Unix have no name any more; the directory of the metrics is gone."""
+    (tmp_path / "metrics").mkdir()
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(str(tmp_path / "socket"))
+    bench.service._sockets.append(unix)
+    bench.start()
+    stopped: list[Any] = []
+    bench.service.stopService().addCallback(stopped.append)
+    assert unix.fileno() == bench.sockets[0].fileno() == -1
+    assert not os.path.exists(tmp_path / "socket")
+    assert stopped == []
+    for process in bench.processes:
+        process.exited("status 0")
+    assert stopped == [None]
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_workers_that_do_not_end_are_killed(bench: Bench) -> None:
+    """When their time is up; the parent ends even if the kernel keeps them."""
+    bench.start()
+    stopped: list[Any] = []
+    bench.service.stopService().addCallback(stopped.append)
+    bench.reactor.pump([0.5] * 80)
+    assert all(signal.SIGKILL in process.signals for process in bench.processes)
+    assert stopped == [None]
+
+
+def test_workers_are_killed_at_once_where_nobody_wants_to_wait(bench: Bench) -> None:
+    """A second signal ends the parent without waiting for requests, and no worker outlives it."""
+    bench.start()
+    for process in bench.processes:
+        process.told.ready()
+    stopped: list[Any] = []
+    bench.service.stopService().addCallback(stopped.append)
+    assert [process.signals for process in bench.processes] == [[], []]
+    bench.lifecycle.shut_down("SIGTERM")
+    bench.lifecycle.shut_down("SIGTERM")
+    assert [process.signals for process in bench.processes] == [[signal.SIGKILL]] * 2
+    bench.reactor.advance(1)
+    assert stopped == [None]
+
+
+def test_no_room_for_metrics(bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The workers serve all the same, and the log says what to do."""
+
+    def refuse() -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "make_directory", refuse)
+    bench.start()
+    assert bench.begun == [True, True]
+    assert "set TMPDIR to a directory that can be written" in caplog.text
+
+
+@pytest.mark.parametrize(("usable", "enough"), [(1000, True), (20, False)])
+def test_open_files_of_many_workers(monkeypatch: pytest.MonkeyPatch, usable: int, enough: bool) -> None:
+    """The parent has several for each; where the limit is too low the start says how to raise it."""
+    monkeypatch.setattr(module, "raise_limit", lambda: usable)
+    if enough:
+        check_room_for(4)
+        return
+    with pytest.raises(StartError, match=r"--workers: 4 workers need \d+ open files in the parent.* leaves 20: raise"):
+        check_room_for(4)
