@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.test.requesthelper import DummyRequest
 
+from tests.support.requests import Request
 from twistserve import redaction, values
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import TABLE, Configuration, resolve
@@ -205,15 +205,6 @@ def test_no_option_of_a_secret_kind_is_shown_as_it_is() -> None:
 def test_directories_are_not_shown(tmp_path: Any) -> None:
     """Where the project lies is nobody's business."""
     assert str(tmp_path) not in json.dumps(shown(pythonpath=str(tmp_path)))
-
-
-class Request(DummyRequest):
-    """A request of ours, as far as the document knows it."""
-
-    def send(self, status: int, head: bytes, body: bytes) -> None:
-        self.setResponseCode(status)
-        self.write(body)
-        self.finish()
 
 
 def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> Request:

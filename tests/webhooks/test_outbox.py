@@ -19,8 +19,8 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web._newclient import ResponseNeverReceived
-from twisted.web.test.requesthelper import DummyRequest
 
+from tests.support.requests import Request
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.resources import Probe
 from twistserve.webhooks import outbox as webhooks
@@ -425,7 +425,7 @@ def changes(outcomes: list[Result], **arguments: Any) -> list[tuple[str, bool, s
         **arguments,
     )
     for _ in outcomes:
-        probe.render_GET(DummyRequest([]))  # type: ignore[arg-type]
+        probe.render_GET(Request([]))  # type: ignore[arg-type]
     return told
 
 
@@ -448,7 +448,7 @@ def test_a_probe_tells_its_changes_when_nobody_waits_for_the_answer() -> None:
     told: list[bool] = []
     answer: Deferred[dict[str, Result]] = Deferred()
     probe = Probe("liveness", lambda: answer, lambda name, passing, reason: told.append(passing), passing=True)
-    request = DummyRequest([])
+    request = Request([])
     probe.render_GET(request)  # type: ignore[arg-type]
     request.processingFailed(Failure(Refused()))
     answer.callback({"check": Result(Status.FAIL)})
