@@ -145,7 +145,6 @@ def test_pread_returns_the_beginning_each_time(tmp_path: Path) -> None:
         assert file.tell() == 100
 
 
-@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
 def test_calls_keep_the_gil(pair: Pair) -> None:
     """No other thread runs during a call; this one lasts as the kernel waits for data, for a twentieth of a second."""
     ours, _ = pair
