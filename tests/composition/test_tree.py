@@ -24,6 +24,7 @@ class Part(Service):
     def startService(self) -> None:
         if self.error is not None:
             raise self.error
+        super().startService()
         self.told.append(f"start {self.name}")
 
     def stopService(self) -> Deferred[None]:
@@ -81,3 +82,13 @@ def test_a_failed_start_is_one_line_and_stops_the_reactor(capfd: pytest.CaptureF
     assert reactor.stops == 1
     lifecycle.fail("another")
     assert lifecycle.failure == "the port is in use"
+
+
+@pytest.mark.usefixtures("capfd")
+def test_only_what_has_started_is_stopped() -> None:
+    """After a start that failed half-way."""
+    told: list[str] = []
+    tree, _, _ = tree_of(told, None, StartError("the port is in use"), None)
+    tree.startService()
+    tree.stopService()
+    assert told == ["start 0", "stop 0"]

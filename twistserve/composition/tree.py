@@ -20,7 +20,8 @@ logger = get_logger(__name__)
 class ServiceTree(MultiService):
     """The root of the services: starts its children in order and stops them one after another, in reverse.
 
-    A plain MultiService stops all its children at the same time; a drain needs an order.
+    A plain MultiService stops all its children at the same time; a drain needs an order. And it stops those too that
+    a failed start has not come to: a TimerService cannot be.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
@@ -53,7 +54,7 @@ class ServiceTree(MultiService):
         """Stop the children, the last started first, each when the one before has stopped."""
         self._lifecycle.enter(State.DRAINING, "the service was stopped")
         self.running = 0
-        for child in reversed(list(self)):
+        for child in reversed([child for child in self if child.running]):
             self.stopping = child.name or type(child).__name__
             try:
                 yield maybeDeferred(child.stopService)
