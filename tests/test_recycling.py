@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Process:
         if state is not None:
             self.lifecycle.enter(state, "a test")
         self.answered = self.memory = 0
+        self.error: OSError | None = None
         self.asked: list[tuple[str, str]] = []
         self.service = RecyclingService(
             requests,
@@ -31,9 +33,14 @@ class Process:
             self.lifecycle,
             lambda cause, reason: self.asked.append((cause, reason)),
             self.clock,
-            lambda: self.memory,
+            self.read_memory,
         )
         self.service.startService()
+
+    def read_memory(self) -> int:
+        if self.error is not None:
+            raise self.error
+        return self.memory
 
     @property
     def causes(self) -> list[str]:
@@ -127,6 +134,17 @@ def test_it_asks_again_until_something_happens() -> None:
     process.lifecycle.enter(State.DRAINING, "a test")
     process.run_for(3)
     assert len(process.asked) == 3
+
+
+def test_it_looks_again_after_a_look_that_failed() -> None:
+    """The memory cannot be read while every descriptor is taken."""
+    process = Process(megabytes=100)
+    process.memory, process.error = 1 << 40, OSError(errno.EMFILE, "Too many open files")
+    process.run_for(3)
+    assert process.causes == []
+    process.error = None
+    process.run_for(1)
+    assert process.causes == ["memory"]
 
 
 def test_it_does_not_look_after_it_was_stopped() -> None:

@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.task import LoopingCall
+from twisted.application.internet import TimerService
 
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs.containment import contain
 
 LOOK_EVERY = 1.0
 """Seconds."""
@@ -26,7 +26,7 @@ def resident_memory() -> int:
         return int(statm.read().split()[1]) * _PAGE
 
 
-class RecyclingService(Service):
+class RecyclingService(TimerService):
     """Has the process end when it has answered `max_requests`, give or take, or holds more than `max_memory` bytes.
 
     `recycle` is called with "lifetime" or "memory", and the reason in words; again each second until it ends.
@@ -44,25 +44,15 @@ class RecyclingService(Service):
         reactor: Any,
         memory: Callable[[], int] = resident_memory,
     ) -> None:
+        # Reading the memory takes a descriptor, which there may be again at the next look.
+        super().__init__(LOOK_EVERY, contain, self.look)
+        self.clock = reactor
         self._max_requests = max_requests and max_requests + random.randint(0, max_requests // JITTER)
         self._max_memory = max_memory
         self._answered = answered
         self._lifecycle = lifecycle
         self._recycle = recycle
         self._memory = memory
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = reactor
-
-    def startService(self) -> None:
-        """Begin to look."""
-        super().startService()
-        self._looking.start(LOOK_EVERY, now=False)
-
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()
-        if self._looking.running:
-            self._looking.stop()
 
     def look(self) -> None:
         """Have it end if it is time."""

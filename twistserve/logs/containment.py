@@ -1,4 +1,7 @@
-"""Whatever raises in counting and telling ends there: connections are released and states change all the same."""
+"""Whatever raises in counting and telling ends there: connections are released and states change all the same.
+
+So it is in one round of a periodic job: the next comes all the same.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _told: set[object] = set()
 
 
 def contain(function: Callable[..., Any], *arguments: object) -> None:
-    """Call a function that only counts or tells. What it raises is logged, SystemExit too."""
+    """Call a function that only counts or tells, or will be called again. What it raises is logged, SystemExit too."""
     try:
         function(*arguments)
     except BaseException as error:
@@ -29,4 +32,4 @@ def tell(error: BaseException) -> None:
     what = (type(error), place)
     if what not in _told:
         _told.add(what)
-        logger.error("metrics or the access log failed; serving goes on", exc_info=error)
+        logger.error("metrics, the access log or a periodic job failed; serving goes on", exc_info=error)

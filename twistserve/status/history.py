@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from operator import sub
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.task import LoopingCall
+from twisted.application.internet import TimerService
 
+from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import DURATION_BOUNDS, Totals
 
 INTERVAL = 2.0
@@ -46,7 +46,7 @@ class Sample:
     load: Load
 
 
-class History(Service):
+class History(TimerService):
     """Takes the samples; counting is left to the metrics, so that requests pay nothing for it. Reactor thread."""
 
     name = "history"
@@ -58,31 +58,22 @@ class History(Service):
         reactor: Any,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(INTERVAL, contain, self.sample)
+        self.clock = reactor
         self._totals = totals
         self._load = load
         self._seconds = seconds
-        self._began = self._at = seconds()
-        self._counted = totals()
+        self._began = seconds()
+        self._last: tuple[float, Totals] | None = None
         self._samples: deque[Sample] = deque(maxlen=round(SPAN / INTERVAL))
-        self._sampling = LoopingCall(self.sample)
-        self._sampling.clock = reactor
-
-    def startService(self) -> None:
-        """Begin to take samples."""
-        super().startService()
-        self._sampling.start(INTERVAL, now=False)
-
-    def stopService(self) -> None:
-        """Take no more."""
-        super().stopService()
-        if self._sampling.running:
-            self._sampling.stop()
 
     def sample(self) -> None:
-        """Take a sample."""
+        """Take a sample; at the start there is only the count that the first one begins with."""
         now, counted = self._seconds(), self._totals()
-        elapsed, before = now - self._at, self._counted
-        self._at, self._counted = now, counted
+        last, self._last = self._last, (now, counted)
+        if last is None:
+            return
+        elapsed, before = now - last[0], last[1]
         durations = list(map(sub, counted.durations, before.durations))
         self._samples.append(
             Sample(
