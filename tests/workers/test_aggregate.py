@@ -206,7 +206,7 @@ def test_another_worker_is_asked_where_one_does_nothing(probe: str) -> None:
     parent.run_for(2)
     assert parent.passes(probe)
     assert (hanging.process.runs, other.process.runs) == (3, 4)
-    assert parent.clock.getDelayedCalls() == [parent.supervisor._beating.call]
+    assert parent.clock.getDelayedCalls() == [parent.supervisor._heartbeat._loop.call]
 
 
 def test_who_goes_on_in_time_is_heard() -> None:

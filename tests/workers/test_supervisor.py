@@ -331,6 +331,20 @@ def test_who_is_at_its_end_has_its_time() -> None:
     assert worker.process.killed
 
 
+def test_a_heartbeat_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hangs later is killed all the same, and who dies is replaced."""
+    crew = Crew(2).start()
+    hanging, dying = crew.workers
+    with monkeypatch.context() as failing:
+        failing.setattr(hanging.process, "ask", lambda command: 1 // 0)
+        crew.run_for(3)
+    hanging.process.silent = True
+    crew.run_for(BOUND + 2)
+    assert hanging.process.killed
+    crew.end(dying, "killed by SIGKILL")
+    assert crew.numbers(STARTING) == [dying.number]
+
+
 def test_python_has_time_to_load() -> None:
     """A worker that has never answered has a minute."""
     crew = Crew(2).start()

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from twistserve.logs import get_logger
@@ -141,15 +141,16 @@ class Supervisor:
         self._replacements: deque[tuple[Worker, str]] = deque()
         self._empty: list[Deferred[None]] = []
         self._last_beat = 0.0
-        self._beating = LoopingCall(self.beat)
-        self._beating.clock = reactor
+        # Started and stopped here: heartbeats go on until the last worker has ended, when the tree has begun to stop.
+        self._heartbeat = TimerService(HEARTBEAT, contain, self.beat)
+        self._heartbeat.clock = reactor
         for reason in RESTART_REASONS:
             worker_restarts.labels(reason)
 
     @property
     def running(self) -> bool:
         """Whether there are workers, or are to be."""
-        return bool(self._beating.running) and not self._stopping
+        return bool(self._heartbeat.running) and not self._stopping
 
     @property
     def ready(self) -> list[Worker]:
@@ -166,8 +167,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the workers."""
-        self._last_beat = self._reactor.seconds()
-        self._beating.start(HEARTBEAT, now=False)
+        self._heartbeat.startService()
         self._fill()
 
     # What workers do
@@ -448,8 +448,8 @@ class Supervisor:
             worker.process.signal(signal.SIGKILL)
 
     def _all_gone(self) -> None:
-        if self._beating.running:
-            self._beating.stop()
+        if self._heartbeat.running:
+            self._heartbeat.stopService()
         waiting, self._empty = self._empty, []
         for each in waiting:
             each.callback(None)
