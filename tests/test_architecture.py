@@ -10,8 +10,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "twistserve"
 ORDER = (
     *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "command_line", "lifecycle"),
-    *("net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project", "webhooks"),
-    *("probes", "status", "server", "workers", "composition", "service"),
+    *("backoff", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
+    *("webhooks", "probes", "status", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
 ENTRIES = ("plugin", "management", "middleware", "workers.__main__", "probes.__main__")

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, Protocol
 
+from twistserve.backoff import backoff
 from twistserve.errors import StartError, describe
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
@@ -20,14 +21,14 @@ from twistserve.project.startup import Progress, call
 
 logger = get_logger(__name__)
 
-SHORTEST, LONGEST = 0.25, 8.0
-"""Seconds of the first pause before looking again, and of the longest; each is twice the one before."""
+PAUSE = backoff(0.25, 8.0)
+"""Seconds before looking again."""
 
 
 def wait_for_migrations(progress: Progress) -> None:
     """Return when no migration is unapplied on any database that has migrations."""
     for alias in migrated_databases():
-        pauses = _pauses()
+        pauses = map(PAUSE, count())
         while names := _unapplied(alias, progress):
             progress.say(f"{len(names)} unapplied on {alias!r}, the first is {names[0]}")
             progress.pause(next(pauses))
@@ -45,7 +46,7 @@ def apply_migrations(progress: Progress) -> None:
                     _apply(alias, progress)
             except (OperationalError, InterfaceError) as error:
                 logger.warning("the database %r has failed: %s", alias, describe(error))
-                progress.pause(SHORTEST)
+                progress.pause(PAUSE(0))
 
 
 def _apply(alias: str, progress: Progress) -> None:
@@ -116,7 +117,7 @@ def _unapplied(alias: str, progress: Progress) -> list[str]:
     """The names of unapplied migrations, in order; waits for a database that is not up yet."""
     from django.db import InterfaceError, OperationalError, connections
 
-    for pause in _pauses():
+    for pause in map(PAUSE, count()):
         try:
             return plan(alias)
         except (OperationalError, InterfaceError) as error:
@@ -148,13 +149,6 @@ def _with_effect(migrations: Sequence[Any], alias: str) -> list[str]:
     return [str(each) for each in migrations if _allowed(alias, each.app_label)]
 
 
-def _pauses() -> Iterator[float]:
-    pause = SHORTEST
-    while True:
-        yield pause
-        pause = min(2 * pause, LONGEST)
-
-
 @contextmanager
 def _lock(alias: str, progress: Progress) -> Iterator[None]:
     """Hold the database's lock for migrating, on this thread's connection: it ends with the connection."""
@@ -171,7 +165,7 @@ def _lock(alias: str, progress: Progress) -> Iterator[None]:
         # Short pauses: waiting here holds up a start, and a look costs one cheap query.
         while not lock.take():
             progress.say(f"another instance applies those of {alias!r}")
-            progress.pause(SHORTEST)
+            progress.pause(PAUSE(0))
         try:
             yield
         finally:

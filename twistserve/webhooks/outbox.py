@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred, gatherResults, race, succeed
 from twisted.internet.task import deferLater
 
 from twistserve import __version__
+from twistserve.backoff import backoff
 from twistserve.logs import get_logger
 from twistserve.webhooks import Post
 
@@ -35,8 +36,8 @@ EVENT_DEADLINE = 300.0
 """Seconds from an event until it is given up."""
 TRY_TIMEOUT = 10.0
 """Seconds a receiver has for its answer."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between two tries; each pause is twice the one before, until a try succeeds."""
+PAUSE = backoff(1.0, 30.0)
+"""Seconds between two tries, until one succeeds."""
 STOP_PATIENCE = 5.0
 """Seconds that the end of the process waits for what is not delivered yet."""
 CAPACITY = 1000
@@ -158,7 +159,7 @@ class Outbox:
         self._post: Post | None = None
         self._events: deque[Event] = deque()
         self._working = False
-        self._pause = FIRST_PAUSE
+        self._pauses = 0
         self._tries = 0
         self._failure = NO_ANSWER
         self._in_flight: Deferred[int] | None = None
@@ -203,11 +204,11 @@ class Outbox:
                 self._warn("%s: given up after %g s: %s", event.name, EVENT_DEADLINE, self._failure)
                 self._next()
             elif await self._try(post, event, min(left, TRY_TIMEOUT)):
-                self._pause, self._failure = FIRST_PAUSE, NO_ANSWER
+                self._pauses, self._failure = 0, NO_ANSWER
                 self._next()
             elif self._events:
-                await self._rest(self._pause)
-                self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                await self._rest(PAUSE(self._pauses))
+                self._pauses += 1
         self._working = False
         if self._drained is not None and not self._drained.called:
             self._drained.callback(None)
@@ -239,7 +240,7 @@ class Outbox:
     async def _rest(self, seconds: float) -> None:
         """Wait; once the outbox is draining, at most for the first pause."""
         if self._drained is not None:
-            seconds = min(seconds, FIRST_PAUSE)
+            seconds = min(seconds, PAUSE(0))
         self._resting = Deferred()
         call = self._reactor.callLater(seconds, self._wake)
         await self._resting

@@ -17,6 +17,7 @@ from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
+from twistserve.backoff import backoff
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import worker_restarts
@@ -34,8 +35,8 @@ SLOW_START = 60.0
 """Seconds of starting after which the log says how it gets on, and again after as many."""
 STEADY = 10.0
 """Seconds that a worker has served when its death is no reason to wait before starting the next."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before a worker is started in the place of those that died early, one after another; each twice the last."""
+PAUSE = backoff(0.5, 30.0)
+"""Seconds before a worker is started in the place of those that died early, one after another."""
 MARGIN = 3.2
 """Seconds that a worker has for ending after its requests had their time; a little less by its own clock."""
 
@@ -378,7 +379,7 @@ class Supervisor:
                 self._start_one()
 
     def _pause(self) -> float:
-        return float(min(FIRST_PAUSE * 2.0 ** max(self._early_deaths - 2, 0), LONGEST_PAUSE))
+        return PAUSE(max(self._early_deaths - 2, 0))
 
     def _start_if_missing(self) -> None:
         """Start a worker after a pause, if it is wanted still."""
