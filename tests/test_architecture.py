@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "twistserve"
 ORDER = (
     *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "command_line", "lifecycle"),
-    *("backoff", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
+    *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
     *("webhooks", "probes", "status", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""

@@ -19,6 +19,7 @@ from twistserve.http.limits import Limits
 from twistserve.http.port import Drain, WebService
 from twistserve.http.site import Counts, Site
 from twistserve.lifecycle import Lifecycle
+from twistserve.load import Load
 from twistserve.logs.containment import contain
 from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
@@ -81,7 +82,7 @@ class Serving:
         self.site = Site(self._root, reactor, _limits(configuration), access_log, counts if counted else None)
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.answered, [], None)
-        self._history = History(totals, lambda: load_of(self.site, self.pool), reactor)
+        self._history = History(totals, self.load, reactor)
         self.observers: list[Service] = []
         """What only looks on: start it before the others."""
         if counted:
@@ -97,7 +98,6 @@ class Serving:
             lambda: self.pool.finished(reactor),
             lambda wanted: bound_connections(wanted, configuration.threads),
         )
-        self._measure()
 
     def steps(
         self, between: Sequence[Step], set_up: Callable[[], None], prepared: Callable[[], None] = lambda: None
@@ -125,17 +125,9 @@ class Serving:
 
         return [("setting Django up", set_django_up), *between, (name, go_on), *rest]
 
-    def load(self) -> dict[str, int]:
-        """How busy it is, in a few numbers."""
-        pool = self.pool.snapshot()
-        return {
-            "threads": pool.threads,
-            "busy": pool.busy,
-            "queued": pool.queued,
-            "stuck": pool.stuck,
-            "requests": len(self.site.requests),
-            "connections": len(self.site.channels),
-        }
+    def load(self) -> Load:
+        """How busy it is."""
+        return load_of(self.site, self.pool)
 
     def describe(self) -> dict[str, Any]:
         """Everything that the status page shows of this process."""
@@ -145,6 +137,7 @@ class Serving:
         """Bring the metrics up to date."""
         self.site.account()
         metrics.flush()
+        metrics.show_load(self.load())
 
     def log_stacks(self, signal_name: str) -> None:
         """Log where every thread stands, and which request it serves."""
@@ -181,15 +174,6 @@ class Serving:
         resource = make()
         for path in index.paths_outside:
             self._root.mount_at(path, resource)
-
-    def _measure(self) -> None:
-        """Let the gauges read what the parts know."""
-        metrics.read_from(metrics.threads, lambda: self.pool.snapshot().threads)
-        metrics.read_from(metrics.threads_busy, lambda: self.pool.snapshot().busy)
-        metrics.read_from(metrics.threads_stuck, lambda: self.pool.snapshot().stuck)
-        metrics.read_from(metrics.request_queue_length, lambda: self.pool.snapshot().queued)
-        metrics.read_from(metrics.requests_in_progress, lambda: len(self.site.requests))
-        metrics.read_from(metrics.connections, lambda: len(self.site.channels))
 
 
 def _limits(configuration: Configuration) -> Limits:

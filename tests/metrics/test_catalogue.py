@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from tests.support.contract import CONTRACT
 from tests.support.metrics import Request
+from twistserve.load import Load
 from twistserve.metrics import catalogue as metrics
 
 DECLARED = {
@@ -104,32 +104,22 @@ def test_no_method_becomes_a_label_or_takes_memory() -> None:
     assert len([key for key in metrics.view_requests._metrics if key[0] == "hostile/"]) == 1
 
 
-@pytest.fixture
-def forget() -> Iterator[Gauge]:
-    """A gauge that is not read from afterwards."""
-    gauge = Gauge("unit_test_gauge", "For a test.")
-    yield gauge
-    del metrics._read[gauge]
-    REGISTRY.unregister(gauge)
-
-
-def test_gauges_are_read_before_a_scrape(forget: Gauge) -> None:
-    """A gauge shows what its source said at the last flush; the last source given is the one asked."""
-    waiting = [1, 2, 3]
-    metrics.read_from(forget, lambda: 99)
-    metrics.read_from(forget, lambda: len(waiting))
-    metrics.flush()
-    assert REGISTRY.get_sample_value("unit_test_gauge") == 3
-    waiting.pop()
-    metrics.flush()
-    assert REGISTRY.get_sample_value("unit_test_gauge") == 2
+def test_gauges_show_the_load_of_the_moment() -> None:
+    """Each its number; what is over is shown no more."""
+    names = ["threads", "threads_busy", "threads_stuck"]
+    names += ["http_request_queue_length", "http_requests_in_progress", "http_connections"]
+    metrics.show_load(Load(threads=4, busy=3, queued=2, stuck=1, requests=6, connections=40))
+    assert list(map(value, names)) == [4, 3, 1, 2, 6, 40]
+    metrics.show_load(Load(threads=4))
+    assert list(map(value, names)) == [4, 0, 0, 0, 0, 0]
 
 
 WORKER = """
 from tests.support.metrics import Request
+from twistserve.load import Load
 from twistserve.metrics import catalogue as metrics
 
-metrics.read_from(metrics.threads, lambda: 4)
+metrics.show_load(Load(threads=4))
 metrics.record_request(Request(duration=0.3))
 metrics.record_view("books/", "GET", 200, 0.3)
 metrics.probe_status.labels("readiness").set({passing})

@@ -14,12 +14,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.load import Load
 from twistserve.probes.checks import PASSED, Check, Result, Status, worst
 from twistserve.probes.django_checks import DjangoChecks
 from twistserve.probes.port import ProbeSite
 from twistserve.probes.resources import Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.responses import Results
-from twistserve.threads.pool import PoolSnapshot
 
 
 class Transport(StringTransport):
@@ -46,7 +46,7 @@ class Bench:
     """The probes of a service that a test can do anything with."""
 
     clock: Clock = field(default_factory=Clock)
-    pool: PoolSnapshot = field(default_factory=lambda: PoolSnapshot(threads=2, busy=0, queued=0, stuck=0))
+    pool: Load = field(default_factory=lambda: Load(threads=2, busy=0, queued=0, stuck=0))
     checks: dict[str, Deferred[Results]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Bench:
         self.results = ProbeResults(self.lifecycle, self, self, max_queued=3)
         self.results.django_ready = True
 
-    def snapshot(self) -> PoolSnapshot:
+    def snapshot(self) -> Load:
         return self.pool
 
     def ask(self, probe: str) -> Deferred[Results]:
@@ -219,7 +219,7 @@ def test_readiness_tells_the_queue_when_it_answers() -> None:
     bench.ready()
     found: list[Results] = []
     bench.results.readiness().addCallback(found.append)
-    bench.pool = PoolSnapshot(threads=2, busy=2, queued=3, stuck=0)
+    bench.pool = Load(threads=2, busy=2, queued=3, stuck=0)
     bench.checks["readiness"].callback({})
     assert found[0]["queue"].status is Status.FAIL
 
@@ -237,17 +237,17 @@ def test_readiness_asks_nothing_unless_ready() -> None:
 
 def test_liveness_fails_while_all_threads_are_stuck() -> None:
     """Replacements included, a process without a thread that can serve is of no use; one that comes back is enough."""
-    bench = Bench(pool=PoolSnapshot(threads=4, busy=4, queued=9, stuck=4))
+    bench = Bench(pool=Load(threads=4, busy=4, queued=9, stuck=4))
     threads = bench.liveness()["threads"]
     assert threads.status is Status.FAIL
     assert threads.output == "all 4 threads are stuck past their deadline"
-    bench.pool = PoolSnapshot(threads=4, busy=4, queued=9, stuck=3)
+    bench.pool = Load(threads=4, busy=4, queued=9, stuck=3)
     assert bench.liveness()["threads"] == Result(Status.PASS, "4 of 4 busy, 3 stuck")
 
 
 def test_liveness_passes_without_threads() -> None:
     """Before there are threads, and when they have ended, nobody is stuck."""
-    bench = Bench(pool=PoolSnapshot(threads=0, busy=0, queued=0, stuck=0))
+    bench = Bench(pool=Load(threads=0, busy=0, queued=0, stuck=0))
     assert bench.liveness()["threads"].status is Status.PASS
 
 

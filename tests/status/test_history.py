@@ -6,9 +6,10 @@ import pytest
 from prometheus_client import REGISTRY
 from twisted.internet.task import Clock
 
+from twistserve.load import Load
 from twistserve.metrics import catalogue as metrics
 from twistserve.metrics.catalogue import DURATION_BOUNDS, Totals
-from twistserve.status.history import INTERVAL, SPAN, History, Load, quantile
+from twistserve.status.history import INTERVAL, SPAN, History, quantile
 
 
 class Process:
@@ -18,7 +19,7 @@ class Process:
         self.clock = Clock()
         self.durations = [0] * len(DURATION_BOUNDS)
         self.errors = 0
-        self.load = Load(in_flight=0, queued=0, busy=0, stuck=0, connections=0)
+        self.load = Load()
         self.history = History(
             lambda: Totals(sum(self.durations), self.durations.copy(), self.errors),
             lambda: self.load,
@@ -76,7 +77,7 @@ def test_latencies_are_estimated_and_unknown_without_requests() -> None:
 def test_the_load_is_that_of_the_moment() -> None:
     """Threads, queue, requests and connections are as they are when the sample is taken."""
     process = Process()
-    process.load = Load(in_flight=7, queued=3, busy=4, stuck=1, connections=40)
+    process.load = Load(requests=7, queued=3, busy=4, stuck=1, connections=40)
     process.clock.advance(INTERVAL)
     found = [process.last(name) for name in ("in_flight", "queued", "threads_busy", "threads_stuck", "connections")]
     assert found == [7, 3, 4, 1, 40]

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
+from twistserve.load import Load
 from twistserve.workers.protocol import DrainWorker
 from twistserve.workers.supervisor import Supervisor, Worker, WorkerState
 
@@ -28,7 +29,7 @@ class FakeProcess:
         self.drains: list[bool] = []
         """Of each request to drain, whether it was the last."""
         self.signals: list[int] = []
-        self.load: dict[str, int] = {"threads": 2, "stuck": 0}
+        self.load = Load(threads=2, stuck=0)
         self.asked: list[Any] = []
         self.unanswered: list[Deferred[dict[str, Any]]] = []
         self.silent = self.gone = self.at_end = False

@@ -11,7 +11,8 @@ import pytest
 
 from tests.functional.harness import wait_for
 from twistserve.errors import StartError
-from twistserve.threads.pool import PoolSnapshot, RequestThreadPool
+from twistserve.load import Load
+from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
 
 
@@ -167,7 +168,7 @@ def test_there_are_at_most_twice_as_many_threads() -> None:
     assert pool.snapshot().stuck == 3
     for job in (*jobs[1:], late):
         job.go_on.set()
-    wait_for(lambda: pool.snapshot() == PoolSnapshot(2, 0, 0, 0), "the pool to be as it was")
+    wait_for(lambda: pool.snapshot() == Load(2, 0, 0, 0), "the pool to be as it was")
     pool.stopService()
 
 
@@ -193,7 +194,7 @@ def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch, caplog: pytes
             RequestThreadPool(5).startService()
         assert pool.give_up(job)
     assert "cannot be replaced" in caplog.text
-    assert pool.snapshot() == PoolSnapshot(threads=1, busy=1, queued=0, stuck=1)
+    assert pool.snapshot() == Load(threads=1, busy=1, queued=0, stuck=1)
     pool.submit(done.set)
     go_on.set()
     assert done.wait(30)

@@ -14,10 +14,11 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 
-from tests.support.crew import READY, STARTING, Crew, FakeProcess, FakeWorker
+from tests.support.crew import STARTING, Crew, FakeProcess, FakeWorker
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.load import Load
 from twistserve.probes.checks import Result, Status, worst
-from twistserve.workers.aggregate import AllMetrics, WorkersChecks, WorkersPool, to_json
+from twistserve.workers.aggregate import AllMetrics, WorkersChecks, to_json
 from twistserve.workers.protocol import RunProbe
 from twistserve.workers.supervisor import Worker
 
@@ -131,7 +132,7 @@ def test_the_least_busy_worker_is_asked() -> None:
     """As its last heartbeat told."""
     parent = Parent().start()
     busy, idle = parent.workers
-    busy.process.load = {"threads": 2, "busy": 2, "stuck": 0}
+    busy.process.load = Load(threads=2, busy=2, stuck=0)
     parent.run_for(2)
     parent.ask("readiness")
     assert (busy.process.runs, idle.process.runs) == (0, 1)
@@ -159,7 +160,7 @@ def test_the_same_worker_is_asked_each_time() -> None:
     [first] = [worker for worker in parent.workers if worker.process.runs]
     [second] = [worker for worker in parent.workers if not worker.process.runs]
     for busy, probe in ((2, "readiness"), (0, "liveness"), (1, "readiness")):
-        first.process.load = {"threads": 2, "busy": busy, "stuck": 0}
+        first.process.load = Load(threads=2, busy=busy, stuck=0)
         parent.run_for(1)
         assert parent.passes(probe)
     assert (first.process.runs, second.process.runs) == (4, 0)
@@ -332,22 +333,6 @@ def test_a_drain_is_no_death() -> None:
         assert parent.passes("liveness")
         parent.end(worker)
     assert parent.passes("liveness")
-
-
-def test_the_threads_of_all_that_serve() -> None:
-    """Their sum; who is starting or draining does not count."""
-    parent = Parent(3).start()
-    for worker in parent.workers:
-        worker.process.load = {"threads": 4, "busy": 3, "queued": 2, "stuck": 1}
-    parent.run_for(2)
-    pool = WorkersPool(parent.supervisor)
-    snapshot = pool.snapshot()
-    assert (snapshot.threads, snapshot.busy, snapshot.queued, snapshot.stuck) == (12, 9, 6, 3)
-    parent.wants(parent.workers[0])
-    parent.get_ready()
-    parent.end(parent.workers[1], "killed by SIGKILL")
-    assert len(parent.of(READY)) == 2
-    assert pool.snapshot().threads == 4, "the new one has not told yet"
 
 
 def test_a_scrape_while_a_worker_starts(tmp_path: Path) -> None:

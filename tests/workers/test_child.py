@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from tests.support.worker import Asked, Conversation
 from twistserve.lifecycle import State
+from twistserve.load import Load
 from twistserve.probes.checks import Status
 from twistserve.workers.aggregate import from_json
 from twistserve.workers.child import _Pipes
@@ -83,7 +84,7 @@ def test_checks_that_cannot_be_asked_are_a_result() -> None:
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     [result] = from_json(conversation.ask(RunProbe, probe="readiness")["results"]).values()
     assert (result.status, result.output) == (Status.FAIL, "raised LookupError")
-    assert conversation.ask(Heartbeat) == {"load": {}}
+    assert conversation.ask(Heartbeat) == {"load": Load()}
 
 
 def test_who_has_nothing_to_describe_says_so() -> None:
@@ -105,7 +106,7 @@ def test_the_parent_is_asked_for_a_replacement() -> None:
 def test_a_worker_that_is_starting_answers() -> None:
     """A heartbeat before it has begun, and a request to drain after it."""
     conversation = Conversation()
-    assert conversation.ask(Heartbeat) == {"load": {}}
+    assert conversation.ask(Heartbeat) == {"load": Load()}
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     conversation.ask(DrainWorker, last=False)
     assert conversation.lifecycle.state is State.DRAINING
@@ -120,8 +121,8 @@ class Counting:
         self.flushed: list[int] = []
         self.error: OSError | None = None
 
-    def load(self) -> dict[str, int]:
-        return {"threads": 2}
+    def load(self) -> Load:
+        return Load(threads=2)
 
     def flush_metrics(self) -> None:
         self.flushed.append(self.answered)
@@ -136,7 +137,7 @@ def test_what_was_counted_survives_the_worker() -> None:
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     for answered in (0, 3, 3, 3, 5):
         serving.answered = answered
-        assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
+        assert conversation.ask(Heartbeat) == {"load": Load(threads=2)}
     assert serving.flushed == [3, 5]
     conversation.ask(FlushMetrics)
     assert serving.flushed == [3, 5, 5]
@@ -150,7 +151,7 @@ def test_a_full_disk_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     for answered in (1, 2, 3):
         serving.answered = answered
-        assert conversation.ask(Heartbeat) == {"load": {"threads": 2}}
+        assert conversation.ask(Heartbeat) == {"load": Load(threads=2)}
         assert conversation.ask(FlushMetrics) == {}
     assert caplog.text.count("OSError: [Errno 28] No space left on device") == 1
 

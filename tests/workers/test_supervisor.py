@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.crew import DRAINING, GONE, GRACE, READY, STARTING, Crew, FakeWorker
+from twistserve.load import Load
 from twistserve.workers.protocol import FlushMetrics, Heartbeat
 from twistserve.workers.supervisor import MARGIN, WorkerState
 
@@ -509,12 +510,26 @@ def test_who_dies_while_it_drains_was_replaced_already() -> None:
     assert len(crew.spawned) == 3
 
 
+def test_the_load_of_all_that_serve() -> None:
+    """Their sum; who is starting or draining does not count."""
+    crew = Crew(3).start()
+    for worker in crew.workers:
+        worker.process.load = Load(threads=4, busy=3, queued=2, stuck=1, requests=6, connections=40)
+    crew.run_for(2)
+    assert crew.supervisor.snapshot() == Load(12, 9, 6, 3, 18, 120)
+    crew.wants(crew.workers[0])
+    crew.get_ready()
+    crew.end(crew.workers[1], "killed by SIGKILL")
+    assert len(crew.of(READY)) == 2
+    assert crew.supervisor.snapshot().threads == 4, "the new one has not told yet"
+
+
 @pytest.mark.parametrize(("stuck", "replaced"), [(0, False), (1, False), (2, True), (3, True)])
 def test_a_worker_whose_threads_are_all_stuck_is_replaced(stuck: int, replaced: bool) -> None:
     """It is, when no thread is left that could take work; one that is left is enough to go on."""
     crew = Crew(2).start()
     old = crew.workers[0]
-    old.process.load = {"threads": 2, "stuck": stuck}
+    old.process.load = Load(threads=2, stuck=stuck)
     crew.run_for(3)
     assert len(crew.of(STARTING)) == replaced
     crew.roll()
@@ -525,7 +540,7 @@ def test_a_worker_whose_threads_are_all_stuck_is_replaced(stuck: int, replaced: 
 def test_a_worker_that_serves_nothing_yet_is_not_stuck() -> None:
     """No threads at all are no stuck threads."""
     crew = Crew(1).start()
-    crew.workers[0].process.load = {}
+    crew.workers[0].process.load = Load()
     crew.run_for(3)
     assert len(crew.spawned) == 1
 
@@ -914,7 +929,7 @@ def test_killing_all(caplog: pytest.LogCaptureFixture) -> None:
     """At once, whatever they are at; the log has how many requests that ends."""
     crew = Crew(2).start()
     crew.wants(crew.workers[0])
-    crew.workers[1].load = {"requests": 3}
+    crew.workers[1].load = Load(requests=3)
     crew.supervisor.stop()
     crew.supervisor.kill_all()
     assert [worker.process.killed for worker in crew.workers] == [True] * 3
@@ -997,7 +1012,7 @@ class Whatever(RuleBasedStateMachine):
     @precondition(there_are(READY))
     @rule(data=st.data())
     def gets_stuck(self, data: st.DataObject) -> None:
-        self.some(data, READY).process.load = {"threads": 2, "stuck": 2}
+        self.some(data, READY).process.load = Load(threads=2, stuck=2)
 
     @precondition(there_are(STARTING, READY, DRAINING))
     @rule(data=st.data())
@@ -1044,7 +1059,7 @@ class Whatever(RuleBasedStateMachine):
         crew = self.crew
         crew.refusals = []
         for worker in crew.workers:
-            worker.process.load = {"threads": 2, "stuck": 0}
+            worker.process.load = Load(threads=2, stuck=0)
             worker.process.answer()
         for _ in range(100):
             crew.bury()

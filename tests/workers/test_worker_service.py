@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.load import Load
 from twistserve.options import resolve
 from twistserve.workers import worker_service as module
 from twistserve.workers.protocol import Begin, LogStacks
@@ -48,7 +49,7 @@ class Process:
         self.asked.append(command)
         if command is Begin:
             self.begun.append(arguments)
-        return succeed({"load": {}})
+        return succeed({"load": Load()})
 
     def signal(self, number: int) -> None:
         self.signals.append(number)

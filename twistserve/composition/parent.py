@@ -24,7 +24,7 @@ from twistserve.process.ending import END, WORKER_END, Ending
 from twistserve.project.application import django_version
 from twistserve.status.report import StatusReport
 from twistserve.threads.stacks import log_all_stacks
-from twistserve.workers.aggregate import AllMetrics, WorkersChecks, WorkersPool, describe_all
+from twistserve.workers.aggregate import AllMetrics, WorkersChecks, describe_all
 from twistserve.workers.protocol import FlushMetrics
 from twistserve.workers.worker_service import WorkerService
 
@@ -49,7 +49,7 @@ def parent(
     ending.after_failure = END - WORKER_END
     supervisor = workers.supervisor
     checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
-    results = ProbeResults(lifecycle, WorkersPool(supervisor), checks, configuration.req_queue_len)
+    results = ProbeResults(lifecycle, supervisor, checks, configuration.req_queue_len)
     results.django_ready = True
 
     def flush() -> Any:

@@ -1,14 +1,12 @@
 """Every metric, declared once, in prometheus-client's default registry: a project's own appear beside them.
 
-Counters and histograms are updated where things happen; gauges whose value some part already knows are
-read from it when Prometheus asks.
+Counters and histograms are updated where things happen; those of the load when Prometheus asks.
 """
 
 from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -17,6 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 import twisted
 from twistserve import __version__
+from twistserve.load import Load
 from twistserve.logs.queue import queue
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -216,7 +215,6 @@ _series: dict[tuple[bytes, str], _RequestSeries] = {}
 _others: dict[str, _RequestSeries] = {}
 _queue, _received, _sent = Tally(request_queue), Tally(request_size), Tally(response_size)
 _views: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-_read: dict[Gauge, Callable[[], float]] = {}
 
 
 class AnsweredRequest(Protocol):
@@ -265,14 +263,22 @@ _lost_lines = 0
 
 
 def flush() -> None:
-    """Hand what was counted, and what gauges read, to prometheus-client. Reactor thread, before a scrape."""
+    """Hand what was counted to prometheus-client. Reactor thread, before a scrape."""
     flush_log()
     for series in (*_series.values(), *_others.values()):
         series.flush()
     for tally in (_queue, _received, _sent):
         tally.flush()
-    for gauge, value in _read.items():
-        gauge.set(value())
+
+
+def show_load(load: Load) -> None:
+    """Let the gauges show how busy the process is. Reactor thread, before a scrape."""
+    threads.set(load.threads)
+    threads_busy.set(load.busy)
+    threads_stuck.set(load.stuck)
+    request_queue_length.set(load.queued)
+    requests_in_progress.set(load.requests)
+    connections.set(load.connections)
 
 
 def flush_log() -> None:
@@ -309,8 +315,3 @@ def totals() -> Totals:
 def describe_build(django_version: str) -> None:
     """Set the versions, known once Django is imported."""
     build_info.labels(__version__, platform.python_version(), django_version, twisted.__version__).set(1)
-
-
-def read_from(gauge: Gauge, value: Callable[[], float]) -> None:
-    """Let a gauge take its value from `value` before each scrape; on the reactor thread."""
-    _read[gauge] = value

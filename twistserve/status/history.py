@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.application.internet import TimerService
 
+from twistserve.load import Load
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import DURATION_BOUNDS, Totals
 
@@ -18,17 +19,6 @@ INTERVAL = 2.0
 """Seconds from one sample to the next."""
 SPAN = 300.0
 """Seconds that are kept."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a process has to do at one moment."""
-
-    in_flight: int
-    queued: int
-    busy: int
-    stuck: int
-    connections: int
 
 
 @dataclass(frozen=True)
@@ -101,7 +91,7 @@ class History(TimerService):
             "errors_per_second": [_rounded(sample.errors, 2) for sample in samples],
             "median_seconds": [_rounded(sample.median, 5) for sample in samples],
             "p95_seconds": [_rounded(sample.p95, 5) for sample in samples],
-            "in_flight": [sample.load.in_flight for sample in samples],
+            "in_flight": [sample.load.requests for sample in samples],
             "queued": [sample.load.queued for sample in samples],
             "threads_busy": [sample.load.busy for sample in samples],
             "threads_stuck": [sample.load.stuck for sample in samples],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 from twistserve.http.access_log import escape
 from twistserve.http.site import Site
-from twistserve.status.history import History, Load
+from twistserve.load import Load
+from twistserve.status.history import History
 from twistserve.threads.pool import RequestThreadPool
 from twistserve.wsgi.handler import Exchange
 
@@ -21,8 +23,7 @@ LONG = 5.0
 
 def load_of(site: Site, pool: RequestThreadPool) -> Load:
     """What there is to do now. Reactor thread."""
-    threads = pool.snapshot()
-    return Load(len(site.requests), threads.queued, threads.busy, threads.stuck, len(site.channels))
+    return replace(pool.snapshot(), requests=len(site.requests), connections=len(site.channels))
 
 
 def worker_status(site: Site, pool: RequestThreadPool, history: History, memory: int) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def worker_status(site: Site, pool: RequestThreadPool, history: History, memory:
 
     `memory` is in bytes. The number is right where there is one process; of several, the parent knows them.
     """
-    threads = pool.snapshot()
+    load = load_of(site, pool)
     requests, more = _requests(site, pool)
     return {
         "number": 1,
@@ -38,10 +39,10 @@ def worker_status(site: Site, pool: RequestThreadPool, history: History, memory:
         "seconds": round(history.age, 1),
         "memory": memory,
         "answered": site.answered,
-        "in_flight": len(site.requests),
-        "queued": threads.queued,
-        "threads": {"total": threads.threads, "busy": threads.busy, "stuck": threads.stuck},
-        "connections": len(site.channels),
+        "in_flight": load.requests,
+        "queued": load.queued,
+        "threads": {"total": load.threads, "busy": load.busy, "stuck": load.stuck},
+        "connections": load.connections,
         "requests": requests,
         "more_requests": more,
         "history": history.columns(),

@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from twistserve.errors import StartError
+from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.threads.stacks import where
 from twistserve.threads.thread_state import ThreadState, ThreadStateReader
@@ -45,16 +45,6 @@ wait, for each of them and each time. With eight threads computing at once on on
 (p95) with Python's and 44 ms with this; a hello loses 2 % or so of its rate."""
 LOOK_EVERY = 0.05
 """Seconds between two looks for threads at work, when there should be none any more."""
-
-
-@dataclass(frozen=True)
-class PoolSnapshot:
-    """The pool at one moment; `threads` counts the stuck ones too."""
-
-    threads: int
-    busy: int
-    queued: int
-    stuck: int = 0
 
 
 class Worker:
@@ -225,10 +215,10 @@ class RequestThreadPool(Service):
         """The job of each busy thread, by the thread's ident; callable from any thread."""
         return {worker.thread: job for worker in list(self._workers) if (job := worker.job) is not None}
 
-    def snapshot(self) -> PoolSnapshot:
+    def snapshot(self) -> Load:
         """Threads, busy threads, queued jobs and stuck threads now; callable from any thread."""
         workers = list(self._workers)
-        return PoolSnapshot(
+        return Load(
             threads=len(workers),
             busy=sum(worker.job is not None for worker in workers),
             queued=len(self._jobs),

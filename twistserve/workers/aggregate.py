@@ -19,7 +19,6 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.metrics.exposition import Source
 from twistserve.probes.checks import Result, Status
 from twistserve.status.report import PATIENCE
-from twistserve.threads.pool import PoolSnapshot
 from twistserve.workers.protocol import Describe, RunProbe
 from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
 
@@ -42,18 +41,6 @@ def to_json(results: Results) -> dict[str, Any]:
 def from_json(results: dict[str, Any]) -> Results:
     """The same back."""
     return {name: Result(**{**fields, "status": Status(fields["status"])}) for name, fields in results.items()}
-
-
-class WorkersPool:
-    """The request threads of all workers, as their last heartbeats told."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-
-    def snapshot(self) -> PoolSnapshot:
-        """The sum of those that serve."""
-        loads = [worker.load for worker in self._supervisor.ready if worker.load]
-        return PoolSnapshot(*(sum(load[name] for load in loads) for name in ("threads", "busy", "queued", "stuck")))
 
 
 class _Question:
@@ -153,7 +140,7 @@ class WorkersChecks:
         able = [each for each in self._supervisor.ready if self._supervisor.heard_lately(each) and each not in but]
         if self._last in able and not self._hangs(self._last):
             return self._last
-        chosen = min(able, key=lambda each: (self._hangs(each), each.load.get("busy", 0)), default=None)
+        chosen = min(able, key=lambda each: (self._hangs(each), each.load.busy), default=None)
         self._last = chosen or self._last
         return chosen
 

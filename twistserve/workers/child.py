@@ -16,6 +16,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.django_checks import DjangoChecks
@@ -116,7 +117,7 @@ class Parent(Connection):
         serving = self._serving
         self._tell_of_shortage()
         if serving is None:
-            return {"load": {}}
+            return {"load": Load()}
         if serving.site.answered != self._flushed:
             self._flushed = serving.site.answered
             self._flush()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import zlib
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from twisted.protocols import amp
 from twisted.python.failure import Failure
+
+from twistserve.load import Load
 
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
 TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, FIRST_SOCKET = 3, 4, 5, 6, 7
@@ -35,11 +39,18 @@ LONGEST = 0xFFFF
 
 
 class JSON(amp.Argument):
-    """Anything that JSON can say; compressed, and in as many of AMP's values as it takes."""
+    """Anything that JSON can say; compressed, and in as many of AMP's values as it takes.
+
+    A dataclass arrives as `restore` makes it of its fields.
+    """
+
+    def __init__(self, restore: Callable[[Any], Any] = lambda value: value) -> None:
+        super().__init__()
+        self._restore = restore
 
     def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
         """Encode."""
-        data = zlib.compress(json.dumps(objects.pop(name.decode())).encode(), 1)
+        data = zlib.compress(json.dumps(objects.pop(name.decode()), default=asdict).encode(), 1)
         for number, start in enumerate(range(0, len(data), LONGEST)):
             strings[b"%s.%d" % (name, number)] = data[start : start + LONGEST]
 
@@ -48,7 +59,7 @@ class JSON(amp.Argument):
         parts: list[bytes] = []
         while (part := strings.pop(b"%s.%d" % (name, len(parts)), None)) is not None:
             parts.append(part)
-        objects[name.decode()] = json.loads(zlib.decompress(b"".join(parts)))
+        objects[name.decode()] = self._restore(json.loads(zlib.decompress(b"".join(parts))))
 
 
 class Begin(amp.Command):
@@ -105,7 +116,7 @@ class Heartbeat(amp.Command):
     """To the worker, every second: are you there, and how busy?"""
 
     arguments: ClassVar = []
-    response: ClassVar = [(b"load", JSON())]
+    response: ClassVar = [(b"load", JSON(lambda fields: Load(**fields)))]
 
 
 class RunProbe(amp.Command):

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from twistserve.backoff import backoff
+from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import worker_restarts
@@ -92,7 +93,7 @@ class Worker:
     """Whether it cannot be asked any more: its process has ended, or soon will have."""
     asked_at: float | None = None
     """When the heartbeat was sent that it has not answered yet."""
-    load: dict[str, Any] = field(default_factory=dict)
+    load: Load = field(default_factory=Load)
     predecessor: Worker | None = None
     """The worker that drains as soon as this one is ready."""
     end: str = ""
@@ -157,6 +158,10 @@ class Supervisor:
     def ready(self) -> list[Worker]:
         """The workers that serve."""
         return [worker for worker in self.workers if worker.state is WorkerState.READY]
+
+    def snapshot(self) -> Load:
+        """The load of those that serve together, as their last heartbeats told."""
+        return Load.total(worker.load for worker in self.ready)
 
     def silence(self, worker: Worker) -> float:
         """Seconds for which the worker has left a heartbeat unanswered."""
@@ -338,8 +343,7 @@ class Supervisor:
     def kill_all(self) -> None:
         """End all workers now. What they are at they cannot log any more."""
         for worker in self.workers:
-            requests = worker.load.get("requests", 0)
-            if requests:
+            if requests := worker.load.requests:
                 logger.warning("%s is killed: at its last heartbeat %d requests were in flight", worker, requests)
             worker.process.signal(signal.SIGKILL)
 
@@ -490,8 +494,7 @@ class Supervisor:
     def _heard(self, answer: dict[str, Any], worker: Worker) -> None:
         worker.asked_at = None
         worker.heard, worker.load = True, answer["load"]
-        threads, stuck = worker.load.get("threads", 0), worker.load.get("stuck", 0)
-        if threads and stuck >= threads:
+        if 0 < (threads := worker.load.threads) <= worker.load.stuck:
             self.wants_replacement(worker, "stuck", f"all of its {threads} threads are stuck past their deadline")
 
     def _not_heard(self, failure: Failure, worker: Worker) -> None:
