@@ -11,13 +11,15 @@ from twisted.application.service import Service
 from twistserve.errors import StartError
 from twistserve.files.cache import MemoryCache
 from twistserve.files.file_threads import FileThreads
+from twistserve.files.handler import FileHandler
 from twistserve.files.index import MediaIndex, StaticIndex, check_urls, file_indexes
-from twistserve.files.resource import FileResource, PrefixResource
 from twistserve.http.access_log import AccessLog
 from twistserve.http.deadlines import Deadlines
 from twistserve.http.limits import Limits
 from twistserve.http.port import Drain, WebService
-from twistserve.http.site import Counts, Site
+from twistserve.http.request import Request
+from twistserve.http.router import Router, depth_of
+from twistserve.http.site import Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.load import Load
 from twistserve.logs.containment import contain
@@ -39,7 +41,7 @@ from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.threads.stacks import log_all_stacks
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
-from twistserve.wsgi.handler import DjangoResource
+from twistserve.wsgi.handler import DjangoHandler
 
 
 class Serving:
@@ -67,7 +69,7 @@ class Serving:
             reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
         # Each kind has its own: a file system that hangs holds up what is on it alone.
         self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
-        self.django = DjangoResource(
+        self.django = DjangoHandler(
             self._application, self.pool, returns, environs, deadlines, self._file_threads("sent")
         )
         self._deadlines = deadlines
@@ -75,13 +77,25 @@ class Serving:
         counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
-        counts = Counts(metrics.record_request, metrics.client_disconnects, metrics.rejected_requests.labels)
-        self._root = PrefixResource(self.django)
+
+        def on_responses(requests: Sequence[Request]) -> None:
+            if counted:
+                metrics.record_requests(requests)
+            if access_log is not None:
+                access_log.responded(requests)
+
+        def on_refusal(remote: str, status: int, reason: str) -> None:
+            if counted:
+                contain(metrics.rejected_requests.labels(reason).inc)
+            if access_log is not None:
+                access_log.refused(remote, status)
+
+        self._root = Router(self.django)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""
-        self.site = Site(self._root, reactor, _limits(configuration), access_log, counts if counted else None)
+        self.site = Site(self._root, reactor, _limits(configuration), on_responses, on_refusal)
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
-        totals = metrics.totals if counted else lambda: metrics.Totals(self.site.answered, [], None)
+        totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
         self._history = History(totals, self.load, reactor)
         self.observers: list[Service] = []
         """What only looks on: start it before the others."""
@@ -135,7 +149,7 @@ class Serving:
 
     def flush_metrics(self) -> None:
         """Bring the metrics up to date."""
-        self.site.account()
+        self.site.tell()
         metrics.flush()
         metrics.show_load(self.load())
 
@@ -159,21 +173,22 @@ class Serving:
         self._mounted[index.prefix] = index.kind
         cache = None if index.changing else MemoryCache()
         threads = self._file_threads(index.kind)
-        resource = FileResource(index.kind, index.find, threads, cache, self._deadlines, self.django.environs.identify)
         if index.prefix != "/":
-            self._root.mount(index.prefix, resource)
+            identify, depth = self.django.environs.identify, depth_of(index.prefix.encode())
+            handler = FileHandler(index.kind, index.find, threads, cache, self._deadlines, identify, depth=depth)
+            self._root.mount(index.prefix, handler)
         if isinstance(index, StaticIndex):
             self._mount_outside(index, threads, cache)
 
     def _mount_outside(self, index: StaticIndex, threads: FileThreads, cache: MemoryCache | None) -> None:
         """Serve the files of WHITENOISE_ROOT, such as /robots.txt."""
         identify = self.django.environs.identify
-        make = partial(FileResource, index.kind, index.find_outside, threads, cache, self._deadlines, identify)
+        make = partial(FileHandler, index.kind, index.find_outside, threads, cache, self._deadlines, identify)
         if index.anywhere:
             self._root.default = make(self.django)
-        resource = make()
+        handler = make()
         for path in index.paths_outside:
-            self._root.mount_at(path, resource)
+            self._root.mount_at(path, handler)
 
 
 def _limits(configuration: Configuration) -> Limits:

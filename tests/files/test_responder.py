@@ -17,10 +17,11 @@ from twistserve.files.responder import (
     NOT_FOUND,
     SMALL,
     Asked,
-    FileAnswer,
-    answer_for,
-    answer_to_error,
+    response_for,
+    response_to_error,
 )
+from twistserve.files.sendfile import FileTransfer
+from twistserve.http.response import Response
 
 
 @pytest.fixture
@@ -34,51 +35,53 @@ def entry(tmp_path: Path) -> Any:
     return make
 
 
-def headers(answer: FileAnswer) -> dict[bytes, bytes]:
-    return dict(answer.headers)
+def fields(response: Response) -> dict[bytes, bytes]:
+    return {name: value for _, name, value in response.fields}
 
 
 def test_a_small_file_is_read_at_once(entry: Any) -> None:
     """It leaves no file open."""
     before = os.listdir("/proc/self/fd")
-    answer = answer_for(entry(1000), Asked({}, head_only=False))
-    assert (answer.status, len(answer.body), answer.file) == (200, 1000, None)
-    assert headers(answer)[b"Content-Length"] == b"1000"
-    assert headers(answer)[b"Accept-Ranges"] == b"bytes"
+    response = response_for(entry(1000), Asked({}, head_only=False))
+    assert (response.status, len(response.body), response.producer) == (200, 1000, None)
+    assert fields(response)[b"content-length"] == b"1000"
+    assert fields(response)[b"accept-ranges"] == b"bytes"
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_large_file_is_open(entry: Any) -> None:
     """For whoever sends it, from its beginning and of its size."""
-    answer = answer_for(entry(SMALL + 1), Asked({}, head_only=False))
-    assert answer.file is not None
-    assert (answer.status, answer.body, answer.first, answer.length) == (200, b"", 0, SMALL + 1)
-    os.close(answer.file.descriptor)
+    response = response_for(entry(SMALL + 1), Asked({}, head_only=False))
+    assert (response.status, response.body, response.length) == (200, b"", SMALL + 1)
+    transfer = response.producer
+    assert isinstance(transfer, FileTransfer)
+    assert transfer.read() == bytes(index % 251 for index in range(SMALL + 1))
+    transfer.stopProducing()
 
 
 def test_a_head_has_what_a_get_would_have(entry: Any) -> None:
     """And neither a body nor an open file; ranges are defined for GET alone."""
     before = os.listdir("/proc/self/fd")
     for size in (10, SMALL + 1):
-        answer = answer_for(entry(size), Asked({"HTTP_RANGE": "bytes=0-1"}, head_only=True))
-        assert (answer.status, answer.body, answer.file) == (200, b"", None)
-        assert headers(answer)[b"Content-Length"] == b"%d" % size
+        response = response_for(entry(size), Asked({"HTTP_RANGE": "bytes=0-1"}, head_only=True))
+        assert (response.status, response.body, response.producer) == (200, b"", None)
+        assert fields(response)[b"content-length"] == b"%d" % size
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_range(entry: Any) -> None:
     """A part of the file, small enough to be read at once though the file is not."""
-    answer = answer_for(entry(SMALL * 2), Asked({"HTTP_RANGE": "bytes=100-109"}, head_only=False))
-    assert (answer.status, answer.body, answer.file) == (206, bytes(range(100, 110)), None)
-    assert headers(answer)[b"Content-Range"] == b"bytes 100-109/%d" % (SMALL * 2)
-    assert headers(answer)[b"Content-Length"] == b"10"
+    response = response_for(entry(SMALL * 2), Asked({"HTTP_RANGE": "bytes=100-109"}, head_only=False))
+    assert (response.status, response.body, response.producer) == (206, bytes(range(100, 110)), None)
+    assert fields(response)[b"content-range"] == b"bytes 100-109/%d" % (SMALL * 2)
+    assert fields(response)[b"content-length"] == b"10"
 
 
 @pytest.mark.parametrize("text", ["bytes=10-", "bytes=100-200", "bytes=-0"])
 def test_a_range_that_there_is_not(entry: Any, text: str) -> None:
     """The client learns how long the file is."""
-    answer = answer_for(entry(10), Asked({"HTTP_RANGE": text}, head_only=False))
-    assert (answer.status, headers(answer)[b"Content-Range"], answer.file) == (416, b"bytes */10", None)
+    response = response_for(entry(10), Asked({"HTTP_RANGE": text}, head_only=False))
+    assert (response.status, fields(response)[b"content-range"], response.producer) == (416, b"bytes */10", None)
 
 
 def test_a_copy_that_is_current(entry: Any) -> None:
@@ -86,20 +89,20 @@ def test_a_copy_that_is_current(entry: Any) -> None:
     found = entry(10)
     time = dict(found.get_path_and_headers({})[1])["Last-Modified"]
     os.unlink(found.get_path_and_headers({})[0])
-    answer = answer_for(found, Asked({"HTTP_IF_MODIFIED_SINCE": time}, head_only=False))
-    assert (answer.status, answer.body) == (304, b"")
-    assert b"Content-Length" not in headers(answer)
+    response = response_for(found, Asked({"HTTP_IF_MODIFIED_SINCE": time}, head_only=False))
+    assert (response.status, response.body) == (304, b"")
+    assert b"content-length" not in fields(response)
 
 
-def test_other_answers(entry: Any) -> None:
+def test_other_responses(entry: Any) -> None:
     """Where there is no file, where it is not to be read, and where there is another URL for it."""
     asked = Asked({}, head_only=False)
-    assert answer_for(None, asked) is NOT_FOUND
-    assert answer_for(entry(1), Asked({}, head_only=False, reads=False)) is NOT_ALLOWED
-    assert headers(NOT_ALLOWED)[b"Allow"] == b"GET, HEAD"
-    answer = answer_for(Redirect("index/"), asked)
-    assert (answer.status, headers(answer)[b"Location"]) == (302, b"index/")
-    assert headers(answer)[b"Content-Length"] == b"0"
+    assert response_for(None, asked) is NOT_FOUND
+    assert response_for(entry(1), Asked({}, head_only=False, reads=False)) is NOT_ALLOWED
+    assert fields(NOT_ALLOWED)[b"allow"] == b"GET, HEAD"
+    response = response_for(Redirect("index/"), asked)
+    assert (response.status, fields(response)[b"location"]) == (302, b"index/")
+    assert fields(response)[b"content-length"] == b"0"
 
 
 @pytest.mark.parametrize(
@@ -115,15 +118,15 @@ def test_other_answers(entry: Any) -> None:
 )
 def test_errors(error: BaseException, status: int, caplog: pytest.LogCaptureFixture) -> None:
     """What is not there is no error of ours; anything else is logged with the path."""
-    answer = answer_to_error(error, "/srv/static/a.txt")
-    assert answer.status == status
+    response = response_to_error(error, "/srv/static/a.txt")
+    assert response.status == status
     assert ("/srv/static/a.txt" in caplog.text) is (status != 404)
-    assert (b"Retry-After" in headers(answer)) is (status == 503)
-    assert b"/srv" not in answer.body
+    assert (b"retry-after" in fields(response)) is (status == 503)
+    assert b"/srv" not in response.body
 
 
 def test_a_file_that_cannot_be_read_is_closed(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error travels to whoever answers it."""
+    """The error travels to whoever responds."""
 
     def fail(*arguments: object) -> bytes:
         raise OSError(errno.EIO, "no")
@@ -131,5 +134,5 @@ def test_a_file_that_cannot_be_read_is_closed(entry: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(page_cache, "read", fail)
     found, before = entry(10), os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="no"):
-        answer_for(found, Asked({}, head_only=False))
+        response_for(found, Asked({}, head_only=False))
     assert len(os.listdir("/proc/self/fd")) == len(before)

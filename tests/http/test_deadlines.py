@@ -193,8 +193,8 @@ def meanwhile() -> Iterator[Callable[[Callable[[], object]], None]]:
         logger.removeHandler(handler)
 
 
-def test_a_late_answer_is_discarded(application: Application) -> None:
-    """The client has its 504; the connection's next answer is that of its next request."""
+def test_a_late_response_is_discarded(application: Application) -> None:
+    """The client has its 504; the connection's next response is that of its next request."""
     bench = Bench(application)
     bench.pool.startService()
     connection = bench.ask(b"/first")
@@ -212,7 +212,7 @@ def test_a_late_answer_is_discarded(application: Application) -> None:
 
 
 def test_what_waits_at_its_deadline_is_not_run(application: Application) -> None:
-    """It is answered 504 and leaves the queue."""
+    """Its response is 504, and it leaves the queue."""
     bench = Bench(application)
     connections = [bench.ask() for _ in range(3)]
     bench.clock.advance(2)
@@ -291,18 +291,18 @@ def test_a_client_that_leaves_the_queue_is_forgotten(application: Application) -
     bench.pool.stopService()
 
 
-def test_an_answer_given_at_the_last_moment_is_the_answer(application: Application) -> None:
+def test_a_response_given_at_the_last_moment_is_the_response(application: Application) -> None:
     """One that is on its way to the reactor when the deadline passes arrives, once, whatever close() does then."""
     closing, closed = threading.Event(), threading.Event()
 
-    class Answer(list[bytes]):
+    class Blocks(list[bytes]):
         def close(self) -> None:
             closing.set()
             assert closed.wait(30)
 
     def slow_to_close(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         start_response("200 OK", [("Content-Length", "4")])
-        return Answer([b"done"])
+        return Blocks([b"done"])
 
     bench = Bench(slow_to_close)
     bench.pool.startService()

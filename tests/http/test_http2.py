@@ -11,13 +11,12 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.web.server import NOT_DONE_YET
 
 from tests.support.http2 import EMPTY_SETTINGS, PING, WHOLE_WINDOW, Client, Producer, ok
 from twistserve.http import http2
 from twistserve.http.limits import FRESH, Limits
 from twistserve.http.request import Request
-from twistserve.http.response import make_head
+from twistserve.http.response import Response, fields_of
 
 
 @pytest.fixture(autouse=True)
@@ -28,18 +27,18 @@ def _close() -> Iterator[None]:
         Client.made.pop().lose()
 
 
-# Requests and answers
+# Requests and responses
 
 
-def test_request_and_answer() -> None:
-    """A request has what one of HTTP/1.1 has; the answer has what the server adds, in small letters."""
+def test_request_and_response() -> None:
+    """A request has what one of HTTP/1.1 has; the response has what the server adds, in small letters."""
     client = Client()
     number = client.request("/a?b=c", ("user-agent", "test"), ("cookie", "a=b"), ("cookie", "c=d"), ("x-a", ""))
     [request] = client.recorder.requests
-    assert (request.method, request.uri, request.path) == (b"GET", b"/a?b=c", b"/a")
-    assert request.raw_headers == [(b"host", b"x"), (b"user-agent", b"test"), (b"x-a", b""), (b"cookie", b"a=b; c=d")]
-    assert (request.clientproto, request.remote, request.has_body) == (b"HTTP/2.0", "192.0.2.1", False)
-    assert request.isSecure()
+    assert (request.method, request.target, request.path) == (b"GET", b"/a?b=c", b"/a")
+    assert request.fields == [(b"host", b"x"), (b"user-agent", b"test"), (b"x-a", b""), (b"cookie", b"a=b; c=d")]
+    assert (request.version, request.remote, request.has_body) == ("2.0", "192.0.2.1", False)
+    assert request.connection.isSecure()
     request.request_id = b"id"
     ok(request)
     client.exchange()
@@ -50,24 +49,24 @@ def test_request_and_answer() -> None:
     assert (client.site.streams, client.connection.streams) == (0, {})
 
 
-def test_answers_come_in_any_order() -> None:
+def test_responses_come_in_any_order() -> None:
     """Requests on one connection do not wait for each other."""
     client = Client()
     numbers = [client.request(f"/{each}") for each in range(5)]
     for request in reversed(client.recorder.requests):
-        ok(request, request.uri)
+        ok(request, request.target)
     client.exchange()
     assert [event.stream_id for event in client.of(events.StreamEnded)] == numbers[::-1]
     assert [client.body(number) for number in numbers] == [b"/0", b"/1", b"/2", b"/3", b"/4"]
 
 
-def test_answers_share_the_connection() -> None:
-    """Large answers go out a frame of each in turn."""
+def test_responses_share_the_connection() -> None:
+    """Large responses go out a frame of each in turn."""
     client = Client()
     client.request("/a"), client.request("/b")
     client.transport.producer.pauseProducing()  # type: ignore[union-attr]
     for request in client.recorder.requests:
-        ok(request, request.uri * 50_000)
+        ok(request, request.target * 50_000)
     client.connection.resumeProducing()
     client.exchange()
     order = [event.stream_id for event in client.of(events.DataReceived)]
@@ -84,7 +83,7 @@ def test_a_broken_connection() -> None:
     client.request("/running")
     client.feed(b"\0\0\x04\x08\0\0\0\0\0" + b"\0\0\0\0")  # a window that grows by nothing
     assert (client.goaway, client.closed, client.refused) == ([(ErrorCodes.PROTOCOL_ERROR, 1)], True, [400])
-    assert client.recorder.requests[0]._disconnected
+    assert client.recorder.requests[0].left
     client.feed(PING)
 
 
@@ -106,11 +105,11 @@ def test_a_full_transport() -> None:
     """While the client does not read, whatever its windows say, nothing is read of it and producers wait."""
     client = Client()
     client.request()
-    producer = Producer(client.recorder.requests[0])
-    producer.request.registerProducer(producer, True)
+    producer = Producer()
+    client.recorder.requests[0].connection.respond(Response(200, [], producer=producer))
     client.connection.pauseProducing()
     assert client.transport.producerState == "paused"
-    producer.request.write(b"x" * 100_000)
+    producer.consumer.write(b"x" * 100_000)
     assert producer.paused
     client.connection.resumeProducing()
     client.exchange()
@@ -118,14 +117,14 @@ def test_a_full_transport() -> None:
 
 
 def test_the_table_of_fields_stays_small() -> None:
-    """A client cannot have us remember more fields than HPACK's default; each is looked through for each answer."""
+    """A client cannot have us remember more fields than HPACK's default; each is looked through for each response."""
     client = Client()
     client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: 2**30})
     client.exchange()
     for count in range(300):
         client.request()
         fields = [(b"X-%d" % count, b"%d" % count), (b"Content-Length", b"0")]
-        client.recorder.requests[-1].send(200, make_head(200, fields), b"")
+        client.recorder.requests[-1].connection.respond(Response(200, fields_of(fields)))
         client.exchange()
     client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: 100})
     client.exchange()
@@ -148,8 +147,8 @@ def test_a_lost_connection() -> None:
     client.request(), client.request()
     client.request("/uploading", method="POST", end=False)
     client.lose()
-    assert all(request._disconnected for request in client.recorder.requests)
-    assert (client.site.streams, client.site.channels, client.site.requests) == (0, set(), set())
+    assert all(request.left for request in client.recorder.requests)
+    assert (client.site.streams, len(client.site.connections), client.site.requests) == (0, 0, set())
 
 
 def test_what_is_reset_at_once_is_not_begun() -> None:
@@ -161,7 +160,7 @@ def test_what_is_reset_at_once_is_not_begun() -> None:
         )
     client.h2.reset_stream(1)
     client.exchange()
-    assert [request.channel.number for request in client.recorder.requests] == [3]
+    assert [request.connection.number for request in client.recorder.requests] == [3]
 
 
 def test_a_stream_that_is_reset_while_it_waits() -> None:
@@ -170,7 +169,7 @@ def test_a_stream_that_is_reset_while_it_waits() -> None:
     waiting = client.request()
     ok(client.recorder.requests[0], b"x" * 100)
     client.exchange()
-    client.recorder.render = lambda request: ok(request) or NOT_DONE_YET  # type: ignore[func-returns-value,method-assign]
+    client.site.handler = ok
     client.h2.increment_flow_control_window(10, waiting)
     head = [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/")]
     client.h2.send_headers(3, head, end_stream=True)
@@ -218,7 +217,7 @@ def test_continuations() -> None:
     assert (client.closed, client.refused) == (True, [400])
 
 
-def test_answers_that_are_taken_earn_credit() -> None:
+def test_responses_that_are_taken_earn_credit() -> None:
     """A client that cancels as many requests as it lets end may do so for ever."""
     client = Client()
     for _ in range(1200):
@@ -325,7 +324,7 @@ def test_drain_idle() -> None:
 
 
 def test_drain_fresh() -> None:
-    """A connection without a request yet has a moment for one, and ends with its answer."""
+    """A connection without a request yet has a moment for one, and ends with its response."""
     client = Client()
     client.site.drain()
     assert not client.closed
@@ -340,7 +339,7 @@ def test_drain_fresh() -> None:
 
 
 def test_drain_in_flight() -> None:
-    """The client is told, what comes within a moment is answered, later requests are refused, then it ends."""
+    """The client is told, what comes within a moment is handled, later requests are refused, then it ends."""
     client = Client()
     drained: list[None] = []
     client.request("/in-flight")
@@ -363,7 +362,7 @@ def test_drain_in_flight() -> None:
 
 
 def test_a_client_that_ends_gently() -> None:
-    """After a client's GOAWAY its requests are answered; then the connection ends."""
+    """After a client's GOAWAY its requests have their responses; then the connection ends."""
     client = Client()
     number = client.request()
     client.h2.close_connection()
@@ -384,10 +383,24 @@ def test_a_client_that_ends() -> None:
     assert client.closed
 
 
+def test_what_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests that run, and those whose body is still to come."""
+    client = Client()
+    client.request("/running")
+    client.request("/coming", method="POST", end=False)
+    client.transport.abortConnection = client.lose  # type: ignore[method-assign]
+    client.wait(7)
+    client.site.abort()
+    cut = [line for line in caplog.messages if line.startswith("cut off after ")]
+    assert cut[0].endswith("s: GET /running: its response was being sent")
+    assert cut[1:] == ["cut off after 7.0 s: POST /coming: its body was being received"]
+    assert ([request.status for request in client.told], len(client.site.connections)) == ([503], 0)
+
+
 # All together
 
 
-ACTIONS = ["ask", "upload", "data", "end", "reset", "window", "settings", "answer", "stream", "write", "abort", "full",
+ACTIONS = ["ask", "upload", "data", "end", "reset", "window", "settings", "respond", "stream", "write", "abort", "full",
            "read", "wait", "ping"]  # fmt: skip
 
 
@@ -404,7 +417,8 @@ def test_whatever_happens(actions: list[tuple[str, int]]) -> None:
                 assert not stream._blocks or client.connection.h2.local_flow_control_window(stream.number) <= 0
     client.lose()
     assert (client.site.streams, client.site.requests) == (0, set())
-    assert all(request._disconnected or request.finished for request in client.recorder.requests)
+    client.site.tell()
+    assert sorted(map(id, client.told)) == sorted(map(id, client.recorder.requests))
 
 
 def _do(client: Client, action: str, number: int) -> None:
@@ -413,7 +427,7 @@ def _do(client: Client, action: str, number: int) -> None:
         return
     streams = list(client.connection.streams.values())
     chosen = streams[number % len(streams)] if streams else None
-    waiting = [request for request in client.recorder.requests if not request.finished and not request._disconnected]
+    waiting = [request for request in client.recorder.requests if request in client.site.requests]
     if action in ("ask", "upload"):
         client.request(method="POST", end=action == "ask")
     elif action == "ping":
@@ -433,21 +447,20 @@ def _do(client: Client, action: str, number: int) -> None:
     elif chosen is not None and action == "window":
         client.h2.increment_flow_control_window(1 + number * 500, chosen.number)
     elif waiting:
-        _answer(waiting[number % len(waiting)], action, number)
+        _respond(waiting[number % len(waiting)], action, number)
     client.exchange()
 
 
-def _answer(request: Request, action: str, number: int) -> None:
+def _respond(request: Request, action: str, number: int) -> None:
+    connection = request.connection
     if action == "abort":
-        request.abort()
-    elif action == "answer" and not request.startedWriting:
+        connection.abort()
+    elif action == "respond" and not request.status:
         ok(request, b"x" * number * 1000)
-    elif action == "answer":
-        if request.producer is not None:
-            request.unregisterProducer()
-        request.finish()
-    elif action == "stream" and not request.startedWriting:
-        request.write(b"")
-        request.registerProducer(Producer(request, [b"x" * 700] * number), number % 2 == 0)
-    elif action == "write" and request.startedWriting:
-        request.write(b"x" * number * 300)
+    elif action == "respond":
+        connection.end()
+    elif action == "stream" and not request.status:
+        blocks = None if number % 2 == 0 else [b"x" * 700] * number
+        connection.respond(Response(200, [], producer=Producer(blocks, ends=False)))
+    elif action == "write" and request.status:
+        connection.write(b"x" * number * 300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from h2 import events
@@ -12,8 +13,8 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from tests.support.http2 import PING, Client, Producer, ok
-from twistserve.http.limits import LINGER
-from twistserve.http.response import make_head
+from twistserve.http.limits import LINGER, Limits
+from twistserve.http.response import Response, content_length, error, fields_of
 
 
 @pytest.fixture(autouse=True)
@@ -24,28 +25,27 @@ def _close() -> Iterator[None]:
         Client.made.pop().lose()
 
 
-def test_answers_without_a_body() -> None:
-    """The head ends the answer where there is no body."""
+def test_responses_without_a_body() -> None:
+    """The head ends the response where there is no body."""
     client = Client()
     number = client.request(method="HEAD")
-    client.recorder.requests[0].send(200, make_head(200, [(b"Content-Length", b"5")]), b"")
+    ok(client.recorder.requests[0], b"12345")
     client.exchange()
     assert (client.head(number)[b"content-length"], client.body(number), client.ended(number)) == (b"5", b"", True)
 
 
 def test_connection_fields_are_not_sent() -> None:
-    """Fields that HTTP/2 forbids are left out, however the answer is given."""
+    """Fields that HTTP/2 forbids are left out, however the response is given."""
     fields = [(b"Connection", b"x"), (b"Keep-Alive", b"x"), (b"Proxy-Connection", b"x"), (b"Upgrade", b"x")]
     fields += [(b"Transfer-Encoding", b"chunked"), (b"Date", b"then"), (b"X-B", b" b ")]
     client = Client()
     one, two = client.request(), client.request()
-    client.recorder.requests[0].send(200, make_head(200, fields), b"whole")
-    other = client.recorder.requests[1]
-    for name, value in fields:
-        other.responseHeaders.addRawHeader(name, value)
-    other.write(b"piece by ")
+    client.recorder.requests[0].connection.respond(Response(200, fields_of(fields), b"whole"))
+    other = client.recorder.requests[1].connection
+    other.respond(Response(200, fields_of(fields), b"piece ", producer=Producer()))
+    other.write(b"by ")
     other.write(b"piece")
-    other.finish()
+    other.end()
     client.exchange()
     for number, body in ((one, b"whole"), (two, b"piece by piece")):
         head = client.head(number)
@@ -63,7 +63,8 @@ def test_body() -> None:
     client.send(number, b"b" * 100_000, end=True)
     [request] = client.recorder.requests
     assert (request.has_body, request.body_length) == (True, 1_100_000)
-    body = request.take_body()
+    body, request.body = request.body, None
+    assert body is not None
     assert isinstance(body.fileno(), int)
     assert body.read() == b"a" * 1_000_000 + b"b" * 100_000
     body.close()
@@ -77,11 +78,11 @@ def test_trailers_are_dropped() -> None:
     client.h2.send_headers(number, [("x-trailer", "1")], end_stream=True)
     client.exchange()
     [request] = client.recorder.requests
-    assert (request.body_length, request.raw_headers) == (4, [(b"host", b"x")])
+    assert (request.body_length, request.fields) == (4, [(b"host", b"x")])
 
 
 def test_a_body_is_invited() -> None:
-    """`Expect: 100-continue` is answered at once."""
+    """`Expect: 100-continue` gets its 100 at once."""
     client = Client()
     number = client.request("/", ("expect", "100-continue"), method="POST", end=False)
     assert [event.stream_id for event in client.of(events.InformationalResponseReceived)] == [number]
@@ -92,7 +93,7 @@ def test_a_body_is_invited() -> None:
 
 
 def test_a_refused_head() -> None:
-    """A refused request is answered, does not reach the application, and the connection goes on."""
+    """A refused request has its response, does not reach the application, and the connection goes on."""
     client = Client()
     bad = client.request("/a b")
     good = client.request("/good")
@@ -153,12 +154,10 @@ def test_a_closed_window() -> None:
     """A client that takes nothing gets the head; producers wait, and files are not read."""
     client = Client(window=0)
     pushed, pulled = client.request(), client.request()
-    push, pull = Producer(client.recorder.requests[0]), Producer(client.recorder.requests[1], [b"a" * 9, b"b" * 9])
-    push.request.write(b"")
-    push.request.registerProducer(push, True)
-    push.request.write(b"x" * 10)
-    pull.request.write(b"")
-    pull.request.registerProducer(pull, False)
+    push, pull = Producer(), Producer([b"a" * 9, b"b" * 9])
+    for request, producer in zip(client.recorder.requests, (push, pull), strict=True):
+        request.connection.respond(Response(200, [], producer=producer))
+    push.consumer.write(b"x" * 10)
     client.exchange()
     assert (client.status(pushed), client.status(pulled)) == (200, 200)
     assert (push.paused, len(pull.blocks), client.body(pushed) + client.body(pulled)) == (True, 2, b"")
@@ -174,7 +173,7 @@ def test_a_closed_window() -> None:
 
 
 def test_a_window_that_shrinks() -> None:
-    """A client may take back its window, even below nothing; the answer waits."""
+    """A client may take back its window, even below nothing; the response waits."""
     client = Client(window=1000)
     number = client.request()
     ok(client.recorder.requests[0], b"x" * 5000)
@@ -187,43 +186,76 @@ def test_a_window_that_shrinks() -> None:
     assert (len(client.body(number)), client.ended(number)) == (5000, True)
 
 
+@pytest.mark.parametrize(("limit", "status", "body"), [(100, 405, b"nope\n"), (2, 413, b"Content Too Large.\n")])
+def test_a_response_at_once_is_whole(limit: int, status: int, body: bytes) -> None:
+    """Whatever the same read had before the end of the request, such as a larger window."""
+    client = Client(Limits(max_body=limit), window=100_000)
+    client.site.handler = lambda request: request.connection.respond(error(405, b"nope\n"))
+    number = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(number, [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", "/")])
+    client.h2.increment_flow_control_window(1000, number)
+    client.h2.send_data(number, b"abc", end_stream=True)
+    client.exchange()
+    assert (client.status(number), client.body(number), client.ended(number)) == (status, body, True)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_reset_that_is_still_to_be_looked_at(begun: bool) -> None:
+    """A client that left is counted as one, not as a failure of ours, and what responds is told."""
+    client = Client(window=1000)
+    number, producer, told = client.request("/left"), Producer(), []
+    request = client.recorder.requests[0]
+    if begun:
+        request.connection.respond(Response(200, [], b"x" * 5000, producer=producer))
+    request.pending = SimpleNamespace(given_up=lambda: told.append(True), where=lambda: "")
+    client.exchange()
+    client.site.handler = ok
+    client.h2.increment_flow_control_window(10, number)
+    head = [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/next")]
+    client.h2.send_headers(3, head, end_stream=True)
+    client.h2.reset_stream(number, ErrorCodes.CANCEL)
+    client.h2.send_headers(5, head, end_stream=True)
+    client.exchange()
+    client.site.tell()
+    assert [(each.target, each.status) for each in client.told if each.left] == [(b"/left", 499)]
+    assert (told, producer.stopped, len(client.told)) == ([True], int(begun), 3)
+
+
 def test_a_reset_stream() -> None:
     """A client that resets a stream has left it: the request and its producer are told once, the others go on."""
     client = Client()
     reset, other = client.request("/reset"), client.request("/other")
     request = client.recorder.requests[0]
-    gone = request.notifyFinish()
-    gone.addErrback(lambda failure: None)
-    producer = Producer(request)
-    request.registerProducer(producer, True)
+    producer = Producer()
+    request.connection.respond(Response(200, [], producer=producer))
     client.h2.reset_stream(reset, ErrorCodes.CANCEL)
     client.exchange()
-    assert (producer.stopped, request._disconnected, gone.called, request.code) == (1, True, True, 499)
+    assert (producer.stopped, request.left, request.status) == (1, True, 499)
     ok(client.recorder.requests[1])
     client.exchange()
     assert (client.status(other), client.site.streams, client.site.requests) == (200, 0, set())
     client.lose()
-    assert (producer.stopped, client.site.channels) == (1, set())
+    assert (producer.stopped, len(client.site.connections)) == (1, 0)
 
 
-def test_an_answer_that_breaks_off() -> None:
+def test_a_response_that_breaks_off() -> None:
     """It ends with a reset, and never looks complete."""
     client = Client()
     number = client.request()
     request = client.recorder.requests[0]
-    request.write(b"half")
-    request.abort()
+    request.connection.respond(Response(200, [content_length(8)], b"half", producer=Producer(), length=8))
+    request.connection.abort()
     client.exchange()
     assert (client.body(number), client.ended(number)) == (b"half", False)
-    assert (client.code(number), request.code) == (ErrorCodes.INTERNAL_ERROR, 500)
+    assert (client.code(number), request.status) == (ErrorCodes.INTERNAL_ERROR, 500)
     assert not client.closed
 
 
-def test_no_answer_at_all() -> None:
-    """A status that HTTP/2 knows no answer with is a reset."""
+def test_no_response_at_all() -> None:
+    """A status that HTTP/2 knows no response with is a reset."""
     client = Client()
     number = client.request()
-    client.recorder.requests[0].send(101, make_head(101, []), b"")
+    client.recorder.requests[0].connection.respond(Response(101, []))
     client.exchange()
     assert (client.code(number), client.site.streams) == (ErrorCodes.INTERNAL_ERROR, 0)
 
@@ -252,14 +284,13 @@ def test_a_body_that_stalls() -> None:
     assert client.status(other) == 200
 
 
-def test_an_answer_that_is_not_taken() -> None:
+def test_a_response_that_is_not_taken() -> None:
     """A client that opens no window loses the stream, after the time it may be idle without a byte taken."""
     client = Client(window=10)
     number = client.request()
-    producer = Producer(client.recorder.requests[0])
-    producer.request.write(b"")
-    producer.request.registerProducer(producer, True)
-    producer.request.write(b"x" * 100)
+    producer = Producer()
+    client.recorder.requests[0].connection.respond(Response(200, [], producer=producer))
+    producer.consumer.write(b"x" * 100)
     client.exchange()
     client.wait(74)
     client.h2.increment_flow_control_window(1, number)
@@ -276,12 +307,11 @@ def test_a_window_that_is_used_up_exactly(window: int, streaming: bool) -> None:
     """A client that takes all there was, and no more, has no more time than others."""
     client = Client(window=window)
     number = client.request()
-    producer = Producer(client.recorder.requests[0], [] if streaming else [b"x" * 100, b"y" * 100])
-    producer.request.write(b"")
-    producer.request.registerProducer(producer, streaming)
+    producer = Producer(None if streaming else [b"x" * 100, b"y" * 100])
+    client.recorder.requests[0].connection.respond(Response(200, [], producer=producer))
     if streaming:
         client.connection.pauseProducing()
-        producer.request.write(b"x" * 100)
+        producer.consumer.write(b"x" * 100)
         client.connection.resumeProducing()
     client.exchange()
     assert len(client.body(number)) == window

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.http1 import Lab, Record, get, posted
-from twistserve.http.head import Head, Refusal
+from twistserve.http.head import Head
 from twistserve.http.limits import Limits
 from twistserve.http.parser import RequestParser
 
@@ -118,7 +117,7 @@ def test_requests_do_not_depend_on_how_they_arrive(
         for part in parts:
             connection.feed(part)
             while lab.recorder.pending:
-                lab.recorder.answer()
+                lab.recorder.respond()
         assert lab.recorder.seen == [record for _, record in sent]
         assert connection.sent.count(b"HTTP/1.1 200 OK\r\n") == len(sent)
         assert not connection.closed
@@ -133,7 +132,7 @@ def survive(data: bytes, places: list[int], late: bool) -> None:
         if not connection.paused:
             connection.feed(part)
         while lab.recorder.pending:
-            lab.recorder.answer()
+            lab.recorder.respond()
     lab.wait(1000)
     statuses = [status for status in connection.statuses if status != 100]
     assert statuses.count(200) == len(lab.recorder.seen)
@@ -141,7 +140,7 @@ def survive(data: bytes, places: list[int], late: bool) -> None:
     assert 200 not in statuses[len(lab.recorder.seen) :]
     assert connection.closed
     connection.lose()
-    assert not lab.site.channels
+    assert not lab.site.connections
     assert not lab.site.requests
 
 
@@ -193,7 +192,7 @@ def test_a_wrong_beginning_is_refused_wherever_it_is_cut(
         lab = Lab(at_once=True)
         connection = lab.connect()
         connection.feed(*filter(None, (data[:place], data[place:])))
-        assert lab.recorder.uris == seen
+        assert lab.recorder.targets == seen
         assert connection.statuses == [200] * len(seen) + [status]
 
 
@@ -203,7 +202,7 @@ def test_empty_lines_before_a_request() -> None:
     for place in range(len(data)):
         lab = Lab(at_once=True)
         lab.connect().feed(*filter(None, (data[:place], data[place:])))
-        assert lab.recorder.uris == [b"/1", b"/2"]
+        assert lab.recorder.targets == [b"/1", b"/2"]
 
 
 FRAGMENTS = [
@@ -237,58 +236,53 @@ def test_mutated_requests(
     survive(data, places, late)
 
 
-class Receiving:
-    """Notes what the parser tells; it is closing after so many requests."""
-
-    def __init__(self, most: int = 100) -> None:
-        self.told: list[str] = []
-        self.most = most
-        self.requests: list[tuple[bytes, bytes, bool]] = []
-
-    @property
-    def closing(self) -> bool:
-        return len(self.requests) >= self.most
-
-    def request_begins(self) -> None:
-        self.told.append("begins")
-
-    def body_follows(self, head: Head) -> None:
-        self.told.append("body follows")
-
-    def body_comes(self, missing: int) -> None:
-        self.told.append(f"{missing} missing")
-
-    def request_complete(self, head: Head, content: IO[bytes] | None, size: int, persistent: bool) -> None:
-        self.told.append("complete")
-        body = content.read() if content is not None else b""
-        assert len(body) == size
-        self.requests.append((head.target, body, persistent))
+def bodies(heads: list[Head]) -> list[tuple[bytes, bytes]]:
+    """Target and body of each request."""
+    found = [(head.target, head.body.read() if head.body is not None else b"") for head in heads]
+    assert [head.size_of_body for head in heads] == [len(body) for _, body in found]
+    return found
 
 
-def test_what_the_receiver_is_told_and_when() -> None:
-    """A body of known length is told piece by piece with what is missing, so that it can be read in large pieces."""
-    receiver = Receiving()
-    parser = RequestParser(receiver, Limits())
-    for data, receiving, in_body in (
-        (b"\r\nG", True, False),
-        (b"ET / HTTP/1.1\r\nHost: x\r\n\r\n", False, False),
-        (posted(b"/b", 5), True, True),
-        (b"abc", True, True),
-        (b"de", False, False),
+def test_what_the_parser_tells() -> None:
+    """The requests that are complete, whether another is being received, and how much of a body is missing."""
+    parser = RequestParser(Limits())
+    complete: list[Head] = []
+    for data, begun, receiving, missing in (
+        (b"\r\nG", 1, True, None),
+        (b"ET / HTTP/1.1\r\nHost: x\r\n\r\n", 0, False, None),
+        (posted(b"/b", 5), 1, True, 5),
+        (b"abc", 0, True, 2),
+        (b"de" + get(b"/c") + posted(b"/d", 1), 2, True, 1),
     ):
-        parser.feed(data)
-        assert (parser.receiving, parser.in_body) == (receiving, in_body)
-    assert receiver.told == [
-        *("begins", "complete", "begins", "body follows", "2 missing", "0 missing", "complete"),
-    ]
-    assert receiver.requests == [(b"/", b"", True), (b"/b", b"abcde", True)]
+        complete += parser.feed(data)
+        told = parser.begun, parser.receiving, parser.missing if parser.in_body else None
+        assert told == (begun, receiving, missing)
+    assert bodies(complete) == [(b"/", b""), (b"/b", b"abcde"), (b"/c", b"")]
 
 
-def test_nothing_is_parsed_once_the_receiver_closes() -> None:
-    """What follows a last request counts as not sent, wrong or not."""
-    receiver = Receiving(most=1)
-    RequestParser(receiver, Limits()).feed(get(b"/1") + get(b"/2") + b"nonsense\r\n\r\n")
-    assert [target for target, _, _ in receiver.requests] == [b"/1"]
+def test_nothing_is_parsed_after_the_last_request() -> None:
+    """What follows counts as not sent, wrong or not."""
+    parser = RequestParser(Limits())
+    data = get(b"/1") + get(b"/2", b"Connection: close") + get(b"/3") + b"nonsense\r\n\r\n"
+    assert [head.target for head in parser.feed(data)] == [b"/1", b"/2"]
+    assert (parser.finished, parser.refusal, parser.feed(get(b"/4"))) == (True, None, [])
+
+
+def test_requests_before_what_is_refused() -> None:
+    """They are complete, and count."""
+    parser = RequestParser(Limits())
+    assert [head.target for head in parser.feed(get(b"/1") + get(b"/2") + b"nonsense\r\n\r\n")] == [b"/1", b"/2"]
+    assert parser.refusal is not None
+    assert (parser.refusal.status, parser.finished, parser.receiving) == (400, True, False)
+
+
+def test_a_sender_that_waits_is_told_once() -> None:
+    """With its head, and not with each piece of its body."""
+    parser = RequestParser(Limits())
+    parser.feed(posted(b"/", 3, b"Expect: 100-continue"))
+    assert [parser.awaits_continue() for _ in range(2)] == [True, False]
+    parser.feed(b"abc" + posted(b"/", 3))
+    assert not parser.awaits_continue()
 
 
 @pytest.mark.parametrize(
@@ -302,18 +296,14 @@ def test_nothing_is_parsed_once_the_receiver_closes() -> None:
 )
 def test_an_upgrade_is_not_taken_up(fields: tuple[bytes, ...], body: bytes) -> None:
     """The request that offers it is one as any other, with its body and with what follows it (RFC 9110 section 7.8)."""
-    receiver = Receiving()
     offer = get(b"/up", b"Connection: Upgrade", b"Upgrade: websocket", *fields, method=b"POST")
-    RequestParser(receiver, Limits()).feed(offer + body + get(b"/next"))
-    assert [(target, content) for target, content, _ in receiver.requests] == [
-        (b"/up", b"abc" if body else b""),
-        (b"/next", b""),
-    ]
+    complete = RequestParser(Limits()).feed(offer + body + get(b"/next"))
+    assert bodies(complete) == [(b"/up", b"abc" if body else b""), (b"/next", b"")]
 
 
 def test_a_request_that_is_dropped() -> None:
     """Its connection is gone: nothing is received any more, and its body is not kept."""
-    parser = RequestParser(Receiving(), Limits())
+    parser = RequestParser(Limits())
     parser.feed(posted(b"/", 5) + b"abc")
     parser.drop()
     assert (parser.receiving, parser.in_body) == (False, False)
@@ -325,23 +315,21 @@ def test_what_surrounds_chunks_is_bounded(most: int) -> None:
     """A body of tiny chunks is taken; extensions and trailers count like a head."""
     tiny = b"".join(b"1\r\nx\r\n" for _ in range(5000))
     head = get(b"/", b"Transfer-Encoding: chunked", method=b"POST")
-    receiver = Receiving()
-    parser = RequestParser(receiver, Limits(max_head=most))
-    for data in (head, tiny[:20_000], tiny[20_000:], b"0\r\n\r\n"):
-        parser.feed(data)
-    assert [len(body) for _, body, _ in receiver.requests] == [5000]
+    parser = RequestParser(Limits(max_head=most))
+    complete = [parser.feed(data) for data in (head, tiny[:20_000], tiny[20_000:], b"0\r\n\r\n")]
+    assert [[each.size_of_body for each in heads] for heads in complete] == [[], [], [], [5000]]
     for wrong in (b"1;" + b"e" * (most + 100) + b"\r\nx\r\n", b"0\r\nX-Trailer: " + b"t" * (most + 100)):
-        parser = RequestParser(Receiving(), Limits(max_head=most))
+        parser = RequestParser(Limits(max_head=most))
         parser.feed(head)
-        with pytest.raises(Refusal) as refused:
-            parser.feed(wrong)
-        assert (refused.value.status, refused.value.reason) == (431, "head_too_large")
+        assert parser.feed(wrong) == []
+        assert parser.refusal is not None
+        assert (parser.refusal.status, parser.refusal.reason) == (431, "head_too_large")
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
 def test_what_the_sender_wants_of_the_connection(version: bytes, connection: bytes) -> None:
-    """It is told with each request."""
-    receiver = Receiving()
-    RequestParser(receiver, Limits()).feed(get(b"/", b"Connection: " + connection, version=version))
-    assert receiver.requests == [(b"/", b"", connection == b"keep-alive")]
+    """It is the last request, or more may come."""
+    parser = RequestParser(Limits())
+    assert len(parser.feed(get(b"/", b"Connection: " + connection, version=version))) == 1
+    assert parser.finished is (connection == b"close")

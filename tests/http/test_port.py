@@ -121,14 +121,14 @@ def test_a_drain_serves_on_then_closes_then_waits(caplog: pytest.LogCaptureFixtu
     bench.told.clear()
     with caplog.at_level("INFO"):
         stopped = bench.stop()
-        assert (bench.told, bench.lab.site.draining) == (["wait 3"], False)
+        assert (bench.told, bench.lab.site.connections.draining) == (["wait 3"], False)
         bench.time_is_up()
     assert bench.told == ["wait 3", "close a:80", "close b:80", "wait 20"]
-    assert bench.lab.site.draining
+    assert bench.lab.site.connections.draining
     assert "draining: new requests are served for 3 s more, until the ports close" in caplog.messages
     assert "draining: waiting for 1 requests in flight, at most 20 s" in caplog.messages
     assert stopped == []
-    bench.lab.recorder.answer()
+    bench.lab.recorder.respond()
     connection.lose()
     assert stopped == [None]
     assert connection.statuses == [200]

@@ -13,7 +13,7 @@ class Request:
     """A request as the log knows it."""
 
     request_id: bytes = b""
-    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 def test_a_request_is_served_for_a_while() -> None:

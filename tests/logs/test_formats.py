@@ -38,7 +38,7 @@ class Request:
     """What is served."""
 
     request_id: bytes = b"r-1"
-    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [(b"Traceparent", b"00-1-2-01")])
+    fields: list[tuple[bytes, bytes]] = field(default_factory=lambda: [(b"Traceparent", b"00-1-2-01")])
 
 
 def of(request: Request) -> dict[str, Any]:

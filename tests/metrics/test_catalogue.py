@@ -76,8 +76,8 @@ def test_an_answered_request_is_counted() -> None:
     names = ("http_request_queue_seconds_count", "http_request_size_bytes_sum", "http_response_size_bytes_sum")
     metrics.flush()
     before = [value(name) for name in names]
-    metrics.record_request(Request(b"POST", 201, duration=0.3, queue_time=0.1, body_length=1000, sentLength=70))
-    metrics.record_request(Request(b"POST", 503, duration=90))
+    created = Request(b"POST", 201, duration=0.3, queue_time=0.1, body_length=1000, sent=70)
+    metrics.record_requests([created, Request(b"POST", 503, duration=90)])
     metrics.flush()
     metrics.flush()
     assert value("http_requests_total", status="201", **labels) == 1
@@ -94,7 +94,7 @@ def test_no_method_becomes_a_label_or_takes_memory() -> None:
     """Whatever clients make up counts as OTHER, in one series."""
     before = len(metrics.requests_total._metrics)
     for method in HOSTILE_METHODS:
-        metrics.record_request(Request(method, handler="hostile"))
+        metrics.record_requests([Request(method, handler="hostile")])
     metrics.flush()
     assert value("http_requests_total", method="OTHER", status="200", handler="hostile") == len(HOSTILE_METHODS)
     assert len(metrics.requests_total._metrics) == before + 1
@@ -120,7 +120,7 @@ from twistserve.load import Load
 from twistserve.metrics import catalogue as metrics
 
 metrics.show_load(Load(threads=4))
-metrics.record_request(Request(duration=0.3))
+metrics.record_requests([Request(duration=0.3)])
 metrics.record_view("books/", "GET", 200, 0.3)
 metrics.probe_status.labels("readiness").set({passing})
 metrics.startup_seconds.set({passing} + 1)

@@ -107,15 +107,33 @@ def test_send_to_a_peer_that_has_left(pair: Pair) -> None:
     assert signals == []
 
 
-def test_send_joins_what_more_follows() -> None:
-    """With `more` the kernel holds the data back until the rest has come; seen with datagrams, which have no timer."""
-    with socket.socket(type=socket.SOCK_DGRAM) as theirs, socket.socket(type=socket.SOCK_DGRAM) as ours:
-        theirs.bind(("127.0.0.1", 0))
-        theirs.settimeout(10)
-        ours.connect(theirs.getsockname())
-        assert syscalls.send(ours.fileno(), b"head", more=True) == 4
-        assert syscalls.send(ours.fileno(), b"body") == 4
-        assert theirs.recv(100) == b"headbody"
+def test_send_buffers(pair: Pair) -> None:
+    """They are sent as one, as far as the kernel takes them; it sees one call, as datagrams show."""
+    ours, theirs = pair
+    assert syscalls.send_buffers(ours.fileno(), [b"one\0", b"", b"two"]) == 7
+    assert theirs.recv(100) == b"one\0two"
+    taken = syscalls.send_buffers(ours.fileno(), [b"x" * 3_000_000, b"y" * 3_000_000])
+    assert 0 < taken < 6_000_000
+    fill(ours)
+    assert syscalls.send_buffers(ours.fileno(), [b"more", b"and more"]) == 0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        syscalls.send_buffers(10_000, [b"x"])
+    with socket.socket(type=socket.SOCK_DGRAM) as receiver, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        sender.connect(receiver.getsockname())
+        assert syscalls.send_buffers(sender.fileno(), [b"head", b"body"]) == 8
+        assert receiver.recv(100) == b"headbody"
+
+
+def test_what_was_sent_is_not_kept(pair: Pair) -> None:
+    """A large body is not held until the next response."""
+
+    ours, _ = pair
+    body = b"body" * 100
+    before = sys.getrefcount(body)
+    syscalls.send_buffers(ours.fileno(), [b"head", body])
+    assert sys.getrefcount(body) == before
 
 
 def test_write_to_a_full_pipe_is_no_error() -> None:

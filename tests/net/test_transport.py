@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from tests.support.wire import Above, Wire, connected
+from twistserve.net.syscalls import MOST_BUFFERS
 from twistserve.net.transport import JOIN, Port, Server, UnixPort, untaken_by_peer
 
 DONE = Failure(CONNECTION_DONE)
@@ -135,18 +136,33 @@ def test_what_the_kernel_takes_is_sent_at_once(accepted: Accepted, size: int) ->
     assert not accepted.waits
 
 
-def test_a_small_response_is_one_system_call(accepted: Accepted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Head and body are joined up to JOIN bytes; beyond, copying would cost more than a second call."""
-    calls: list[tuple[int, bool]] = []
+@pytest.mark.parametrize(
+    ("buffers", "calls"),
+    [
+        ([b"head", b"x" * (JOIN - 4)], [("send", JOIN)]),
+        ([b"head", b"x" * JOIN], [("send_buffers", JOIN + 4)]),
+        ([b"x" * JOIN] * (MOST_BUFFERS + 1), [("send", JOIN * (MOST_BUFFERS + 1))]),
+    ],
+    ids=["small", "large", "many"],
+)
+def test_a_response_is_one_system_call(
+    accepted: Accepted, monkeypatch: pytest.MonkeyPatch, buffers: list[bytes], calls: list[tuple[str, int]]
+) -> None:
+    """Head and body are copied into one up to JOIN bytes; beyond, the kernel is told of each."""
+    made: list[tuple[str, int]] = []
 
-    def send(descriptor: int, data: bytes, more: bool = False) -> int:
-        calls.append((len(data), more))
+    def send(descriptor: int, data: bytes) -> int:
+        made.append(("send", len(data)))
         return len(data)
 
+    def send_buffers(descriptor: int, buffers: Sequence[bytes]) -> int:
+        made.append(("send_buffers", sum(map(len, buffers))))
+        return sum(map(len, buffers))
+
     monkeypatch.setattr("twistserve.net.syscalls.send", send)
-    accepted.server.send([b"head", b"x" * (JOIN - 4)])
-    accepted.server.send([b"head", b"x" * JOIN])
-    assert calls == [(JOIN, False), (4, True), (JOIN, False)]
+    monkeypatch.setattr("twistserve.net.syscalls.send_buffers", send_buffers)
+    accepted.server.send(buffers)
+    assert made == calls
 
 
 def test_what_the_kernel_does_not_take_is_left_to_the_reactor(accepted: Accepted) -> None:

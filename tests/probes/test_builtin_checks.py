@@ -26,7 +26,7 @@ def port() -> Iterator[int]:
 
 
 def test_names(port: int) -> None:
-    """An answer names no path and no host: more of the same kind are numbered, and the same twice is one."""
+    """A response names no path and no host: more of the same kind are numbered, and the same twice is one."""
     texts = ["disk=/:1", "broker=amqp://a", "disk=/tmp:1", "broker=amqp://b", "broker=nats://a", "disk=/:1", "disk=/:2"]
     assert list(ready_made(texts, DEADLINE)) == [
         "disk",

@@ -66,8 +66,8 @@ def test_concurrent_probes_share_a_run() -> None:
 
 def test_a_result_is_good_for_less_than_a_second() -> None:
     """Who asks within a second gets the last result at once; after that there is a new run."""
-    answers = [Result(Status.FAIL, output="down"), PASSED]
-    bench = Bench(lambda: answers.pop(0))
+    results = [Result(Status.FAIL, output="down"), PASSED]
+    bench = Bench(lambda: results.pop(0))
     bench.ask()
     bench.work.pop()()
     bench.clock.advance(0.999)
@@ -112,7 +112,7 @@ def test_a_hanging_check_fails_in_time_and_is_not_started_again() -> None:
 
 
 def test_a_check_that_is_always_late_always_fails(caplog: pytest.LogCaptureFixture) -> None:
-    """A result after the deadline answers nobody, however soon they ask; the log tells it once."""
+    """A result after the deadline is sent to nobody, however soon they ask; the log tells it once."""
     bench = Bench(lambda: PASSED)
     for _ in range(3):
         bench.ask()
@@ -137,7 +137,7 @@ def test_who_asks_late_waits_only_for_what_is_left_of_the_deadline() -> None:
 def test_an_exception_is_a_failure_and_keeps_its_secrets(
     debug: bool, output: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer names the type, with DEBUG the text too; the log has the traceback, once."""
+    """The response names the type, with DEBUG the text too; the log has the traceback, once."""
 
     def function() -> Result:
         raise ValueError("key=x")
@@ -162,7 +162,7 @@ def test_an_exception_that_cannot_be_shown() -> None:
 
 
 def test_details_are_for_developers_and_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The reason in full is in the log, and in answers only under DEBUG."""
+    """The reason in full is in the log, and in responses only under DEBUG."""
     found = Result(Status.FAIL, output="full", detail="/var/lib is full")
     assert Bench(lambda: found).asked() == Result(Status.FAIL, output="full")
     assert Bench(lambda: found, debug=True).asked() == Result(Status.FAIL, output="/var/lib is full")
@@ -177,7 +177,7 @@ def test_directories_are_for_developers(debug: bool, output: str) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_credentials_are_for_nobody(debug: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """What a check says may have a password in it: neither answer nor log shows it."""
+    """What a check says may have a password in it: neither response nor log shows it."""
     found = Result(Status.WARN, output="redis://shop:t0p@cache:6379 is slow", detail="host=db password=t0p is slow")
     assert "t0p" not in str(Bench(lambda: found, debug=debug).asked().output)
     assert "t0p" not in caplog.text
@@ -213,9 +213,9 @@ def test_what_steers_a_terminal_is_escaped(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_the_log_tells_changes_only(caplog: pytest.LogCaptureFixture) -> None:
-    """A probe asks every few seconds: the same answer again is no news."""
-    answers = [PASSED, Result(Status.FAIL, output="down"), Result(Status.FAIL, output="down"), PASSED]
-    bench = Bench(lambda: answers.pop(0))
+    """A probe asks every few seconds: the same result again is no news."""
+    results = [PASSED, Result(Status.FAIL, output="down"), Result(Status.FAIL, output="down"), PASSED]
+    bench = Bench(lambda: results.pop(0))
     caplog.set_level("INFO")
     for _ in range(4):
         bench.asked()

@@ -127,7 +127,7 @@ def test_what_passes(network: Network, response: bytes, passes: bool) -> None:
         (b"", "but something else than HTTP"),
     ],
 )
-def test_why_there_is_no_answer(network: Network, response: bytes | Exception, said: str) -> None:
+def test_why_there_is_no_response(network: Network, response: bytes | Exception, said: str) -> None:
     """The error says where it has asked, and what may be wrong."""
     network.response = response
     with pytest.raises(StartError) as raised:
@@ -135,7 +135,7 @@ def test_why_there_is_no_answer(network: Network, response: bytes | Exception, s
     assert said in str(raised.value)
 
 
-def test_an_answer_that_trickles(network: Network) -> None:
+def test_a_response_that_trickles(network: Network) -> None:
     """The time is for all of it, not for each piece."""
     network.slow = 1.0
     network.response = PASS + bytes(1000)
@@ -143,7 +143,7 @@ def test_an_answer_that_trickles(network: Network) -> None:
         asked()
 
 
-def test_an_answer_without_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_without_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more of it is read than a probe can say."""
     monkeypatch.setattr(client, "LARGEST", 50)
     network.response = b"HTTP/1.1 200 OK\r\n\r\npass\n" + bytes(1000)

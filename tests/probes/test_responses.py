@@ -1,4 +1,4 @@
-"""What a probe answers, and in which form."""
+"""What a probe responds, and in which form."""
 
 from __future__ import annotations
 

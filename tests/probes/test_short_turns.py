@@ -1,4 +1,4 @@
-"""The switch interval while probes are answered, on a clock that the test moves."""
+"""The switch interval while probes wait for their responses, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def short() -> bool:
 
 
 def test_it_is_short_as_long_as_somebody_waits(usual: float) -> None:
-    """From the first who asks until the last is answered, however often they say so."""
+    """From the first who asks until the last has its response, however often they say so."""
     clock = Clock()
     turns = ShortTurns(clock)
     one, other = object(), object()

@@ -133,13 +133,13 @@ def test_quantile(share: float, counts: list[int], expected: float | None) -> No
     assert quantile(share, counts, (1.0, 2.0, float("inf"))) == pytest.approx(expected)
 
 
-class Answered:
+class Counted:
     """A request, as the metrics count it."""
 
-    method, handler, queue_time, body_length, sentLength = b"GET", "django", 0.0, 0, 0
+    method, handler, queue_time, body_length, sent, left = b"GET", "django", 0.0, 0, 0, False
 
-    def __init__(self, code: int, duration: float) -> None:
-        self.code, self.duration = code, duration
+    def __init__(self, status: int, duration: float) -> None:
+        self.status, self.duration = status, duration
 
 
 def test_totals_go_on_when_prometheus_takes_its_share() -> None:
@@ -154,8 +154,7 @@ def test_totals_go_on_when_prometheus_takes_its_share() -> None:
     metrics.flush()
     before, exported_before = metrics.totals(), exported()
     for _ in range(3):
-        metrics.record_request(Answered(503, 0.3))
-        metrics.record_request(Answered(200, 0.003))
+        metrics.record_requests([Counted(503, 0.3), Counted(200, 0.003)])
         metrics.flush()
     after = metrics.totals()
     assert sum(after.durations) - sum(before.durations) == 6

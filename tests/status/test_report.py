@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
-from tests.support.requests import Request
+from tests.support.requests import make_request
 from twistserve import redaction, values
+from twistserve.http.request import Request
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import TABLE, Configuration, resolve
 from twistserve.probes.checks import PASSED, Result, Status
@@ -38,7 +37,7 @@ def passing() -> Deferred[Results]:
 
 
 class Bench:
-    """A report, and probes that answer what the test says."""
+    """A report, and probes whose results the test chooses."""
 
     def __init__(self, readiness: Probe = passing, configuration: Configuration | None = None) -> None:
         self.clock = Reactor()
@@ -208,32 +207,46 @@ def test_directories_are_not_shown(tmp_path: Any) -> None:
 
 
 def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> Request:
-    """A request that the document was rendered for."""
-    request = Request([b"status.json"])
-    StatusDocument(gather, as_json, b"application/json").render(request)
+    """A request that the document has handled."""
+    request = make_request(b"/status.json")
+    StatusDocument(gather, as_json, b"application/json")(request)
     return request
 
 
 def test_a_page_that_cannot_be_made_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """The answer says where to look, and the log has it; nobody waits for ever."""
+    """The response says where to look, and the log has it; nobody waits for ever."""
     gathers: list[Callable[[], Deferred[dict[str, Any]]]] = [
         lambda: fail(RuntimeError("hunter2")),
         lambda: succeed({"not JSON": object()}),
     ]
     for gather in gathers:
-        request = asked(gather)
-        assert request.responseCode == 500
-        assert request.finished == 1
-        assert b"the log says why" in b"".join(request.written)
-        assert b"hunter2" not in b"".join(request.written)
+        response = asked(gather).connection.response
+        assert response.status == 500
+        assert b"the log says why" in response.body
+        assert b"hunter2" not in response.body
     assert "RuntimeError: hunter2" in caplog.text
 
 
-def test_who_leaves_is_not_answered() -> None:
+def test_who_leaves_gets_no_response() -> None:
     """A client that goes away while the checks are asked gets nothing, and costs nothing."""
     gathering: Deferred[dict[str, Any]] = Deferred()
     request = asked(lambda: gathering)
-    request.processingFailed(Failure(ConnectionLost()))
+    pending: Any = request.pending
+    pending.given_up()
     gathering.callback({})
-    assert request.written == []
-    assert request.finished == 0
+    assert request.connection.response is None
+
+
+def test_what_a_browser_may_do_with_the_page() -> None:
+    """Nothing is loaded with it, and it is shown in no other page, whether it could be made or not; nobody keeps it."""
+    gathers: list[Callable[[], Deferred[dict[str, Any]]]] = [lambda: succeed({}), lambda: fail(RuntimeError())]
+    for gather in gathers:
+        head = asked(gather).connection.response.head
+        for line in (
+            b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
+            b"X-Content-Type-Options: nosniff",
+            b"X-Frame-Options: DENY",
+            b"Referrer-Policy: no-referrer",
+            b"Cache-Control: no-store",
+        ):
+            assert line in head.split(b"\r\n")

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import math
 import time
+from io import BytesIO
 from typing import Any
 
 from twistserve.http.deadlines import Deadline
-from twistserve.http.limits import Limits
 from twistserve.status.history import History
 from twistserve.status.snapshot import LONG, LONGEST_PATH, MOST_REQUESTS, worker_status
 from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
-from twistserve.wsgi.handler import DjangoResource, Exchange
+from twistserve.wsgi.handler import Call, DjangoHandler
 
 
 class Request:
     """As much of a request as is told."""
 
     method = b"GET"
-    exchange: Any = None
+    pending: Any = None
 
     def __init__(self, path: bytes = b"/", age: float = 0.0) -> None:
         self.path = path
         self.received_at = time.perf_counter() - age
-
-    def take_body(self) -> Any:
-        return None
+        self.body: BytesIO | None = BytesIO()
 
 
 class Site:
     """As much of a site."""
 
-    answered = 5
-    limits = Limits()
+    responses = 5
 
     def __init__(self, *requests: Any) -> None:
         self.requests = set(requests)
-        self.channels = {1, 2, 3}
+        self.connections = {1, 2, 3}
 
 
 class Watching(History):
@@ -80,12 +77,12 @@ def test_paths_are_bounded_and_printable() -> None:
     assert strange["path"] == "/\\x00\\x1b[2J\\x22\xff"
 
 
-def exchange(request: Request, pool: RequestThreadPool, deadline: float = math.inf) -> Exchange:
-    """A request on its way through the pool."""
-    resource = DjangoResource(None, pool, ReactorQueue(lambda function: None), None)  # type: ignore[arg-type]
-    made = Exchange(resource, request)  # type: ignore[arg-type]
+def call(request: Request, pool: RequestThreadPool, deadline: float = math.inf) -> Call:
+    """The application's call for a request that is on its way through the pool."""
+    handler = DjangoHandler(None, pool, ReactorQueue(lambda function: None), None)  # type: ignore[arg-type]
+    made = Call(handler, request, {})  # type: ignore[arg-type]
     made.deadline = Deadline(time.time, deadline)
-    request.exchange = made
+    request.pending = made
     return made
 
 
@@ -101,14 +98,14 @@ class Thread:
     snapshot = RequestThreadPool(1).snapshot
 
 
-def test_a_stuck_request_is_told_though_its_client_has_its_answer() -> None:
+def test_a_stuck_request_is_told_though_its_client_has_its_response() -> None:
     """It comes first, and where its thread stands is told; so do requests that are at work for long."""
     pool = RequestThreadPool(1)
     stuck, slow, quick = Request(b"/stuck", 3), Request(b"/slow", LONG + 1), Request(b"/quick", 1)
-    jobs = [exchange(stuck, pool, deadline=1.0), exchange(slow, pool), exchange(quick, pool)]
-    stuck.exchange = None
+    jobs = [call(stuck, pool, deadline=1.0), call(slow, pool), call(quick, pool)]
+    stuck.pending = None
     waiting = Request(b"/waiting", 2)
-    exchange(waiting, pool)
+    call(waiting, pool)
     found = told(Site(slow, quick, waiting), Thread(*jobs))  # type: ignore[arg-type]
     assert [(request["path"], request["stage"]) for request in found["requests"]] == [
         ("/stuck", "overdue"),
@@ -124,7 +121,7 @@ def test_a_request_whose_client_has_left_is_told_while_a_thread_is_at_it() -> No
     """It is in nobody's way but the thread's."""
     pool = RequestThreadPool(1)
     left = Request(b"/left", 1)
-    job = exchange(left, pool)
-    job.client_left()
+    job = call(left, pool)
+    job.given_up()
     (found,) = told(Site(), Thread(job))["requests"]  # type: ignore[arg-type]
     assert found["stage"] == "abandoned"

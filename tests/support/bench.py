@@ -13,7 +13,7 @@ from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
-from twistserve.wsgi.handler import DjangoResource
+from twistserve.wsgi.handler import DjangoHandler
 
 
 class Bench:
@@ -29,9 +29,9 @@ class Bench:
         self.clock = lab.clock
         self.deadlines = Deadlines(2, self.clock)
         environs = EnvironMaker(TrustedPeers(()))
-        lab.site.resource = DjangoResource(
-            application, self.pool, ReactorQueue(self.calls.append), environs, self.deadlines
-        )  # fmt: skip
+        returns = ReactorQueue(self.calls.append)
+        lab.site.handler = DjangoHandler(application, self.pool, returns, environs, self.deadlines)
+        self.site = lab.site
         self.connect = lab.connect
 
     def deliver(self) -> None:
@@ -50,7 +50,7 @@ class Bench:
 
 
 class Application:
-    """Notes the paths it is called with, and does not answer before `go_on` is set."""
+    """Notes the paths it is called with, and does not respond before `go_on` is set."""
 
     def __init__(self) -> None:
         self.called: list[str] = []

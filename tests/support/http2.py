@@ -13,13 +13,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
-from twistserve.http.http2 import Connection
+from twistserve.http.http2 import Http2Connection
 from twistserve.http.limits import Limits
 from twistserve.http.request import Request
-from twistserve.http.response import make_head
+from twistserve.http.response import Response, content_length
 from twistserve.http.site import Site
 
 LIMITS = Limits(header_timeout=15, body_timeout=30, keep_alive_timeout=75, max_body=3_000_000, max_connections=300)
@@ -41,37 +39,40 @@ class Transport(StringTransport):
         self.producer = None
 
 
-class Recorder(Resource):
-    """Keeps every request, and leaves the answer to the test."""
-
-    isLeaf = True
+class Recorder:
+    """Keeps every request, and leaves the response to the test."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.requests: list[Request] = []
 
-    def render(self, request: Request) -> int:
+    def __call__(self, request: Request) -> None:
         self.requests.append(request)
-        return NOT_DONE_YET
 
     @property
     def paths(self) -> list[bytes]:
-        return [request.uri for request in self.requests]
+        return [request.target for request in self.requests]
 
 
 class Producer:
-    """A producer that counts what it is told; with `blocks`, a pull producer that writes them."""
+    """A producer that counts what it is told; with `blocks`, one that is pulled and writes them, and then ends."""
 
-    def __init__(self, request: Request, blocks: list[bytes] | None = None) -> None:
-        self.request = request
+    def __init__(self, blocks: list[bytes] | None = None, ends: bool = True) -> None:
         self.blocks = blocks or []
+        self.ends = ends
+        self.pulled = blocks is not None
         self.paused = False
         self.stopped = 0
+
+    def begin(self, consumer: Any) -> None:
+        self.consumer = consumer
+        consumer.registerProducer(self, not self.pulled)
 
     def resumeProducing(self) -> None:
         self.paused = False
         if self.blocks:
-            self.request.write(self.blocks.pop(0))
+            self.consumer.write(self.blocks.pop(0))
+            if not self.blocks and self.ends:
+                self.consumer.end()
 
     def pauseProducing(self) -> None:
         self.paused = True
@@ -89,12 +90,13 @@ class Client:
         self.made.append(self)
         self.clock = Clock()
         self.recorder = Recorder()
-        self.site = Site(self.recorder, self.clock, limits)
+        self.told: list[Request] = []
         self.refused: list[int] = []
-        self.site.refused = lambda channel, status, reason: self.refused.append(status)  # type: ignore[method-assign]
+        refused = lambda remote, status, reason: self.refused.append(status)  # noqa: E731
+        self.site = Site(self.recorder, self.clock, limits, self.told.extend, refused)
         self.transport = Transport()
-        self.connection = Connection(self.site, limits.header_timeout, "192.0.2.1")
-        self.site.channels.add(self.connection)
+        self.connection = Http2Connection(self.site, limits.header_timeout, "192.0.2.1")
+        self.site.connections.replaced(self.connection, self.connection)
         self.connection.makeConnection(self.transport)
         self.h2 = H2Connection(H2Configuration(client_side=True, validate_outbound_headers=False))
         self.h2.initiate_connection()
@@ -149,7 +151,7 @@ class Client:
     def wait(self, seconds: float) -> None:
         """Let the time pass and the site look at its connections."""
         self.clock.advance(seconds)
-        self.site.sweep()
+        self.site.connections.sweep()
         self.exchange()
 
     def of(self, kind: type[Any]) -> Iterator[Any]:
@@ -157,7 +159,7 @@ class Client:
         return (event for event in self.received if isinstance(event, kind))
 
     def head(self, number: int) -> dict[bytes, bytes]:
-        """The head of an answer."""
+        """The head of a response."""
         [head] = [dict(event.headers) for event in self.of(events.ResponseReceived) if event.stream_id == number]
         return head
 
@@ -165,7 +167,7 @@ class Client:
         return int(self.head(number)[b":status"])
 
     def body(self, number: int) -> bytes:
-        """What has come of the body of an answer."""
+        """What has come of the body of a response."""
         return b"".join(event.data for event in self.of(events.DataReceived) if event.stream_id == number)
 
     def ended(self, number: int) -> bool:
@@ -189,4 +191,5 @@ class Client:
 
 
 def ok(request: Request, body: bytes = b"ok") -> None:
-    request.send(200, make_head(200, [(b"Content-Length", b"%d" % len(body)), (b"Server", b"mine")]), body)
+    """Respond by a body."""
+    request.connection.respond(Response(200, [content_length(len(body))], body))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Request:
-    """An answered request."""
+    """A request that was responded to."""
 
     method: bytes = b"GET"
-    code: int = 200
+    status: int = 200
     handler: str = field(default="unit")
     duration: float = 0.02
     queue_time: float = 0.0
     body_length: int = 0
-    sentLength: int = 0
+    sent: int = 0
+    left: bool = False

@@ -91,7 +91,7 @@ def test_a_post_is_complete_when_its_answer_is(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its status is the answer."""
+    """Its status is what the post comes to."""
     wire = Wire(monkeypatch, FOUR)
     wire.connect()
     wire.protocol.dataReceived(b"HTTP/1.1 307 Away\r\nLocation: http://other.example/\r\nContent-Length: 0\r\n\r\n")
@@ -120,12 +120,12 @@ def test_an_answer_that_breaks_off_has_its_status(monkeypatch: pytest.MonkeyPatc
     assert wire.post.result == 200
 
 
-@pytest.mark.parametrize("answered", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nta"])
-def test_a_cancelled_post_closes_its_connection(monkeypatch: pytest.MonkeyPatch, answered: bytes) -> None:
-    """Before an answer, and in the middle of one."""
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nta"])
+def test_a_cancelled_post_closes_its_connection(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    """Before a response, and in the middle of one."""
     wire = Wire(monkeypatch, FOUR)
     transport = wire.connect()
-    wire.protocol.dataReceived(answered)
+    wire.protocol.dataReceived(begun)
     wire.post.addBoth(lambda result: None)
     wire.post.cancel()
     assert wire.post.called
@@ -142,7 +142,7 @@ def test_an_unknown_host_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_address_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that does not answer is followed by the next."""
+    """An address that does not respond is followed by the next."""
     wire = Wire(monkeypatch, SIX, FOUR)
     assert wire.reactor.tcpClients[0][0] == "2001:db8::1"
     wire.reactor.advance(0.3)

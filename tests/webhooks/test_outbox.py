@@ -1,4 +1,4 @@
-"""Webhooks on a fake reactor, with a receiver that answers when it is told to."""
+"""Webhooks on a fake reactor, with a receiver that responds when it is told to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web._newclient import ResponseNeverReceived
 
-from tests.support.requests import Request
+from tests.support.requests import make_request
 from twistserve.probes.checks import Result, Status
-from twistserve.probes.resources import Probe
+from twistserve.probes.handlers import Probe
 from twistserve.webhooks import outbox as webhooks
 from twistserve.webhooks.outbox import WebhookService, facts_of
 
@@ -31,12 +31,12 @@ ONE, TWO = "http://one.example/hook", "http://two.example/hook"
 
 @dataclass
 class Sent:
-    """One POST, and what answers it."""
+    """One POST, and the status of the response to it."""
 
     url: str
     body: bytes
     headers: dict[str, str]
-    answer: Deferred[int]
+    response: Deferred[int]
 
     @property
     def fields(self) -> Any:
@@ -61,12 +61,12 @@ class Bench:
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Deferred[int]:
         self.sent.append(Sent(url, body, dict(headers), Deferred(self._note_cancelled)))
-        return self.sent[-1].answer
+        return self.sent[-1].response
 
-    def _note_cancelled(self, answer: Deferred[int]) -> None:
+    def _note_cancelled(self, response: Deferred[int]) -> None:
         # As twisted.web does it: not with a CancelledError.
         self.cancelled += 1
-        answer.errback(ResponseNeverReceived([Failure(Refused())]))
+        response.errback(ResponseNeverReceived([Failure(Refused())]))
 
     def announce(self, *events: str) -> None:
         """Announce events by their names, and let the reactor turn."""
@@ -74,9 +74,9 @@ class Bench:
             self.service.announce(event, "failing", f"a reason for {event}")
         self.clock.advance(0)
 
-    def answer(self, status: int = 200) -> None:
-        """Answer the last POST."""
-        self.sent[-1].answer.callback(status)
+    def respond(self, status: int = 200) -> None:
+        """Respond to the last POST."""
+        self.sent[-1].response.callback(status)
 
     @property
     def events(self) -> list[str]:
@@ -133,7 +133,7 @@ def test_a_user_in_the_url_is_basic_authentication() -> None:
 
 
 def test_nothing_is_sent_before_the_caller_is_done() -> None:
-    """An event announced while a probe is answered waits for the reactor's next turn."""
+    """An event announced while a probe is handled waits for the reactor's next turn."""
     bench = Bench()
     bench.service.announce("readiness", "failing", "")
     assert not bench.sent
@@ -148,7 +148,7 @@ def test_what_is_announced_before_the_start_is_sent_after_it() -> None:
     assert not bench.clock.getDelayedCalls()
     bench.service.startService()
     bench.clock.advance(0)
-    bench.answer()
+    bench.respond()
     assert bench.events == ["startup", "draining"]
 
 
@@ -167,21 +167,21 @@ def test_events_of_a_url_go_one_after_another() -> None:
     bench = Bench()
     bench.announce("one", "two", "three")
     assert bench.events == ["one"]
-    bench.answer(204)
+    bench.respond(204)
     assert bench.events == ["one", "two"]
-    bench.answer()
-    bench.answer()
+    bench.respond()
+    bench.respond()
     assert bench.events == ["one", "two", "three"]
     bench.announce("four")
     assert bench.events == ["one", "two", "three", "four"]
 
 
 def test_urls_know_nothing_of_each_other() -> None:
-    """A receiver that does not answer delays no other one."""
+    """A receiver that does not respond delays no other one."""
     bench = Bench(ONE, TWO)
     bench.announce("one", "two")
-    bench.answer()
-    bench.answer()
+    bench.respond()
+    bench.respond()
     assert bench.to(ONE) == ["one"]
     assert bench.to(TWO) == ["one", "two"]
 
@@ -191,7 +191,7 @@ def test_a_failed_event_is_tried_again_with_growing_pauses() -> None:
     bench = Bench()
     bench.announce("one", "two")
     for pause in (1, 2, 4, 8, 16, 30, 30):
-        bench.answer(500)
+        bench.respond(500)
         tries = len(bench.sent)
         bench.clock.advance(pause - 0.01)
         assert len(bench.sent) == tries
@@ -199,9 +199,9 @@ def test_a_failed_event_is_tried_again_with_growing_pauses() -> None:
         assert len(bench.sent) == tries + 1
     assert set(bench.events) == {"one"}
     assert len({sent.body for sent in bench.sent}) == 1
-    bench.answer()
+    bench.respond()
     assert bench.events[-1] == "two"
-    bench.answer(500)
+    bench.respond(500)
     bench.clock.advance(1)
     assert bench.events[-2:] == ["two", "two"]
 
@@ -225,9 +225,9 @@ def test_a_failure_is_a_warning_that_holds_no_secret(
     bench.announce("readiness")
     for _ in range(2):
         if isinstance(failure, int):
-            bench.answer(failure)
+            bench.respond(failure)
         else:
-            bench.sent[-1].answer.errback(failure)
+            bench.sent[-1].response.errback(failure)
         bench.clock.advance(1)
     (line,) = warnings(caplog)
     assert line.startswith("webhook http://one.example/hook: readiness failing: ")
@@ -266,12 +266,12 @@ def test_a_recovery_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     bench = Bench()
     bench.announce("one")
-    bench.answer()
+    bench.respond()
     assert not caplog.records
     bench.announce("two")
-    bench.answer(500)
+    bench.respond(500)
     bench.clock.advance(1)
-    bench.answer()
+    bench.respond()
     assert caplog.messages[-1] == f"webhook {ONE}: two failing: delivered at try 2"
 
 
@@ -279,16 +279,16 @@ def test_an_event_is_given_up_at_its_deadline(caplog: pytest.LogCaptureFixture) 
     """After five minutes it goes with one line, and a younger event has its turn."""
     bench = Bench()
     bench.announce("old")
-    bench.answer(500)
+    bench.respond(500)
     while bench.clock.seconds() < 200:
         bench.clock.advance(1)
-        if not bench.sent[-1].answer.called:
-            bench.answer(500)
+        if not bench.sent[-1].response.called:
+            bench.respond(500)
     bench.announce("young")
     while "young" not in bench.events:
         assert bench.clock.seconds() < 340
-        if not bench.sent[-1].answer.called:
-            bench.answer(500)
+        if not bench.sent[-1].response.called:
+            bench.respond(500)
         bench.clock.advance(1)
     given_up = [line for line in warnings(caplog) if "given up" in line]
     assert given_up == [f"webhook {ONE}: old failing: given up after 300 s: answered 500"]
@@ -316,7 +316,7 @@ def test_a_full_queue_loses_its_oldest_event(caplog: pytest.LogCaptureFixture, m
     (line,) = warnings(caplog)
     assert "two failing: dropped, since 3 events wait" in line
     for _ in range(3):
-        bench.answer()
+        bench.respond()
     assert bench.events == ["one", "three", "four"]
 
 
@@ -326,10 +326,10 @@ def test_the_end_is_announced_and_waited_for() -> None:
     bench.announce("draining")
     stopped = bench.service.stopService()
     bench.service.announce("readiness", "failing", "")
-    bench.answer()
+    bench.respond()
     assert bench.sent[-1].event == "stopped stopped"
     assert not stopped.called
-    bench.answer()
+    bench.respond()
     assert stopped.called
     assert bench.events == ["draining", "stopped"]
     assert not bench.clock.getDelayedCalls()
@@ -340,14 +340,14 @@ def test_the_end_does_not_wait_for_a_pause() -> None:
     bench = Bench()
     bench.announce("one")
     for pause in (1, 2, 4, 8):
-        bench.answer(500)
+        bench.respond(500)
         bench.clock.advance(pause)
-    bench.answer(500)
+    bench.respond(500)
     bench.clock.advance(1)
     tries = len(bench.sent)
     bench.service.stopService()
     assert len(bench.sent) == tries + 1
-    bench.answer(500)
+    bench.respond(500)
     bench.clock.advance(1)
     assert len(bench.sent) == tries + 2
 
@@ -357,8 +357,8 @@ def test_the_end_waits_five_seconds_at_most(caplog: pytest.LogCaptureFixture) ->
     bench = Bench(ONE, TWO)
     bench.announce("draining")
     stopped = bench.service.stopService()
-    bench.answer()
-    bench.answer()
+    bench.respond()
+    bench.respond()
     assert bench.to(TWO) == ["draining", "stopped"]
     bench.clock.advance(4.9)
     assert not stopped.called
@@ -375,10 +375,10 @@ def test_the_end_can_come_during_a_pause() -> None:
     """A receiver that fails to the last leaves nothing to be called."""
     bench = Bench()
     stopped = bench.service.stopService()
-    bench.answer(500)
+    bench.respond(500)
     for _ in range(4):
         bench.clock.advance(1)
-        bench.answer(500)
+        bench.respond(500)
     bench.clock.advance(1)
     assert stopped.called
     assert not bench.clock.getDelayedCalls()
@@ -425,7 +425,7 @@ def changes(outcomes: list[Result], **arguments: Any) -> list[tuple[str, bool, s
         **arguments,
     )
     for _ in outcomes:
-        probe.render_GET(Request([]))  # type: ignore[arg-type]
+        probe(make_request())
     return told
 
 
@@ -443,14 +443,15 @@ def test_a_probe_tells_its_changes() -> None:
     assert changes([Result(Status.FAIL)], passing=True) == [("readiness", False, "queue")]
 
 
-def test_a_probe_tells_its_changes_when_nobody_waits_for_the_answer() -> None:
+def test_a_probe_tells_its_changes_when_nobody_waits_for_the_response() -> None:
     """A kubelet that gave up before the check's deadline does not hide that the check failed."""
     told: list[bool] = []
-    answer: Deferred[dict[str, Result]] = Deferred()
-    probe = Probe("liveness", lambda: answer, lambda name, passing, reason: told.append(passing), passing=True)
-    request = Request([])
-    probe.render_GET(request)  # type: ignore[arg-type]
-    request.processingFailed(Failure(Refused()))
-    answer.callback({"check": Result(Status.FAIL)})
+    results: Deferred[dict[str, Result]] = Deferred()
+    probe = Probe("liveness", lambda: results, lambda name, passing, reason: told.append(passing), passing=True)
+    request = make_request()
+    probe(request)
+    pending: Any = request.pending
+    pending.given_up()
+    results.callback({"check": Result(Status.FAIL)})
     assert told == [False]
-    assert not request.written
+    assert request.connection.response is None

@@ -117,7 +117,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.site = self
-        self.answered = 0
+        self.responses = 0
         self.flushed: list[int] = []
         self.error: OSError | None = None
 
@@ -125,7 +125,7 @@ class Counting:
         return Load(threads=2)
 
     def flush_metrics(self) -> None:
-        self.flushed.append(self.answered)
+        self.flushed.append(self.responses)
         if self.error is not None:
             raise self.error
 
@@ -135,8 +135,8 @@ def test_what_was_counted_survives_the_worker() -> None:
     serving = Counting()
     conversation = Conversation(serving=serving)
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
-    for answered in (0, 3, 3, 3, 5):
-        serving.answered = answered
+    for responses in (0, 3, 3, 3, 5):
+        serving.responses = responses
         assert conversation.ask(Heartbeat) == {"load": Load(threads=2)}
     assert serving.flushed == [3, 5]
     conversation.ask(FlushMetrics)
@@ -149,8 +149,8 @@ def test_a_full_disk_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
     serving.error = OSError(28, "No space left on device")
     conversation = Conversation(serving=serving)
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
-    for answered in (1, 2, 3):
-        serving.answered = answered
+    for responses in (1, 2, 3):
+        serving.responses = responses
         assert conversation.ask(Heartbeat) == {"load": Load(threads=2)}
         assert conversation.ask(FlushMetrics) == {}
     assert caplog.text.count("OSError: [Errno 28] No space left on device") == 1

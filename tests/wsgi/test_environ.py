@@ -14,7 +14,6 @@ from twistserve.http.request import Request
 from twistserve.wsgi import environ as module
 from twistserve.wsgi.environ import EnvironMaker, unquote
 from twistserve.wsgi.file_wrapper import FileWrapper
-from twistserve.wsgi.flow_control import ClientGone
 from twistserve.wsgi.forwarded import TrustedPeers
 
 HOST, PEER = IPv4Address("TCP", "192.0.2.1", 8000), IPv4Address("TCP", "198.51.100.7", 1234)
@@ -22,11 +21,9 @@ HOST, PEER = IPv4Address("TCP", "192.0.2.1", 8000), IPv4Address("TCP", "198.51.1
 
 def asked(data: bytes, host: Any = HOST, peer: Any = PEER) -> Request:
     """A request that was received."""
-    lab = Lab()
-    lab.site.startFactory()
-    lab.connect(lambda: Transport(hostAddress=host, peerAddress=peer)).feed(data)
-    lab.site._sweeping.stop()  # type: ignore[union-attr]
-    return lab.recorder.pending[0]
+    seen: list[Request] = []
+    Lab(handler=seen.append).connect(lambda: Transport(hostAddress=host, peerAddress=peer)).feed(data)
+    return seen[0]
 
 
 def made(
@@ -34,10 +31,9 @@ def made(
 ) -> tuple[dict[str, Any], Request]:
     """The environ of a request, and the request."""
     maker, request = EnvironMaker(TrustedPeers(trusted), multiprocess), asked(data, host, peer)
-    maker.prepare(request)
-    body = request.take_body()
-    body.seek(0)
-    return maker.make(request, body), request
+    common = maker.prepare(request)
+    assert request.body is not None
+    return maker.make(request, request.body, common), request
 
 
 @pytest.mark.parametrize("multiprocess", [True, False])
@@ -172,20 +168,22 @@ def test_environs_of_one_connection_do_not_share_what_they_get() -> None:
     for number in range(2):
         connection.feed(get(b"/"))
         request = lab.recorder.pending[0]
-        maker.prepare(request)
-        environ = maker.make(request, BytesIO())
+        environ = maker.make(request, BytesIO(), maker.prepare(request))
         assert "shop.cart" not in environ
         environ["shop.cart"] = number
-        lab.recorder.answer()
+        lab.recorder.respond()
 
 
-def test_a_connection_that_is_lost_meanwhile() -> None:
-    """The request thread learns that nobody waits."""
-    maker, request = EnvironMaker(TrustedPeers(())), asked(get(b"/"))
-    maker.prepare(request)
-    request.channel = None
-    with pytest.raises(ClientGone):
-        maker.make(request, BytesIO())
+def test_ids_are_unique() -> None:
+    """Within a process and among processes: an id of a request is looked for in the logs of all."""
+    makers = [EnvironMaker(TrustedPeers(())) for _ in range(2)]
+    request = asked(get(b"/"))
+    ids: set[bytes] = set()
+    for maker in makers * 100:
+        request.request_id = b""
+        maker.prepare(request)
+        ids.add(request.request_id)
+    assert len(ids) == 200
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from twistserve.logs.log import LogService
 from twistserve.net.listeners import Endpoint, Listener
 from twistserve.options import Configuration
 from twistserve.probes.django_checks import DjangoChecks
-from twistserve.probes.resources import Metrics, ProbeResults
+from twistserve.probes.handlers import Metrics, ProbeResults
 from twistserve.process.ending import Ending
 from twistserve.project.application import django_version
 from twistserve.project.preparing import preparing_steps

@@ -19,7 +19,7 @@ from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
 from twistserve.net.shared_sockets import bind_endpoints
 from twistserve.options import Configuration
-from twistserve.probes.resources import Metrics, ProbeResults
+from twistserve.probes.handlers import Metrics, ProbeResults
 from twistserve.process.ending import END, WORKER_END, Ending
 from twistserve.project.application import django_version
 from twistserve.status.report import StatusReport
@@ -56,12 +56,12 @@ def parent(
         metrics.flush_log()
         return supervisor.ask_all(FlushMetrics, FLUSH_TIMEOUT)
 
-    metrics_resource = Metrics(flush, reactor, AllMetrics(lambda: workers.metrics_directory, REGISTRY))
+    metrics_handler = Metrics(flush, reactor, AllMetrics(lambda: workers.metrics_directory, REGISTRY))
     described = partial(describe_all, supervisor)
     report = StatusReport(configuration, django_version(), lifecycle, results, described, reactor)
     services = [
         log,
-        *outside_services(configuration, results, metrics_resource, report, lifecycle, log, reactor),
+        *outside_services(configuration, results, metrics_handler, report, lifecycle, log, reactor),
         workers,
     ]
     tell_states(lifecycle)

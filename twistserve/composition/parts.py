@@ -12,6 +12,7 @@ from twisted.application.service import Service
 
 from twistserve.composition.tree import ServiceTree
 from twistserve.http.access_log import AccessLog
+from twistserve.http.site import Handler
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs.log import LogService
 from twistserve.logs.loggers import spare_this_thread
@@ -20,8 +21,8 @@ from twistserve.net.listeners import Port
 from twistserve.net.main_thread import main_thread
 from twistserve.net.reactor import Reactor
 from twistserve.options import STATUS_JSON, STATUS_PAGE, Configuration
+from twistserve.probes.handlers import Changed, Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.port import ProbeService
-from twistserve.probes.resources import Changed, Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.process.ending import Ending
 from twistserve.process.forks import ForkGuard
 from twistserve.process.signals import Signals
@@ -94,7 +95,7 @@ def _hear_signals(tree: ServiceTree, ending: Ending, signals: Signals, reactor: 
 def outside_services(
     configuration: Configuration,
     results: ProbeResults,
-    metrics_resource: Metrics,
+    metrics_handler: Metrics,
     report: StatusReport,
     lifecycle: Lifecycle,
     log: LogService,
@@ -104,7 +105,7 @@ def outside_services(
     webhooks = _webhooks(configuration, lifecycle, reactor) if configuration.webhook_url else None
     if not configuration.no_probe:
         changed = _probe_announcer(webhooks) if webhooks is not None else None
-        root = _probes(results, metrics_resource, report, configuration, changed)
+        root = _probes(results, metrics_handler, report, configuration, changed)
         access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
         yield ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor, access_log)
     if webhooks is not None:
@@ -120,7 +121,7 @@ def recycling_service(
 ) -> Iterator[Service]:
     if configuration.max_lifetime or configuration.max_memory:
         memory = configuration.max_memory << 20
-        answered = lambda: serving.site.answered  # noqa: E731
+        answered = lambda: serving.site.responses  # noqa: E731
         yield RecyclingService(configuration.max_lifetime, memory, answered, lifecycle, recycle, reactor)
 
 
@@ -163,26 +164,26 @@ def _probe_announcer(webhooks: WebhookService) -> Changed:
 
 def _probes(
     results: ProbeResults,
-    metrics_resource: Metrics,
+    metrics_handler: Metrics,
     report: StatusReport,
     configuration: Configuration,
     changed: Changed | None,
 ) -> ProbeRoot:
-    """The probe port's resources by path.
+    """What responds on the probe port, by path.
 
     `changed` is told of readiness, which fails to begin with, and of liveness, which passes.
     """
-    resources: dict[str, Any] = {
+    handlers: dict[str, Handler] = {
         configuration.startup_probe: Probe("startup", results.startup),
         configuration.readiness_probe: Probe("readiness", results.readiness, changed),
         configuration.liveness_probe: Probe("liveness", results.liveness, changed, passing=True),
     }
     if not configuration.no_metrics:
-        resources[configuration.metrics] = metrics_resource
+        handlers[configuration.metrics] = metrics_handler
     if not configuration.no_status_page:
-        resources[STATUS_PAGE] = StatusDocument(report.gather, page.render, page.CONTENT_TYPE, page.POLICY)
-        resources[STATUS_JSON] = StatusDocument(report.gather, as_json, b"application/json")
-    return ProbeRoot(resources)
+        handlers[STATUS_PAGE] = StatusDocument(report.gather, page.render, page.CONTENT_TYPE, page.POLICY)
+        handlers[STATUS_JSON] = StatusDocument(report.gather, as_json, b"application/json")
+    return ProbeRoot(handlers)
 
 
 def tell_states(lifecycle: Lifecycle) -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
 
 from twistserve.files.representation import CONDITIONS
 from twistserve.http.request import Request
-from twistserve.http.response import RawHeaders, make_head
+from twistserve.http.response import Response
 
 CACHE = 32 * 1024 * 1024
 """Bytes of all files kept in memory."""
@@ -24,14 +23,7 @@ _LONGEST_ASKED = 512
 
 
 Key = tuple[bytes, bytes]
-"""What the answer to most requests depends on: the path, and the encodings that are accepted."""
-
-
-class Cached(NamedTuple):
-    """A small file ready to be sent."""
-
-    head: bytes
-    body: bytes
+"""What the response to most requests depends on: the path, and the encodings that are accepted."""
 
 
 class MemoryCache:
@@ -42,24 +34,25 @@ class MemoryCache:
 
     def __init__(self, size: int = CACHE) -> None:
         self._left = size
-        self._files: dict[str, Cached] = {}
-        self._asked: dict[Key | None, Cached] = {}
-        # The dictionary's own method: one call less is a twentieth of such an answer.
+        self._files: dict[str, Response] = {}
+        self._asked: dict[Key | None, Response] = {}
+        # The dictionary's own method: one call less is a twentieth of such a response.
         self.asked = self._asked.get
-        """The file that was the answer to a request with a key, or None; None has no file."""
+        """The file that was the response to a request with a key, or None; None has no file."""
 
-    def get(self, path: str) -> Cached | None:
+    def get(self, path: str) -> Response | None:
         """The file, if it is held."""
         return self._files.get(path)
 
-    def put(self, path: str, headers: RawHeaders, body: bytes) -> None:
+    def put(self, path: str, response: Response) -> None:
         """Hold a file, if it fits and is not held already."""
-        if path not in self._files and len(body) <= self._left:
-            self._left -= len(body)
-            self._files[path] = Cached(make_head(200, headers), body)
+        size = len(response.body)
+        if path not in self._files and size <= self._left:
+            self._left -= size
+            self._files[path] = response
 
-    def answered(self, key: Key | None, held: Cached) -> None:
-        """Remember that `held` is the answer to requests with this key; what clients make up is bounded."""
+    def responded(self, key: Key | None, held: Response) -> None:
+        """Remember that `held` is the response to requests with this key; what clients make up is bounded."""
         if key is not None and len(key[0]) + len(key[1]) <= _LONGEST_ASKED:
             if len(self._asked) >= _MOST_ASKED:
                 self._asked.clear()
@@ -72,7 +65,7 @@ def key_of(request: Request) -> tuple[Key | None, bool]:
     None in place of the key of another request. Both at once, for looking through the fields is a third of the work.
     """
     encodings, forwarded, conditional = b"", False, False
-    for name, value in request.raw_headers:
+    for name, value in request.fields:
         if len(name) in _NOTED_SIZES and (lower := name.lower()) in _NOTED:
             if lower == b"accept-encoding" and not encodings:
                 encodings = value
@@ -84,7 +77,7 @@ def key_of(request: Request) -> tuple[Key | None, bool]:
 
 
 class OpenFile:
-    """A file that is open, for one answer or for several. Reactor thread.
+    """A file that is open, for one response or for several. Reactor thread.
 
     `warm` says that all of it was read through, where the kernel does not tell what it would have to wait for.
     """
@@ -123,7 +116,7 @@ class OpenFiles:
         return path in self._files
 
     def get(self, path: str) -> OpenFile | None:
-        """The file for one more answer, if it is open."""
+        """The file for one more response, if it is open."""
         file = self._files.pop(path, None)
         if file is None:
             return None

@@ -1,4 +1,4 @@
-"""The answer to a request for a file, as far as the file system is needed for it. On a thread for files.
+"""The response to a request for a file, as far as the file system is needed for it. On a thread for files.
 
 Nothing here knows of requests or connections: what has been found goes to the reactor, which sends it.
 """
@@ -14,7 +14,8 @@ from whitenoise.responders import NOT_MODIFIED_HEADERS, Redirect, StaticFile
 from twistserve.files import page_cache
 from twistserve.files.cache import OpenFile
 from twistserve.files.representation import Fields, is_not_modified, raw, wanted_range, wanted_variant
-from twistserve.http.response import RETRY, RawHeaders, plain_text
+from twistserve.files.sendfile import FileTransfer
+from twistserve.http.response import Response, content_length, error, fields_of
 from twistserve.logs import get_logger
 
 logger = get_logger(__name__)
@@ -47,18 +48,6 @@ _OF_NOT_MODIFIED = frozenset(
 
 
 @dataclass(frozen=True)
-class FileAnswer:
-    """Status, headers, and either a body or a part of an open file."""
-
-    status: int
-    headers: RawHeaders
-    body: bytes = b""
-    file: OpenFile | None = None
-    first: int = 0
-    length: int = 0
-
-
-@dataclass(frozen=True)
 class Asked:
     """What a request says of the file it wants: the fields that matter, and what is to be done with it."""
 
@@ -68,8 +57,8 @@ class Asked:
     """Whether it is to be read at all: by GET or HEAD."""
 
 
-def answer_for(found: StaticFile | Redirect | None, asked: Asked) -> FileAnswer:
-    """The answer with a file that was looked up just now. Blocks. Raises OSError."""
+def response_for(found: StaticFile | Redirect | None, asked: Asked) -> Response:
+    """The response with a file that was looked up just now. Blocks. Raises OSError."""
     if found is None:
         return NOT_FOUND
     if not asked.reads:
@@ -79,11 +68,11 @@ def answer_for(found: StaticFile | Redirect | None, asked: Asked) -> FileAnswer:
     path, listed = wanted_variant(found, asked.conditions)
     if is_not_modified(found, listed, asked.conditions):
         return not_modified(listed)
-    return answer_with(found, path, listed, asked)
+    return response_with(found, path, listed, asked)
 
 
-def answer_with(found: StaticFile, path: str, listed: Fields, asked: Asked, share: bool = False) -> FileAnswer:
-    """The answer with one variant of a file, which is opened. Blocks. Raises OSError.
+def response_with(found: StaticFile, path: str, listed: Fields, asked: Asked, share: bool = False) -> Response:
+    """The response with one variant of a file, which is opened. Blocks. Raises OSError.
 
     One that is to be shared is made ready to be sent to everybody.
     """
@@ -91,17 +80,17 @@ def answer_with(found: StaticFile, path: str, listed: Fields, asked: Asked, shar
     try:
         size = os.fstat(descriptor).st_size
         warm = share and SMALL < size <= WARM and page_cache.warm(descriptor, size)
-        answer = _read_if_small(answer_from(found, OpenFile(descriptor, size, warm), listed, asked))
-        if answer.file is None:
+        response = _read_if_small(response_from(found, OpenFile(descriptor, size, warm), listed, asked))
+        if response.producer is None:
             os.close(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
-    return answer
+    return response
 
 
-def answer_from(found: StaticFile, file: OpenFile, listed: Fields, asked: Asked) -> FileAnswer:
-    """The answer with an open file; reads nothing."""
+def response_from(found: StaticFile, file: OpenFile, listed: Fields, asked: Asked) -> Response:
+    """The response with an open file; reads nothing."""
     size = file.size
     headers = [field for field in raw(listed) if field[0] != b"Content-Length"]
     first, last, status = 0, size - 1, 200
@@ -109,51 +98,48 @@ def answer_from(found: StaticFile, file: OpenFile, listed: Fields, asked: Asked)
     if not asked.head_only and (wanted := wanted_range(found, listed, asked.conditions, size)):
         first, last = wanted
         if first > last or first >= size:
-            return _plain(416, b"Range not satisfiable.\n", (b"Content-Range", b"bytes */%d" % size))
+            return error(416, b"Range not satisfiable.\n", (b"Content-Range", b"bytes */%d" % size))
         status = 206
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (first, last, size)))
     length = last - first + 1
-    headers += [(b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes")]
+    fields = [*fields_of(headers), content_length(length), *_RANGES]
     if asked.head_only:
-        return FileAnswer(status, headers)
-    return FileAnswer(status, headers, file=file, first=first, length=length)
+        return Response(status, fields)
+    return Response(status, fields, producer=FileTransfer(file, first, length), length=length)
 
 
-def _read_if_small(answer: FileAnswer) -> FileAnswer:
-    if answer.file is None or answer.length > SMALL:
-        return answer
-    return FileAnswer(
-        answer.status, answer.headers, page_cache.read(answer.file.descriptor, answer.first, answer.length)
-    )
+_RANGES = fields_of([(b"Accept-Ranges", b"bytes")])
 
 
-def not_modified(listed: Fields) -> FileAnswer:
+def _read_if_small(response: Response) -> Response:
+    if response.producer is None or (response.length or 0) > SMALL:
+        return response
+    return Response(response.status, response.fields, response.producer.read())
+
+
+def not_modified(listed: Fields) -> Response:
     """The client has the variant with these fields."""
-    return FileAnswer(304, raw([field for field in listed if field[0].lower() in _OF_NOT_MODIFIED]))
+    return Response(304, fields_of(raw([field for field in listed if field[0].lower() in _OF_NOT_MODIFIED])))
 
 
-def redirection(found: Redirect) -> FileAnswer:
+def redirection(found: Redirect) -> Response:
     """The way to the URL of an index file (WHITENOISE_INDEX_FILE)."""
-    return FileAnswer(302, [*raw(found.response.headers), (b"Content-Length", b"0")])
+    return Response(302, [*fields_of(raw(found.response.headers)), content_length(0)])
 
 
-def answer_to_error(error: BaseException, path: str) -> FileAnswer:
+def response_to_error(raised: BaseException, path: str) -> Response:
     """404 for what is not there, 503 for what may be there in a moment, such as when too many files are open."""
-    if isinstance(error, OSError):
-        if error.errno in _NOT_THERE:
+    if isinstance(raised, OSError):
+        if raised.errno in _NOT_THERE:
             return NOT_FOUND
-        logger.error("a file could not be opened or read: %s: %s", path, error)
+        logger.error("a file could not be opened or read: %s: %s", path, raised)
         return UNAVAILABLE
-    logger.error("looking for a file failed: %s", path, exc_info=error)
-    return _plain(500, b"The file could not be looked for.\n")
+    logger.error("looking for a file failed: %s", path, exc_info=raised)
+    return error(500, b"The file could not be looked for.\n")
 
 
-def _plain(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> FileAnswer:
-    return FileAnswer(status, [*headers, *plain_text(body)], body)
-
-
-NOT_FOUND = _plain(404, b"Not found.\n")
-NOT_ALLOWED = _plain(405, b"Method not allowed.\n", (b"Allow", b"GET, HEAD"))
-UNAVAILABLE = _plain(503, b"The file cannot be opened now.\n", RETRY)
-TOO_MANY = _plain(503, b"Too many files are waiting to be opened.\n", RETRY)
-TOO_LATE = _plain(504, b"The file could not be opened in time.\n")
+NOT_FOUND = error(404, b"Not found.\n")
+NOT_ALLOWED = error(405, b"Method not allowed.\n", (b"Allow", b"GET, HEAD"))
+UNAVAILABLE = error(503, b"The file cannot be opened now.\n")
+TOO_MANY = error(503, b"Too many files are waiting to be opened.\n")
+TOO_LATE = error(504, b"The file could not be opened in time.\n")

@@ -18,6 +18,7 @@ from twistserve.files import page_cache
 from twistserve.files.cache import OpenFile
 from twistserve.files.file_threads import FileThreads, Job
 from twistserve.files.page_cache import BLOCK, Unknown
+from twistserve.http.response import Consumer
 
 WINDOW = 1024 * 1024
 """Bytes that are looked for in memory, or brought there, at once."""
@@ -27,32 +28,24 @@ TURN = 4 * 1024 * 1024
 
 @implementer(IPullProducer, IPushProducer)
 class FileTransfer:
-    """Sends a part of an open file as the body of a request's answer, whose head was sent; reactor thread.
+    """A part of an open file, as the body of a response; reactor thread, but for its making.
 
-    Takes over `file`, a regular one, and closes it. Calls `done(complete)` once, unless the client left; the transfer
-    is not complete where the file turned out shorter or could not be read. `threads` read what is not in memory;
-    without them it is read here.
+    Takes over `file`, a regular one, and closes it. The response breaks off where the file turns out shorter or cannot
+    be read. `threads` read what is not in memory; without them it is read here.
 
     A connection of TCP and a stream of HTTP/2 pull, each time that there is room. TLS would pull without end while
     there is nothing to send yet: there it pushes, until the transport is full.
     """
 
-    def __init__(
-        self,
-        request: Any,
-        file: OpenFile,
-        offset: int,
-        length: int,
-        done: Callable[[bool], None],
-        threads: FileThreads | None = None,
-    ) -> None:
-        self._request = request
-        self._transport = request.channel.transport
-        self._file = file
+    _consumer: Consumer
+    _transport: Any
+    _plain = _pushes = False
+
+    def __init__(self, file: OpenFile, offset: int, length: int, threads: FileThreads | None = None) -> None:
+        self.file = file
+        self.threads = threads
         self._offset = offset
         self._left = length
-        self._done = done
-        self._threads = threads
         self._job: Job | None = None
         """What a thread is doing for us."""
         self._in_memory = offset
@@ -61,15 +54,22 @@ class FileTransfer:
         """What a thread has read and is to be sent."""
         self._open = True
         self._paused = False
+        self._step = self._copy
+
+    def begin(self, consumer: Consumer) -> None:
+        """Begin; from then on the transport asks for more whenever it has room."""
+        self._consumer, self._transport = consumer, consumer.transport
         self._plain = isinstance(self._transport, Connection) and not getattr(self._transport, "TLS", False)
         self._pushes = self._transport is not None and not self._plain
-        self._step = self._sendfile if self._plain else self._copy
-
-    def start(self) -> None:
-        """Begin; from then on the transport asks for more whenever it has room."""
-        self._request.registerProducer(self, self._pushes)
+        if self._plain:
+            self._step = self._sendfile
+        consumer.registerProducer(self, self._pushes)
         if self._pushes and not self._paused:
             self.resumeProducing()
+
+    def read(self) -> bytes:
+        """All of it, instead of sending it. Blocks. Raises OSError."""
+        return page_cache.read(self.file.descriptor, self._offset, self._left)
 
     # The transport
 
@@ -81,9 +81,8 @@ class FileTransfer:
         try:
             self._step()
         except (ConnectionError, TimeoutError):
-            channel = self._request.channel
             self._close()
-            channel.abortConnection()
+            self._consumer.abortConnection()
         except OSError:
             self._finish(False)
 
@@ -103,7 +102,7 @@ class FileTransfer:
             self._transport.startWriting()
             return
         turn = TURN
-        descriptor = self._file.descriptor
+        descriptor = self.file.descriptor
         while self._left and turn > 0:
             ready = self._ready()
             if not ready:
@@ -116,6 +115,7 @@ class FileTransfer:
                 self._finish(False)
                 return
             self._advance(sent)
+            self._consumer.sent(sent)
             turn -= sent
         if self._left:
             # Nothing is in the transport's buffer: it will find the socket writable, and come back here.
@@ -125,19 +125,19 @@ class FileTransfer:
 
     def _ready(self) -> int:
         """How many bytes may be sent now; if none, somebody else will go on."""
-        if self._threads is None or self._file.warm:
+        if self.threads is None or self.file.warm:
             return self._left
         known = self._in_memory - self._offset
         if known <= 0:
             window = min(self._left, WINDOW)
             try:
-                known = page_cache.cached(self._file.descriptor, self._offset, window)
+                known = page_cache.cached(self.file.descriptor, self._offset, window)
             except Unknown:
                 self._step = self._copy
                 self._copy()
                 return 0
             if not known:
-                descriptor, offset = self._file.descriptor, self._offset
+                descriptor, offset = self.file.descriptor, self._offset
                 self._ask(lambda: page_cache.fetch(descriptor, offset, window), self._fetched)
                 return 0
             self._in_memory = self._offset + known
@@ -156,7 +156,7 @@ class FileTransfer:
             if not block:
                 return
             self._advance(len(block))
-            self._request.channel.write(block)
+            self._consumer.write(block)
             if not self._open:
                 return
             if not self._pushes:
@@ -169,8 +169,8 @@ class FileTransfer:
 
     def _read(self) -> bytes:
         """The next block; an empty one if a thread is to read it, or it cannot be read."""
-        descriptor, offset, size = self._file.descriptor, self._offset, min(self._left, BLOCK)
-        if self._threads is None:
+        descriptor, offset, size = self.file.descriptor, self._offset, min(self._left, BLOCK)
+        if self.threads is None:
             block: bytes | None = os.pread(descriptor, size, offset)
         else:
             try:
@@ -194,17 +194,16 @@ class FileTransfer:
 
     def _ask(self, work: Callable[[], Any], told: Callable[[Any], None]) -> None:
         """Have a thread do what may block, and go on then. The client is not to blame for the time that it takes."""
-        assert self._threads is not None
-        channel = self._request.channel
-        deadline, channel.deadline = channel.deadline, 0.0
+        assert self.threads is not None
+        deadline, self._consumer.deadline = self._consumer.deadline, 0.0
 
         def done(result: Any, error: BaseException | None) -> None:
             self._job = None
             if not self._open:
-                self._file.close()
+                self.file.close()
                 return
             if deadline:
-                channel.deadline = channel.site.clock() + channel.site.limits.keep_alive_timeout
+                self._consumer.extend_deadline()
             if error is not None:
                 self._finish(False)
                 return
@@ -212,9 +211,9 @@ class FileTransfer:
             if not self._paused:
                 self.resumeProducing()
 
-        self._job = self._threads.submit(work, done)
+        self._job = self.threads.submit(work, done)
         if self._job is None:
-            # As many wait as may: the answer breaks off, for nothing else can be said any more.
+            # As many wait as may: the response breaks off, for nothing else can be said any more.
             self._finish(False)
 
     # The end
@@ -222,12 +221,13 @@ class FileTransfer:
     def _advance(self, sent: int) -> None:
         self._offset += sent
         self._left -= sent
-        self._request.sentLength += sent
 
     def _finish(self, complete: bool) -> None:
         self._close()
-        self._request.unregisterProducer()
-        self._done(complete)
+        if complete:
+            self._consumer.end()
+        else:
+            self._consumer.abort()
 
     def _close(self) -> None:
         if not self._open:
@@ -235,17 +235,5 @@ class FileTransfer:
         self._open = False
         job, self._job = self._job, None
         # A thread that reads has the file: it is closed when that is done.
-        if job is None or (self._threads is not None and self._threads.withdraw(job)):
-            self._file.close()
-
-
-def send_file(request: Any, file: OpenFile, offset: int, length: int, threads: FileThreads | None = None) -> None:
-    """Send a part of a file and end the answer; abort the connection if the file is shorter than was said."""
-
-    def done(complete: bool) -> None:
-        if complete:
-            request.finish()
-        else:
-            request.abort()
-
-    FileTransfer(request, file, offset, length, done, threads).start()
+        if job is None or (self.threads is not None and self.threads.withdraw(job)):
+            self.file.close()

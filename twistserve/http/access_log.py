@@ -62,21 +62,21 @@ class AccessLog:
         self._log = log
         self._as_json = as_json
 
-    def answered(self, requests: Sequence[Any]) -> None:
-        """Requests were answered, or their clients left (status 499)."""
+    def responded(self, requests: Sequence[Any]) -> None:
+        """Requests were responded to, or their clients left (status 499)."""
         if not requests:
             return
         least, seconds = self._log.access_level(), time.time()
         now, when = rfc3339(seconds), _common_time(seconds)
         if not self._log.access_is_ours:
             for request in requests:
-                if (level := level_of(request.code)) >= least:
+                if (level := level_of(request.status)) >= least:
                     self._record(level, _text("", request, when), _fields(request, now))
             return
         prefix = cache(partial(self._log.access_prefix, seconds))
         texts: list[tuple[int, str]] = []
         count = 0
-        for level, group in groupby(requests, lambda request: level_of(request.code)):
+        for level, group in groupby(requests, lambda request: level_of(request.status)):
             if level >= least:
                 if self._as_json:
                     lines = [_json(level, _fields(request, now)) for request in group]
@@ -89,13 +89,13 @@ class AccessLog:
         if texts:
             self._log.write_access(texts, count)
 
-    def refused(self, channel: Any, status: int) -> None:
+    def refused(self, remote: str, status: int) -> None:
         """A connection was closed with this status; what it sent is not worth quoting."""
         level, now = level_of(status), time.time()
         if level < self._log.access_level():
             return
-        fields = {"time": rfc3339(now), "message": f"refused with {status}", "remote": channel.remote, "status": status}
-        text = f'{_address(channel.remote)} - - [{_common_time(now)}] "-" {status} 0 "-" "-" 0.000000'
+        fields = {"time": rfc3339(now), "message": f"refused with {status}", "remote": remote, "status": status}
+        text = f'{_address(remote)} - - [{_common_time(now)}] "-" {status} 0 "-" "-" 0.000000'
         if self._log.access_is_ours:
             line = _json(level, fields) if self._as_json else self._log.access_prefix(now, level) + text
             self._log.write_access([(level, line)], 1)
@@ -115,15 +115,15 @@ def level_of(status: int) -> int:
 
 def _text(prefix: str, request: Any, when: str) -> str:
     referer = agent = None
-    for name, value in request.raw_headers:
+    for name, value in request.fields:
         size = len(name)
         if size == 10 and name.lower() == b"user-agent":
             agent = value
         elif size == 7 and name.lower() == b"referer":
             referer = value
-    asked = escape(b" ".join((request.method, request.uri, request.clientproto)))
+    asked = f"{escape(request.method)} {escape(request.target)} HTTP/{request.version}"
     return (
-        f'{prefix}{_address(request.remote)} - - [{when}] "{asked}" {request.code} {request.sentLength} '
+        f'{prefix}{_address(request.remote)} - - [{when}] "{asked}" {request.status} {request.sent} '
         f'"{escape(referer)}" "{escape(agent)}" {request.duration:.6f}'
     )
 
@@ -138,17 +138,17 @@ def _common_time(seconds: float) -> str:
 
 
 def _fields(request: Any, now: str) -> dict[str, Any]:
-    headers = {name.lower(): value for name, value in request.raw_headers}
-    method, path = request.method.decode("latin-1"), request.uri.decode("latin-1")
+    headers = {name.lower(): value for name, value in request.fields}
+    method, path = request.method.decode("latin-1"), request.target.decode("latin-1")
     fields = {
         "time": now,
-        "message": f"{method} {path} {request.code}",
+        "message": f"{method} {path} {request.status}",
         "request_id": request.request_id.decode("latin-1") or None,
         "remote": request.remote,
         "method": method,
         "path": path,
-        "status": request.code,
-        "bytes": request.sentLength,
+        "status": request.status,
+        "bytes": request.sent,
         "duration": round(request.duration, 6),
         "queue_time": round(request.queue_time, 6),
         "user_agent": _text_of(headers.get(b"user-agent")),

@@ -69,8 +69,13 @@ class Body:
         """Discard it."""
         self._blocks.clear()
         if self._file is not None:
-            with suppress(OSError):  # what it holds back does not fit on the disk either
-                self._file.close()
+            close(self._file)
+
+
+def close(body: IO[bytes]) -> None:
+    """Close a body that is not wanted any more."""
+    with suppress(OSError):  # what it holds back may not fit on the disk
+        body.close()
 
 
 def _not_stored(error: OSError) -> Refusal:

@@ -7,6 +7,7 @@ transfer codings, targets, methods, sizes, and the request lines of other protoc
 from __future__ import annotations
 
 import re
+from typing import IO
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from httptools.parser.errors import HttpParserInvalidMethodError
@@ -19,7 +20,8 @@ _TARGET = re.compile(rb"/[^#]*|https?://([^/?#@]+)(?:/[^#]*|\?[^#]*)?", re.IGNOR
 _OTHER_PROTOCOL = re.compile(rb"[!-~]+ +[!-~]+ +(?:RTSP|ICE)/")
 _UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 _UNSUPPORTED = frozenset((b"CONNECT", b"SOURCE"))
-_JUDGED_SIZES = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade")))
+_JUDGED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
+_JUDGED_SIZES = frozenset(map(len, _JUDGED))
 _SPACE = ord(" ")
 
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
@@ -27,7 +29,7 @@ FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
 class Refusal(Exception):
-    """A request that is not to be answered by anything but this status; `reason` is a metric's label."""
+    """A request that can only be responded to by this status; `reason` is a metric's label."""
 
     def __init__(self, status: int, reason: str = "malformed") -> None:
         super().__init__(status)
@@ -38,8 +40,10 @@ class Refusal(Exception):
 class Head:
     """Request line and fields as they were received, and what they mean once `check` has found them right."""
 
-    __slots__ = ("_host", "_hosts", "chunked", "expects_continue", "fields", "length", "method", "offers_upgrade",
-                 "target", "version")  # fmt: skip
+    __slots__ = (
+        *("_host", "_hosts", "body", "chunked", "expects_continue", "fields", "length", "method", "offers_upgrade"),
+        *("size_of_body", "target", "version"),
+    )
 
     def __init__(self) -> None:
         self.target = b""
@@ -48,6 +52,9 @@ class Head:
         self.version = ""
         self.length: int | None = None
         self.chunked = self.expects_continue = self.offers_upgrade = False
+        self.body: IO[bytes] | None = None
+        """What came after it, at its start; None for nothing."""
+        self.size_of_body = 0
         self._hosts = 0
         self._host = b""
 
@@ -65,8 +72,8 @@ class Head:
             size += len(name) + len(value) + 4
             if value and value[-1] <= _SPACE:
                 padded = True
-            if len(name) in _JUDGED_SIZES:
-                self._check_field(name.lower(), value)
+            if len(name) in _JUDGED_SIZES and (lower := name.lower()) in _JUDGED:
+                self._check_field(lower, value)
         if size > limits.max_head or len(self.fields) > MAX_HEADERS:
             raise Refusal(414 if len(self.target) > limits.max_head else 431, "head_too_large")
         # One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2).
@@ -74,7 +81,7 @@ class Head:
             raise Refusal(400)
         if self.method in _UNSUPPORTED:
             raise Refusal(501)
-        if not self._target_is_right():
+        if (self.target[:1] != b"/" or b"#" in self.target) and not self._target_is_right():
             raise Refusal(400)
         if self.length is not None and self.length > limits.max_body:
             raise Refusal(413, "body_too_large")

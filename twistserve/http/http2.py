@@ -1,14 +1,14 @@
 """HTTP/2 connections (RFC 9113), where the package h2 is installed and TLS agrees on the protocol (ALPN).
 
-h2 keeps the protocol, this what it may cost; requests and answers are in `stream`. What is sent waits in its stream
-until the client's windows and the transport take it, a frame of each stream in turn. While the transport is full
-nothing is read, so that what a client makes us answer cannot pile up.
+h2 keeps the protocol, this what it may cost; requests and responses are in `http2_stream`. What is sent waits in its
+stream until the client's windows and the transport take it, a frame of each stream in turn. While the transport is full
+nothing is read, so that what a client makes us send cannot pile up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from h2 import events
@@ -17,13 +17,13 @@ from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError, ProtocolError
 from h2.settings import SettingCodes, Settings
-from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twistserve.http.http1 import Channel
+from twistserve.http.connections import Unanswered
+from twistserve.http.http1 import Http1Connection
 from twistserve.http.http2_stream import Stream
 from twistserve.http.limits import FRESH, MAX_HEADERS
 
@@ -33,7 +33,7 @@ CREDIT = 1000
 CREDIT_RATE = 33
 """Frames that only cost, such as resets and pings, that a client may send at once, and how many more a second.
 
-That is what Twisted allows of resets (CVE-2023-44487). An answer that is taken to its end earns one.
+That is what Twisted allows of resets (CVE-2023-44487). A response that is taken to its end earns one.
 """
 WINDOW = 1024 * 1024
 """Bytes of bodies that may be on their way to us: with the 64 KB that are the default, uploads wait for the network."""
@@ -60,21 +60,21 @@ class _H2(H2Connection):
 
 
 @implementer(IHandshakeListener)
-class NegotiatedChannel(Channel):
+class NegotiatedConnection(Http1Connection):
     """A connection of HTTP/1.1, unless TLS agrees on HTTP/2."""
 
     def handshakeCompleted(self) -> None:
         """The protocol is known: hand over to HTTP/2."""
         if self.transport.negotiatedProtocol == b"h2":
             self.transport.unregisterProducer()
-            connection = Connection(self.site, self.deadline, self.remote)
+            connection = Http2Connection(self.site, self.deadline, self.remote)
             self.transport.wrappedProtocol = connection
-            self.site.replaced(self, connection)
+            self.site.connections.replaced(self, connection)
             connection.makeConnection(self.transport)
 
 
-class Connection(Protocol):
-    """A connection and its streams; to the site, a channel."""
+class Http2Connection(Protocol):
+    """A connection and its streams."""
 
     transport: Any
 
@@ -95,7 +95,7 @@ class Connection(Protocol):
         # The fields that are sent are right already.
         config = H2Configuration(client_side=False, normalize_outbound_headers=False, validate_outbound_headers=False)
         self.h2 = _H2(config)
-        # More than the largest head that is right, for one that is too large gets an answer where it can be read.
+        # More than the largest head that is right, for one that is too large gets a response where it can be read.
         most = 2 * site.limits.max_head + 32 * (MAX_HEADERS + 8)
         settings = {
             SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
@@ -115,7 +115,7 @@ class Connection(Protocol):
         self.send()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take frames; a request that is complete is answered at once."""
+        """Take frames; a request that is complete is handled at once."""
         if self._closing:
             return
         try:
@@ -125,7 +125,7 @@ class Connection(Protocol):
             return
         leaves = self.h2.state_machine.state is ConnectionState.CLOSED
         if leaves:
-            # By a GOAWAY: the client begins nothing more, and waits for answers (section 6.8) that h2 would not send.
+            # By a GOAWAY: the client begins nothing more, and waits for responses (section 6.8) that h2 would not send.
             self.h2.state_machine.state = ConnectionState.SERVER_OPEN
         self._handle(received)
         if leaves:
@@ -155,9 +155,9 @@ class Connection(Protocol):
         """Tell the requests that their client is gone, and leave the site."""
         self._closing = True
         try:
-            self._drop_streams(reason)
+            self._drop_streams()
         finally:
-            self.site.left(self)
+            self.site.connections.left(self)
 
     @property
     def deadline(self) -> float:
@@ -178,6 +178,10 @@ class Connection(Protocol):
             for stream in [each for each in self.streams.values() if 0.0 < each.deadline <= now]:
                 stream.timed_out()
 
+    def unanswered(self) -> Iterator[Unanswered]:
+        """The requests that have begun to arrive and that no handler has."""
+        return (stream.unanswered() for stream in self.streams.values() if stream.receiving)
+
     def after(self, seconds: float) -> float:
         """A time from now, in reactor seconds."""
         now: float = self.site.clock()
@@ -187,7 +191,7 @@ class Connection(Protocol):
 
     def _on_request(self, event: events.RequestReceived) -> None:
         site, number = self.site, event.stream_id
-        if site.draining and self._last_call == math.inf:
+        if site.connections.draining and self._last_call == math.inf:
             self._announce_end()
         if site.clock() > self._last_call or site.streams >= site.limits.max_connections:
             # Not looked at: the client may try again, here or elsewhere (section 8.7).
@@ -201,7 +205,7 @@ class Connection(Protocol):
     def _on_data(self, event: events.DataReceived) -> None:
         size = event.flow_controlled_length
         stream = self.streams.get(event.stream_id)
-        if stream is not None and not stream.refused:
+        if stream is not None and stream.receiving:
             self.h2.acknowledge_received_data(size, event.stream_id)
             if event.data:
                 stream.receive(event.data)
@@ -217,7 +221,7 @@ class Connection(Protocol):
 
     def _on_reset(self, event: events.StreamReset) -> None:
         if event.stream_id in self.streams:
-            self.streams[event.stream_id].lost(Failure(ConnectionLost("The stream was reset.")))
+            self.streams[event.stream_id].lost()
 
     def _on_window(self, event: events.WindowUpdated) -> None:
         if not event.stream_id:
@@ -241,7 +245,7 @@ class Connection(Protocol):
 
     def _refuse(self, status: int) -> None:
         """Close; h2 has a GOAWAY ready that says why."""
-        self.site.refused(self, status, "head_too_large" if status == 431 else "malformed")
+        self.site.refused(self.remote, status, "head_too_large" if status == 431 else "malformed")
         self._close()
 
     # Sending
@@ -266,7 +270,7 @@ class Connection(Protocol):
                         self._ready[stream] = None
                 except ProtocolError:
                     # Reset by the client, which is still to be looked at.
-                    stream.loseConnection()
+                    stream.abortConnection()
                 self._flush()
         finally:
             self._sending = False
@@ -276,14 +280,14 @@ class Connection(Protocol):
             self.transport.write(data)
 
     def forget(self, stream: Stream, taken: bool = False) -> None:
-        """A stream is over, with its answer `taken` to the end or not."""
+        """A stream is over, with its response `taken` to the end or not."""
         self.site.streams -= 1
         del self.streams[stream.number]
         self._ready.pop(stream, None)
         self._credit += taken
         if not self.streams and not self._closing:
             self._deadline = self.after(self.site.limits.keep_alive_timeout)
-            if self.site.draining or self._last_call < math.inf:
+            if self.site.connections.draining or self._last_call < math.inf:
                 self.loseConnection()
 
     def pauseProducing(self) -> None:
@@ -305,7 +309,7 @@ class Connection(Protocol):
     # The end
 
     def drain(self) -> None:
-        """Close now if no request is here or to be expected, else after the answers; tell the client."""
+        """Close now if no request is here or to be expected, else after the responses; tell the client."""
         if self._closing:
             return
         if self.streams:
@@ -316,7 +320,7 @@ class Connection(Protocol):
             self._deadline = self.after(FRESH)
 
     def _announce_end(self) -> None:
-        """Send a GOAWAY that lets come what is on its way (section 6.8). After its own, h2 could answer nothing."""
+        """Send a GOAWAY that lets come what is on its way (section 6.8). After its own, h2 would send nothing."""
         self._last_call = self.after(FRESH)
         self._flush()
         self.transport.write(b"\0\0\x08\x07\0\0\0\0\0" + _EVERY_STREAM.to_bytes(4, "big") + b"\0\0\0\0")
@@ -329,7 +333,7 @@ class Connection(Protocol):
     def _close(self) -> None:
         self._closing = True
         self._flush()
-        self._drop_streams(Failure(ConnectionAborted()))
+        self._drop_streams()
         self._deadline = self.after(self.site.limits.keep_alive_timeout)
         if self._full:
             # The other side's end of TLS has to be read.
@@ -343,20 +347,24 @@ class Connection(Protocol):
         self._closing = True
         self.transport.abortConnection()
 
-    def _drop_streams(self, reason: Failure) -> None:
+    def _drop_streams(self) -> None:
         for stream in list(self.streams.values()):
-            stream.lost(reason)
+            stream.lost()
 
     def getPeer(self) -> Any:
         """The client's address."""
         return self.transport.getPeer()
 
+    def getHost(self) -> Any:
+        """Our address."""
+        return self.transport.getHost()
 
-_HANDLERS: dict[type[events.Event], Callable[[Connection, Any], None]] = {
-    events.RequestReceived: Connection._on_request,
-    events.DataReceived: Connection._on_data,
-    events.StreamEnded: Connection._on_end,
-    events.StreamReset: Connection._on_reset,
-    events.WindowUpdated: Connection._on_window,
-    events.RemoteSettingsChanged: Connection._on_settings,
+
+_HANDLERS: dict[type[events.Event], Callable[[Http2Connection, Any], None]] = {
+    events.RequestReceived: Http2Connection._on_request,
+    events.DataReceived: Http2Connection._on_data,
+    events.StreamEnded: Http2Connection._on_end,
+    events.StreamReset: Http2Connection._on_reset,
+    events.WindowUpdated: Http2Connection._on_window,
+    events.RemoteSettingsChanged: Http2Connection._on_settings,
 }

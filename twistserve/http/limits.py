@@ -24,7 +24,7 @@ MAX_HEADERS = 256
 """Header fields of one request; beyond this the head is too large whatever its size."""
 
 LINGER = 2.0
-"""Seconds to go on reading after a refusal, so that the answer is not destroyed by a reset (RFC 9112 section 9.6)."""
+"""Seconds to go on reading after a refusal, so that the response is not destroyed by a reset (RFC 9112 section 9.6)."""
 
 FRESH = 1.0
 """Seconds that a connection without a request yet has for sending one once the service drains."""

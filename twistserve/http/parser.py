@@ -1,12 +1,10 @@
-"""From the bytes of a connection to requests (RFC 9112), by llhttp; nothing here knows of answers.
+"""From the bytes of a connection to requests (RFC 9112), by llhttp; nothing here knows of responses.
 
 llhttp is fed a head, or a piece of a chunked body, at a time, so that what begins a request can be looked at. What it
 lets pass of a head is judged in `head`. A body of known length goes past it.
 """
 
 from __future__ import annotations
-
-from typing import IO, Protocol
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -18,28 +16,6 @@ _CHUNK_OVERHEAD = 24
 """Bytes that may surround each chunk of a body without an extension."""
 
 
-class Receiver(Protocol):
-    """What the parser tells, in the order of these methods."""
-
-    @property
-    def closing(self) -> bool:
-        """Whether nothing more is wanted of the connection."""
-
-    """Whether all that follows is to be ignored."""
-
-    def request_begins(self) -> None:
-        """The first byte of a request."""
-
-    def body_follows(self, head: Head) -> None:
-        """The head is right, and a body comes after it."""
-
-    def body_comes(self, missing: int) -> None:
-        """A piece of a body of known length has come, and so many bytes are missing."""
-
-    def request_complete(self, head: Head, content: IO[bytes] | None, size: int, persistent: bool) -> None:
-        """All of a request has come, with the body if it has one; `persistent` as its sender wants the connection."""
-
-
 class RequestParser:
     """The requests of one connection."""
 
@@ -49,59 +25,85 @@ class RequestParser:
     """Whether a request has begun to arrive and is not complete."""
     in_body = False
     """Whether its head is complete."""
+    begun = 0
+    """How many requests the data that was fed last has begun."""
+    finished = False
+    """Whether what comes is ignored: after the connection's last request, a refusal, or once it is closed."""
+    refusal: Refusal | None = None
+    """Why nothing more is taken."""
 
     _in_head = False
     _upgrading = False
     _head_size = 0
     _body: Body | None = None
-    _begun = 0
-    """How many requests the present piece of data has begun; one less if it began with another's end."""
     _chunks = _overhead = 0
     _line = b""
     """What has come of an incomplete request line."""
     _persistent = True
 
-    def __init__(self, receiver: Receiver, limits: Limits) -> None:
-        self._receiver = receiver
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._llhttp = HttpRequestParser(self)
+        self._complete: list[Head] = []
 
-    def feed(self, data: bytes) -> None:
-        """Parse what has come. Raises `Refusal`, after which nothing more may come."""
-        self._begun = 0 if self.receiving else -1
+    def feed(self, data: bytes) -> list[Head]:
+        """Parse what has come: the requests that are complete now. After a `refusal`, or the last one, none is."""
+        resumes, self.begun = self.receiving, 0
         self._overhead += len(data)
         position = 0
-        while position < len(data) and not self._receiver.closing:
-            end = self._end_of_part(data, position)
-            if self.in_body and not self.head.chunked:
-                self._take(data[position:end])
-            else:
-                self._feed_part(data[position:end])
-            position = end
-        if self.receiving:
-            self._bound_the_rest(len(data))
+        try:
+            while position < len(data) and not self.finished:
+                begins = self._line or not self.receiving
+                end = (self._end_of_beginning if begins else self._end_of_part)(data, position)
+                if self.in_body and not self.head.chunked:
+                    self._take(data[position:end])
+                else:
+                    self._feed_part(data[position:end])
+                position = end
+            if self.receiving:
+                self._bound_the_rest(len(data), self.begun <= (0 if resumes else 1))
+        except Refusal as refusal:
+            self.refuse(refusal)
+        complete, self._complete = self._complete, []
+        return complete
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Take nothing more, and discard the request that has begun to arrive."""
+        self.refusal = refusal
+        self.drop()
 
     def drop(self) -> None:
         """Discard the request that has begun to arrive."""
         self._in_head = self.in_body = self.receiving = False
+        self.finished = True
         if self._body is not None:
             self._body.drop()
             self._body = None
 
-    # Where the parser stops for a moment
+    @property
+    def missing(self) -> int:
+        """Bytes of a body of known length that are to come."""
+        return (self.head.length or 0) - self._received
+
+    def awaits_continue(self) -> bool:
+        """Whether the sender of a body waits to be told to send it (RFC 9110 section 10.1.1), for the first time."""
+        awaits = self.in_body and self.head.expects_continue
+        if awaits:
+            self.head.expects_continue = False
+        return awaits
+
+    # Where the parser stops for a moment: at the latest where a request ends, so that what begins one can be looked at
 
     def _end_of_part(self, data: bytes, position: int) -> int:
-        """At the latest where a request ends: the line that begins one can be looked at so. Raises `Refusal`."""
-        if self._line or not self.receiving:
-            return self._end_of_beginning(data, position)
+        """The end of the head or the body that goes on here."""
         if self.in_body and not self.head.chunked:
-            return position + self._missing
+            return position + self.missing
         # A head and a chunked body end with an empty line, of which a part may have come before.
         found = data.find(b"\n", position) - 3 if position < 4 else data.find(b"\r\n\r\n", position - 3)
         return found + 4 if found + 4 > position else len(data)
 
     def _end_of_beginning(self, data: bytes, position: int) -> int:
-        """The end of the head that begins here, or of an empty line before it."""
+        """The end of the head that begins here, or of an empty line before it. Raises `Refusal`."""
         newline = data.find(b"\n", position)
         if newline < 0:
             self._line += data[position:]
@@ -120,12 +122,13 @@ class RequestParser:
         found = data.find(b"\r\n\r\n", newline - 1)
         return found + 4 if found >= 0 else len(data)
 
-    def _bound_the_rest(self, size: int) -> None:
-        """Bound a head that is not complete, and what surrounds the chunks of a body. Raises `Refusal`."""
+    def _bound_the_rest(self, size: int, whole: bool) -> None:
+        """Bound a head that is not complete, and what surrounds the chunks of a body. Raises `Refusal`.
+
+        `whole` says that all of what came belongs to this request.
+        """
         limit = self._limits.max_head
         if self._in_head:
-            # All of what came is this head's, unless the end of another request came with it.
-            whole = self._begun <= 0
             self._head_size += size if whole else self.head.size
             if self._head_size > limit:
                 raise Refusal(431 if self.head.fields else 414, "head_too_large")
@@ -137,24 +140,17 @@ class RequestParser:
         """Bytes of the body so far."""
         return self._body.size if self._body is not None else 0
 
-    @property
-    def _missing(self) -> int:
-        """Bytes of a body of known length that are to come."""
-        return (self.head.length or 0) - self._received
-
     # What comes
 
     def _take(self, data: bytes) -> None:
         """A part of a body of known length, past llhttp, which would copy it and is used up by that."""
         self.on_body(data)
-        missing = self._missing
-        self._receiver.body_comes(missing)
-        if not missing:
+        if not self.missing:
             self._llhttp = HttpRequestParser(self)
             self.on_message_complete()
 
     def _feed_part(self, data: bytes) -> None:
-        while data and not self._receiver.closing:
+        while data and not self.finished:
             try:
                 self._llhttp.feed_data(data)
                 break
@@ -169,7 +165,7 @@ class RequestParser:
         """Raise what one of the callbacks has raised, which llhttp hides, or the refusal of what it does not take."""
         if isinstance(error, HttpParserCallbackError) and error.__context__ is not None:
             raise error.__context__ from None
-        if not self._receiver.closing:
+        if not self.finished:
             raise refusal_of(error, data) from None
 
     def _carry_on_without_upgrade(self) -> None:
@@ -192,10 +188,9 @@ class RequestParser:
         if self._upgrading:
             return
         self.receiving = self._in_head = True
-        self._begun += 1
+        self.begun += 1
         self.head = Head()
         self._head_size = 0
-        self._receiver.request_begins()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -218,8 +213,7 @@ class RequestParser:
         self._chunks = self._overhead = 0
         head.check(self._limits)
         self.in_body = bool(head.length) or head.chunked
-        if self.in_body:
-            self._receiver.body_follows(head)
+        head.expects_continue &= self.in_body
         if head.offers_upgrade and llhttp.should_upgrade():
             self._upgrading = True
 
@@ -238,8 +232,9 @@ class RequestParser:
         if self._upgrading:
             return
         self.in_body = self.receiving = False
-        content, size = None, 0
+        head = self.head
         if self._body is not None:
-            content, size = self._body.open(), self._body.size
+            head.body, head.size_of_body = self._body.open(), self._body.size
             self._body = None
-        self._receiver.request_complete(self.head, content, size, self._persistent)
+        self.finished = not self._persistent
+        self._complete.append(head)

@@ -58,7 +58,7 @@ class WebService(Service):
         self._drain = drain
         self._wait = wait
         self._open = False
-        site.on_full = self._pause
+        site.connections.on_full = self._pause
         self.last = True
         """Whether no other process accepts in this one's place when it ends."""
 

@@ -1,295 +1,206 @@
-"""The site: its connections and requests, what is counted and logged of them, their timeouts and their end.
+"""The site: what speaks HTTP on a port, its requests in flight, and what is told of them.
 
 Everything here belongs to the reactor thread.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
-from twisted.web import server
-from twisted.web.http import datetimeToString
-from twisted.web.resource import IResource
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
 
-from twistserve.http.access_log import AccessLog, escape
-from twistserve.http.http1 import Channel
+from twistserve.http.access_log import escape
+from twistserve.http.body import close
+from twistserve.http.connections import Connections
+from twistserve.http.http1 import Http1Connection
 from twistserve.http.limits import Limits
 from twistserve.http.request import Request
+from twistserve.http.response import Response, content_length, error
 from twistserve.logs import get_logger
-from twistserve.logs.containment import contain, tell
+from twistserve.logs.containment import contain
 from twistserve.logs.context import serving
 
 logger = get_logger(__name__)
 
-ACCOUNT_SIZE = 256
-ACCOUNT_DELAY = 0.02
-"""Answered requests, and seconds, after which they are counted and logged."""
+BATCH = 256
+BATCH_DELAY = 0.02
+"""Requests that have been responded to, and seconds, after which they are told of."""
 
-SWEEP = 1.0
-"""Seconds between two looks for connections past their deadline: one timer for all costs less than one each."""
-
-
-class Counted(Protocol):
-    """A counter."""
-
-    def inc(self) -> None:
-        """Count one more. Any thread."""
+Handler = Callable[[Request], None]
+"""Responds to a request by its connection, now or later. Reactor thread."""
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What is counted: `record` is called with each request that was answered, `rejected` gives a counter by reason."""
+@implementer(IProtocolNegotiationFactory)
+class Site(Factory):
+    """Makes connections whose requests go to `handler`.
 
-    record: Callable[[Request], None]
-    disconnects: Counted
-    rejected: Callable[[str], Counted]
+    `on_responses` is told, some at a time, of requests that were responded to or whose clients have left, and
+    `on_refusal` the address, the status and the reason of what was refused before it was a request.
+    """
 
-
-class Site(server.Site):
-    """twisted.web's Site, with the requests in flight, the counts, the access log and the drain."""
-
-    displayTracebacks = False
     noisy = False
 
     def __init__(
         self,
-        resource: IResource,
+        handler: Handler,
         reactor: Any,
         limits: Limits | None = None,
-        access_log: AccessLog | None = None,
-        counts: Counts | None = None,
+        on_responses: Callable[[Sequence[Request]], None] = lambda requests: None,
+        on_refusal: Callable[[str, int, str], None] = lambda remote, status, reason: None,
     ) -> None:
-        super().__init__(resource, Request, parsePOSTFormSubmission=False, reactor=reactor)
-        self.protocol: Any = Channel
-        if find_spec("h2") is not None:
-            # Imported here: h2 is an extra.
-            from twistserve.http.http2 import NegotiatedChannel
-
-            self.protocol = NegotiatedChannel
+        self.handler = handler
         self.limits = limits or Limits()
         self.clock: Callable[[], float] = reactor.seconds
-        self.access_log = access_log
-        self._counts = counts
-        self.channels: set[Any] = set()
-        """The open connections: a `Channel` each, or a `Connection` of HTTP/2."""
+        self.connections = Connections(lambda: self.limits.max_connections, reactor)
         self.streams = 0
         """Requests that HTTP/2 connections have open; as many are allowed as connections."""
         self.requests: set[Request] = set()
-        self.draining = False
-        self.answered = 0
-        """Requests answered so far."""
-        self.on_full: Callable[[bool], None] = lambda full: None
-        """Told when there are as many connections as may be, and when there are fewer again."""
-        self._full = False
-        self._held: list[Channel] = []
-        self._drained: Deferred[None] | None = None
-        self._answered: list[Request] = []
-        self._accounting = False
-        self._tail_second = 0
-        self._tails = (b"", b"")
-        self._sweeping: LoopingCall | None = None
-        self._id_prefix = b""
-        self._ids = itertools.count()
+        """Those in flight: a handler has them."""
+        self.responses = 0
+        """How many requests were responded to so far."""
+        self._reactor = reactor
+        self._on_responses = on_responses
+        self._on_refusal = on_refusal
+        self._told_of: list[Request] = []
+        self._telling = False
+        self.protocol: Any = Http1Connection
+        if find_spec("h2") is not None:
+            # Imported here: h2 is an extra.
+            from twistserve.http.http2 import NegotiatedConnection
 
-    # twisted.web's factory
+            self.protocol = NegotiatedConnection
+
+    # The factory
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """A connection."""
+        connection = self.protocol()
+        connection.site = connection.factory = self
+        return connection
 
     def startFactory(self) -> None:
-        """Begin to look for connections that have been silent for too long."""
-        self._id_prefix = os.urandom(8).hex().encode()
-        self._sweeping = LoopingCall(self.sweep)
-        self._sweeping.clock = self.reactor
-        self._sweeping.start(SWEEP, now=False)
-
-    def stopFactory(self) -> None:
-        """The port is closed; the connections go on, and so does the sweep until they are gone."""
+        """The port is open."""
+        self.connections.start()
 
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS may agree on (ALPN)."""
-        return [b"http/1.1"] if self.protocol is Channel else [b"h2", b"http/1.1"]
-
-    def getResourceFor(self, request: Any) -> Any:
-        """The resource for a request, from the root's own look-up if it has one."""
-        find = getattr(self.resource, "find", None)
-        if find is not None:
-            return find(request)
-        return super().getResourceFor(request)
-
-    # Connections
-
-    def joined(self, channel: Channel) -> None:
-        """A connection is open; one accepted beyond the limit, with others, waits unread until another closes."""
-        self.channels.add(channel)
-        if len(self.channels) - len(self._held) > self.limits.max_connections:
-            self._held.append(channel)
-            channel.hold()
-        self._look_whether_full()
+        return [b"http/1.1"] if self.protocol is Http1Connection else [b"h2", b"http/1.1"]
 
     def room(self) -> int:
-        """How many more connections may be accepted; what asks one port does not know of the others."""
-        return self.limits.max_connections - len(self.channels)
-
-    def replaced(self, channel: Channel, connection: Any) -> None:
-        """A connection goes on in another protocol."""
-        self.channels.discard(channel)
-        self.channels.add(connection)
-
-    def left(self, channel: Any) -> None:
-        """A connection is closed."""
-        self.channels.discard(channel)
-        if channel in self._held:
-            self._held.remove(channel)
-        elif self._held:
-            self._held.pop(0).release()
-        self._look_whether_full()
-        self._check_drained()
-
-    def _look_whether_full(self) -> None:
-        full = len(self.channels) >= self.limits.max_connections
-        if full is not self._full:
-            self._full = full
-            self.on_full(full)
-
-    def sweep(self) -> None:
-        """Time out the connections whose deadline has passed."""
-        now = self.clock()
-        for channel in [each for each in self.channels if 0.0 < each.deadline <= now]:
-            self._end_if_it_fails(channel, channel.timed_out)
-
-    def tail(self, persistent: bool) -> bytes:
-        """The end of every head: Server, Date, and whether the connection goes on; made once a second."""
-        second = int(time.time())
-        if second != self._tail_second:
-            self._tail_second = second
-            common = b"Server: twistserve\r\nDate: %b\r\n" % datetimeToString(second)
-            self._tails = (common + b"Connection: close\r\n\r\n", common + b"\r\n")
-        return self._tails[persistent]
+        """How many more connections may be accepted."""
+        return self.connections.room()
 
     # Requests
 
-    def new_id(self) -> bytes:
-        """An id for a request that came without one; unique, and cheap."""
-        return b"%b%08x" % (self._id_prefix, next(self._ids))
-
-    def begin(self, request: Request) -> None:
-        """A request is complete and about to be answered."""
+    def handle(self, request: Request) -> None:
+        """Have a request handled. What a handler raises is logged, and responded to by 500."""
         self.requests.add(request)
+        request.received_at = time.perf_counter()
+        try:
+            if request.path == b"*":
+                request.connection.respond(_ABOUT_THE_SERVER)
+            else:
+                self.handler(request)
+        except BaseException:
+            self.failed(request)
 
-    def log(self, request: Any) -> None:
-        """A request is answered: note it, to be counted and logged with others in one go.
+    def failed(self, request: Request) -> None:
+        """Log what a handler has raised, and respond by 500 or break off. To be called where it is caught."""
+        with serving(request):
+            logger.exception("%s %s could not be handled", escape(request.method), escape(request.target))
+        if request not in self.requests:
+            return
+        request.pending = None
+        if request.status:
+            request.connection.abort()
+        else:
+            request.connection.respond(error(500))
+
+    def responded(self, request: Request) -> None:
+        """A request is over, if it is not already: note it, to tell of it with others in one go.
 
         One at a time that cost a tenth of a simple request, most of it for code that had left the processor's caches.
         """
-        if request in self.requests:
-            self.requests.discard(request)
-            request.duration = time.perf_counter() - request.received_at
-            self._answered.append(request)
-            if len(self._answered) >= ACCOUNT_SIZE:
-                self.account()
-            elif not self._accounting:
-                self._accounting = True
-                self.reactor.callLater(ACCOUNT_DELAY, self._account_later)
-
-    def account(self) -> None:
-        """Count and log what was answered since the last time."""
-        answered, self._answered = self._answered, []
-        self.answered += len(answered)
-        if self._counts is not None:
-            for request in answered:
-                try:
-                    self._counts.record(request)
-                except BaseException as error:
-                    tell(error)
-        self._log_answered(answered)
-
-    def _log_answered(self, requests: Sequence[Request]) -> None:
-        if self.access_log is not None:
-            contain(self.access_log.answered, requests)
-
-    def _account_later(self) -> None:
-        self._accounting = False
-        self.account()
-
-    def count(self, event: Counted) -> None:
-        """Count something that seldom happens; from any thread."""
-        if self._counts is not None:
-            contain(event.inc)
+        if request not in self.requests:
+            return
+        self.requests.discard(request)
+        self.responses += not request.left
+        request.duration = time.perf_counter() - request.received_at
+        request.pending = None
+        self._told_of.append(request)
+        if request.body is not None:
+            close(request.body)
+        if len(self._told_of) >= BATCH:
+            self.tell()
+        elif not self._telling:
+            self._telling = True
+            self._reactor.callLater(BATCH_DELAY, self._tell_later)
 
     def lost(self, request: Request) -> None:
-        """A request's client went away."""
+        """A request's client has left, which the access logs of nginx and its like tell as status 499."""
         if request in self.requests:
-            self.requests.discard(request)
-            if self._counts is not None:
-                self.count(self._counts.disconnects)
-            request.code = 499
-            request.duration = time.perf_counter() - request.received_at
-            self._log_answered([request])
+            request.left, request.status = True, 499
+            _give_up(request)
+            self.responded(request)
+            # At once, for there is no next response that waits.
+            self.tell()
+        elif request.body is not None:
+            close(request.body)
 
-    def refused(self, channel: Any, status: int, reason: str) -> None:
-        """A connection sent what cannot be answered but by this status."""
-        if self._counts is not None:
-            self.count(self._counts.rejected(reason))
-        if self.access_log is not None:
-            contain(self.access_log.refused, channel, status)
+    def tell(self) -> None:
+        """Tell of what was responded to since the last time."""
+        if self._told_of:
+            requests, self._told_of = self._told_of, []
+            contain(self._on_responses, requests)
+
+    def _tell_later(self) -> None:
+        self._telling = False
+        self.tell()
+
+    def refused(self, remote: str, status: int, reason: str) -> None:
+        """A connection has sent what can only be responded to by this status."""
+        contain(self._on_refusal, remote, status, reason)
 
     # The end
 
     def drain(self) -> Deferred[None]:
-        """Close idle connections, the others when their answer is sent; fires when all are closed."""
-        self.draining = True
-        drained: Deferred[None] = Deferred()
-        self._drained = drained
-        for channel in list(self.channels):
-            # One that is held is let in when there is room, and has its turn then.
-            if channel not in self._held:
-                self._end_if_it_fails(channel, channel.drain)
-        self._check_drained()
-        return drained
-
-    def _end_if_it_fails(self, channel: Any, step: Callable[[], None]) -> None:
-        """Take a step with one of many connections: as with the reactor's reads, an error ends it and no other."""
-        try:
-            step()
-        except Exception:
-            logger.exception("a connection failed")
-            channel.abortConnection()
+        """Close idle connections, the others when their response is sent; fires when all are closed."""
+        return self.connections.drain()
 
     def abort(self) -> None:
-        """End every connection at once, and the sweep; account for what was answered and what is cut off."""
+        """End every connection at once; tell of what was responded to and what is cut off."""
         for request in list(self.requests):
             self._cut(request)
-        for channel in list(self.channels):
-            for begun, where in channel.unanswered():
-                uri = begun.uri if isinstance(begun, Request) else begun.target
-                _log_cut(self.clock() - channel.begun_at, begun.method, uri, where)
-            channel.abortConnection()
-        self.account()
-        if self._sweeping is not None and self._sweeping.running:
-            self._sweeping.stop()
+        for connection in self.connections:
+            for waiting in connection.unanswered():
+                _log_cut(*waiting)
+        self.connections.abort()
+        self.tell()
 
     def _cut(self, request: Request) -> None:
-        """Account for a request that gets no answer from us: that is our doing, not its client's."""
-        where = request.exchange.where() if request.exchange is not None else "its answer was being sent"
-        request.code = 503
-        request.duration = time.perf_counter() - request.received_at
+        """Tell of a request that gets no response from us: that is our doing, not its client's."""
+        where = request.pending.where() if request.pending is not None else "its response was being sent"
+        request.status = 503
         with serving(request):
-            _log_cut(request.duration, request.method, request.uri, where)
-        self.requests.discard(request)
-        self._answered.append(request)
-
-    def _check_drained(self) -> None:
-        # The connections, not the requests: an answer that is given may still be on its way to the client.
-        if self._drained is not None and not self.channels:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+            _log_cut(request.method, request.target, time.perf_counter() - request.received_at, where)
+        _give_up(request)
+        self.responded(request)
 
 
-def _log_cut(age: float, method: bytes, uri: bytes, where: str) -> None:
-    logger.warning("cut off after %.1f s: %s %s: %s", age, escape(method) or "-", escape(uri) or "-", where)
+_ABOUT_THE_SERVER = Response(200, [content_length(0)])
+"""To `OPTIONS *` (RFC 9110 section 9.3.7)."""
+
+
+def _give_up(request: Request) -> None:
+    if request.pending is not None:
+        contain(request.pending.given_up)
+
+
+def _log_cut(method: bytes, target: bytes, age: float, where: str) -> None:
+    logger.warning("cut off after %.1f s: %s %s: %s", age, escape(method) or "-", escape(target) or "-", where)

@@ -12,7 +12,7 @@ class ServedRequest(Protocol):
     """What a log line tells of the request during which it was logged."""
 
     request_id: bytes
-    raw_headers: list[tuple[bytes, bytes]]
+    fields: list[tuple[bytes, bytes]]
 
 
 served: ContextVar[ServedRequest | None] = ContextVar("twistserve.request", default=None)
@@ -42,7 +42,7 @@ def request_fields(request: ServedRequest | None) -> dict[str, Any]:
         return fields
     if request.request_id:
         fields["request_id"] = request.request_id.decode("latin-1")
-    for name, value in request.raw_headers:
+    for name, value in request.fields:
         if len(name) == 11 and name.lower() == b"traceparent":
             fields["traceparent"] = value.decode("latin-1")
     return fields

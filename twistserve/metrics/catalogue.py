@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -16,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 import twisted
 from twistserve import __version__
 from twistserve.load import Load
+from twistserve.logs.containment import tell
 from twistserve.logs.queue import queue
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -217,28 +219,41 @@ _queue, _received, _sent = Tally(request_queue), Tally(request_size), Tally(resp
 _views: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
 
-class AnsweredRequest(Protocol):
+class CountedRequest(Protocol):
     """What is counted of a request; times in seconds, sizes of bodies in bytes."""
 
     method: bytes
-    code: int
+    status: int
     handler: str
     duration: float
     queue_time: float
     body_length: int
-    sentLength: int
+    sent: int
+    left: bool
+    """Whether its client left before the response was complete."""
 
 
-def record_request(request: AnsweredRequest) -> None:
-    """Count an answered request. Reactor thread."""
-    method, handler, status = request.method, request.handler, request.code
+def record_requests(requests: Sequence[CountedRequest]) -> None:
+    """Count requests; what fails with one does not keep the others from being counted. Reactor thread."""
+    for request in requests:
+        try:
+            _record(request)
+        except BaseException as error:
+            tell(error)
+
+
+def _record(request: CountedRequest) -> None:
+    if request.left:
+        client_disconnects.inc()
+        return
+    method, handler, status = request.method, request.handler, request.status
     series = _series.get((method, handler)) or _new_series(method, handler)
     series.by_status[status] = series.by_status.get(status, 0) + 1
     series.duration.observe(request.duration)
     if request.queue_time:
         _queue.observe(request.queue_time)
     _received.observe(request.body_length)
-    _sent.observe(request.sentLength)
+    _sent.observe(request.sent)
 
 
 def _new_series(method: bytes, handler: str) -> _RequestSeries:

@@ -1,4 +1,4 @@
-"""recv(2), send(2), write(2) and pread(2) that keep the GIL.
+"""recv(2), send(2), sendmsg(2), write(2) and pread(2) that keep the GIL.
 
 Python gives the GIL up around every system call. A call on a non-blocking socket takes a few microseconds, but
 while request threads compute, getting the GIL back takes up to the switch interval, 5 ms, and two context
@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import socket
+from collections.abc import Sequence
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _recv = _libc.recv
@@ -19,6 +20,9 @@ _recv.restype = ctypes.c_ssize_t
 _send = _libc.send
 _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 _send.restype = ctypes.c_ssize_t
+_sendmsg = _libc.sendmsg
+_sendmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_sendmsg.restype = ctypes.c_ssize_t
 _write = _libc.write
 _write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
 _write.restype = ctypes.c_ssize_t
@@ -37,6 +41,34 @@ _view = memoryview(_buffer).cast("B")
 
 _Line = ctypes.c_char * 192
 
+
+class _Buffer(ctypes.Structure):
+    """struct iovec, see readv(2)."""
+
+    _fields_ = (("base", ctypes.c_char_p), ("size", ctypes.c_size_t))
+
+
+class _Message(ctypes.Structure):
+    """struct msghdr, see recv(2)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint32),
+        ("buffers", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+MOST_BUFFERS = 8
+"""Buffers that `send_buffers` takes."""
+_arrays = [_Buffer * count for count in range(MOST_BUFFERS + 1)]
+# One for all, as what is read.
+_message = _Message()
+_message_address = ctypes.addressof(_message)
+
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
 
@@ -51,11 +83,22 @@ def recv(descriptor: int, most: int = READ) -> bytes | None:
     raise OSError(number, os.strerror(number))
 
 
-def send(descriptor: int, data: bytes, more: bool = False) -> int:
-    """Bytes that a non-blocking socket took, 0 if it is full; `more` says that more follows. Raises OSError."""
-    sent: int = _send(descriptor, data, len(data), socket.MSG_NOSIGNAL | (socket.MSG_MORE if more else 0))
-    if sent >= 0:
-        return sent
+def send(descriptor: int, data: bytes) -> int:
+    """Bytes that a non-blocking socket took, 0 if it is full. Raises OSError."""
+    sent: int = _send(descriptor, data, len(data), socket.MSG_NOSIGNAL)
+    return sent if sent >= 0 else _not_taken()
+
+
+def send_buffers(descriptor: int, buffers: Sequence[bytes]) -> int:
+    """The same for several, which need not be joined: `MOST_BUFFERS` at most."""
+    # A new array each time, for it keeps what it points to, which may be large.
+    array = _arrays[len(buffers)](*[_Buffer(data, len(data)) for data in buffers])
+    _message.buffers, _message.count = ctypes.addressof(array), len(buffers)
+    sent: int = _sendmsg(descriptor, _message_address, socket.MSG_NOSIGNAL)
+    return sent if sent >= 0 else _not_taken()
+
+
+def _not_taken() -> int:
     number = ctypes.get_errno()
     if number in _AGAIN:
         return 0

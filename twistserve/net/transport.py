@@ -1,6 +1,6 @@
 """TCP connections that send at once what the kernel takes, and leave only the rest to the reactor.
 
-Twisted's own write costs a second turn of the loop and two epoll_ctl calls for every answer.
+Twisted's own write costs a second turn of the loop and two epoll_ctl calls for every response.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twistserve.net import syscalls
 
 JOIN = 16384
-"""Bytes up to which head and body are copied into one buffer; beyond, a second system call is cheaper."""
+"""Bytes up to which copying buffers into one is cheaper than telling the kernel of each."""
 
 
 class Server(tcp.Server):
@@ -43,19 +43,20 @@ class Server(tcp.Server):
         if self._tempDataBuffer or self.dataBuffer or not self.connected:
             self.writeSequence(buffers)
             return
-        if sum(map(len, buffers)) <= JOIN:
-            buffers = (b"".join(buffers),)
+        size = sum(map(len, buffers))
         try:
-            descriptor = self.fileno()
-            last = len(buffers) - 1
-            for position, buffer in enumerate(buffers):
-                sent = syscalls.send(descriptor, buffer, position < last)
-                if sent < len(buffer):
-                    self.writeSequence([buffer[sent:], *buffers[position + 1 :]])
-                    return
+            if size <= JOIN or len(buffers) > syscalls.MOST_BUFFERS:
+                buffers = (b"".join(buffers),)
+                sent = syscalls.send(self.fileno(), buffers[0])
+            else:
+                sent = syscalls.send_buffers(self.fileno(), buffers)
         except OSError:
             # Gone: the reactor finds out when it writes.
-            self.writeSequence(buffers)
+            sent = 0
+        if sent < size:
+            for buffer in buffers:
+                self.write(buffer[sent:])
+                sent = max(sent - len(buffer), 0)
 
 
 def untaken_by_peer(transport: Any) -> int:

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred
 
 from twistserve.http.access_log import AccessLog
 from twistserve.http.limits import Limits
-from twistserve.http.site import Site
+from twistserve.http.site import Handler, Site
 from twistserve.logs import get_logger
 from twistserve.net.listeners import Port
 from twistserve.net.open_files import Headroom
-from twistserve.probes.channel import ProbeChannel
+from twistserve.probes.connection import ProbeConnection
 from twistserve.probes.room import FEW, ProbeRoom
 from twistserve.probes.short_turns import ShortTurns
 
@@ -31,9 +31,12 @@ class ProbeSite(Site):
 
     around_accept = Headroom()
 
-    def __init__(self, root: Any, reactor: Any, access_log: AccessLog | None = None) -> None:
-        super().__init__(root, reactor, LIMITS, access_log)
-        self.protocol = ProbeChannel
+    def __init__(self, root: Handler, reactor: Any, access_log: AccessLog | None = None) -> None:
+        super().__init__(root, reactor, LIMITS)
+        if access_log is not None:
+            self._on_responses = access_log.responded
+            self._on_refusal = lambda remote, status, reason: access_log.refused(remote, status)
+        self.protocol = ProbeConnection
         self.turns = ShortTurns(reactor)
         self.room_for_probes = ProbeRoom()
 
@@ -51,14 +54,14 @@ class ProbeSite(Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         """The connection is there, and counts by itself."""
-        channel = super().buildProtocol(addr)
-        self.turns.begin(channel)
+        connection = super().buildProtocol(addr)
+        self.turns.begin(connection)
         self.turns.end(self)
-        return channel
+        return connection
 
 
 class ProbeService(Service):
-    """Serves what `root` finds on the probe port from the very start of the process to its end.
+    """Has `root` handle requests on the probe port from the very start of the process to its end.
 
     `failed` is told why the port cannot be opened. Requests are logged if there is an `access_log`.
     """
@@ -68,7 +71,7 @@ class ProbeService(Service):
     def __init__(
         self,
         port: Port,
-        root: Any,
+        root: Handler,
         failed: Callable[[str], None],
         reactor: Any,
         access_log: AccessLog | None = None,
@@ -88,5 +91,5 @@ class ProbeService(Service):
     def stopService(self) -> Deferred[Any]:
         """Close the port; the log has all that was asked by then."""
         super().stopService()
-        self._site.account()
+        self._site.tell()
         return self.port.close()

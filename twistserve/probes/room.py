@@ -1,7 +1,7 @@
 """Room for probes: the probe port's connections are bounded, and idle ones make way for new ones.
 
 So neither clients that only hold connections open, nor an application that has taken every other descriptor, keep a
-probe from being answered.
+probe from its response.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ class ProbeRoom:
     def __init__(self, most: Callable[[], int] = most_probes, scarce: Callable[[int], bool] = is_scarce) -> None:
         self._most = most
         self._scarce = scarce
-        self._channels: dict[Any, None] = {}
+        self._connections: dict[Any, None] = {}
 
-    def joined(self, channel: Any, descriptor: int) -> None:
+    def joined(self, connection: Any, descriptor: int) -> None:
         """A connection is open: close the idle ones beyond the bound, first those that were not used for longest."""
-        self._channels[channel] = None
+        self._connections[connection] = None
         most = FEW if self._scarce(descriptor) else self._most()
-        excess = len(self._channels) - most
+        excess = len(self._connections) - most
         if excess > 0:
-            idle = [each for each in self._channels if not each.busy and each is not channel]
+            idle = [each for each in self._connections if not each.busy and each is not connection]
             for each in idle[:excess]:
-                del self._channels[each]
+                del self._connections[each]
                 each.transport.abortConnection()
 
-    def used(self, channel: Any) -> None:
+    def used(self, connection: Any) -> None:
         """A connection has been asked something."""
-        if channel in self._channels:
-            del self._channels[channel]
-            self._channels[channel] = None
+        if connection in self._connections:
+            del self._connections[connection]
+            self._connections[connection] = None
 
-    def left(self, channel: Any) -> None:
+    def left(self, connection: Any) -> None:
         """A connection is closed."""
-        self._channels.pop(channel, None)
+        self._connections.pop(connection, None)

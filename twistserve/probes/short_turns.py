@@ -1,4 +1,4 @@
-"""Letting the threads of the process take turns more often while a probe is answered.
+"""Letting the threads of the process take turns more often while a probe waits for its response.
 
 While request threads compute, any other thread waits for the GIL as long as the switch interval times the threads that
 want it too, and a probe with checks wants it a dozen times. With eight such threads on one core readiness took 228 ms
@@ -14,7 +14,7 @@ from typing import Any
 SHORT = 0.0002
 """Seconds of the switch interval meanwhile."""
 MOST = 0.5
-"""Seconds after which a probe that is not answered yet has had its share: a check of it is slow or hangs."""
+"""Seconds after which a probe that still waits has had its share: a check of it is slow or hangs."""
 
 
 class ShortTurns:
@@ -26,18 +26,18 @@ class ShortTurns:
         self._usual = 0.0
         self._timer: Any = None
 
-    def begin(self, channel: object) -> None:
-        """Somebody is to be answered."""
+    def begin(self, connection: object) -> None:
+        """A connection waits for a response."""
         if not self._waiting:
             self._usual = sys.getswitchinterval()
             sys.setswitchinterval(SHORT)
             self._timer = self._reactor.callLater(MOST, self._enough)
-        self._waiting.add(channel)
+        self._waiting.add(connection)
 
-    def end(self, channel: object) -> None:
-        """Somebody has been answered, or is gone."""
+    def end(self, connection: object) -> None:
+        """It has its response, or is gone."""
         if self._waiting:
-            self._waiting.discard(channel)
+            self._waiting.discard(connection)
             if not self._waiting:
                 self._timer.cancel()
                 sys.setswitchinterval(self._usual)

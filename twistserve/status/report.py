@@ -12,17 +12,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
 import twisted
 from twistserve import __version__
 from twistserve.http.request import Request
+from twistserve.http.response import PLAIN, Response
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.options import TABLE, Configuration
 from twistserve.probes.checks import Result, Status, worst
-from twistserve.probes.resources import PLAIN, ProbeResults, reply, step_of
+from twistserve.probes.handlers import ProbeResults, reply, respond_later, step_of
 from twistserve.probes.responses import Results
 
 logger = get_logger(__name__)
@@ -169,10 +168,8 @@ def _rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-class StatusDocument(Resource):
+class StatusDocument:
     """What `gather` finds, as `render` shows it; a browser is to load nothing with it but what `policy` allows."""
-
-    isLeaf = True
 
     def __init__(
         self,
@@ -181,7 +178,6 @@ class StatusDocument(Resource):
         content_type: bytes,
         policy: str = "default-src 'none'; frame-ancestors 'none'",
     ) -> None:
-        super().__init__()
         self._gather = gather
         self._render = render
         self._content_type = content_type
@@ -192,24 +188,17 @@ class StatusDocument(Resource):
             (b"Referrer-Policy", b"no-referrer"),
         )
 
-    def render_GET(self, request: Request) -> int:
-        """Answer when everything is gathered."""
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def give(status: int, content_type: bytes, body: bytes) -> None:
-            if not gone:
-                reply(request, status, content_type, body, *self._fields)
-
-        def failed(failure: Failure) -> None:
-            logger.error("the status page could not be made", exc_info=failure.value)
-            give(500, PLAIN, b"The status page could not be made; the log says why.\n")
-
+    def __call__(self, request: Request) -> None:
+        """Respond when everything is gathered."""
         made = maybeDeferred(self._gather).addCallback(self._render)
-        made.addCallbacks(lambda body: give(200, self._content_type, body), failed)
-        return NOT_DONE_YET
+        respond_later(request, made.addCallbacks(self._found, self._failed))
 
-    render_POST = render_GET
+    def _found(self, body: bytes) -> Response:
+        return reply(200, self._content_type, body, *self._fields)
+
+    def _failed(self, failure: Failure) -> Response:
+        logger.error("the status page could not be made", exc_info=failure.value)
+        return reply(500, PLAIN, b"The status page could not be made; the log says why.\n", *self._fields)
 
 
 def as_json(status: Described) -> bytes:

@@ -13,7 +13,7 @@ from twistserve.http.site import Site
 from twistserve.load import Load
 from twistserve.status.history import History
 from twistserve.threads.pool import RequestThreadPool
-from twistserve.wsgi.handler import Exchange
+from twistserve.wsgi.handler import Call
 
 MOST_REQUESTS = 100
 LONGEST_PATH = 200
@@ -23,7 +23,7 @@ LONG = 5.0
 
 def load_of(site: Site, pool: RequestThreadPool) -> Load:
     """What there is to do now. Reactor thread."""
-    return replace(pool.snapshot(), requests=len(site.requests), connections=len(site.channels))
+    return replace(pool.snapshot(), requests=len(site.requests), connections=len(site.connections))
 
 
 def worker_status(site: Site, pool: RequestThreadPool, history: History, memory: int) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def worker_status(site: Site, pool: RequestThreadPool, history: History, memory:
         "pid": os.getpid(),
         "seconds": round(history.age, 1),
         "memory": memory,
-        "answered": site.answered,
+        "answered": site.responses,
         "in_flight": load.requests,
         "queued": load.queued,
         "threads": {"total": load.threads, "busy": load.busy, "stuck": load.stuck},
@@ -54,33 +54,31 @@ def _requests(site: Site, pool: RequestThreadPool) -> tuple[list[dict[str, Any]]
 
     Not only those in flight: a thread may be at one whose client has left, or has its 504.
     """
-    at_work = {job for job in pool.at_work().values() if isinstance(job, Exchange)}
-    exchanges = {request: request.exchange for request in site.requests}
-    exchanges |= {exchange.request: exchange for exchange in at_work}
+    at_work = {job for job in pool.at_work().values() if isinstance(job, Call)}
+    calls = {request: request.pending for request in site.requests}
+    calls |= {call.request: call for call in at_work}
     stages = {
-        request: exchange.stage(exchange in at_work)
-        if isinstance(exchange, Exchange)
-        else ("sending" if exchange is None else "opening")
-        for request, exchange in exchanges.items()
+        request: call.stage(call in at_work) if isinstance(call, Call) else ("sending" if call is None else "opening")
+        for request, call in calls.items()
     }
     longest = heapq.nsmallest(
-        MOST_REQUESTS, exchanges, key=lambda request: (stages[request] != "overdue", request.received_at)
+        MOST_REQUESTS, calls, key=lambda request: (stages[request] != "overdue", request.received_at)
     )
     now = time.perf_counter()
     shown: list[dict[str, Any]] = []
     for request in longest:
-        age, stage, exchange = now - request.received_at, stages[request], exchanges[request]
-        tells_where = exchange in at_work and (stage == "overdue" or age >= LONG)
+        age, stage, call = now - request.received_at, stages[request], calls[request]
+        tells_where = call in at_work and (stage == "overdue" or age >= LONG)
         shown.append(
             {
                 "method": escape(request.method),
                 "path": _shortened(escape(request.path)),
                 "seconds": round(age, 3),
                 "stage": stage,
-                "where": exchange.where() if exchange is not None and tells_where else None,
+                "where": call.where() if call is not None and tells_where else None,
             }
         )
-    return shown, len(exchanges) - len(shown)
+    return shown, len(calls) - len(shown)
 
 
 def _shortened(text: str) -> str:

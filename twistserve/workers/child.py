@@ -118,8 +118,8 @@ class Parent(Connection):
         self._tell_of_shortage()
         if serving is None:
             return {"load": Load()}
-        if serving.site.answered != self._flushed:
-            self._flushed = serving.site.answered
+        if serving.site.responses != self._flushed:
+            self._flushed = serving.site.responses
             self._flush()
         return {"load": serving.load()}
 

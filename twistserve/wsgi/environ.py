@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import sys
 from typing import IO, Any
@@ -9,13 +11,14 @@ from typing import IO, Any
 from twistserve.http.request import Request
 from twistserve.metrics.catalogue import METHODS
 from twistserve.wsgi.file_wrapper import FileWrapper
-from twistserve.wsgi.flow_control import ClientGone
-from twistserve.wsgi.forwarded import TrustedPeers
+from twistserve.wsgi.forwarded import FIELDS, TrustedPeers
 
 _HEX = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _KEYS: dict[bytes, str | None] = {}
 _MAX_KEYS = 1024
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-request-id"))
+_FORWARDED_SIZES = frozenset(map(len, _FORWARDED))
 _METHODS = {method.encode(): method for method in METHODS}
 
 
@@ -33,31 +36,52 @@ class EnvironMaker:
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
         }
+        self._id_prefix = os.urandom(8).hex().encode()
+        self._ids = itertools.count()
 
-    def prepare(self, request: Request) -> None:
-        """Ask a connection, at its first request, for what all its environs have in common. Reactor thread."""
-        channel = request.channel
-        if channel.environ is None:
-            channel.environ = self._of_connection(request)
+    def prepare(self, request: Request) -> dict[str, Any]:
+        """Give a request its client's address and an id; what all environs of its connection have in common.
 
-    def make(self, request: Request, body: IO[bytes]) -> dict[str, Any]:
-        """The environ of a request that is prepared and whose body is complete. Request threads.
-
-        Raises `ClientGone`: the connection may be lost meanwhile.
+        Reactor thread.
         """
-        channel, uri = request.channel, request.uri
-        if channel is None:
-            raise ClientGone
-        environ: dict[str, Any] = channel.environ.copy()
-        method = _METHODS.get(request.method)
+        self.identify(request)
+        if not request.request_id:
+            request.request_id = b"%b%08x" % (self._id_prefix, next(self._ids))
+        connection = request.connection
+        if connection.environ is None:
+            connection.environ = self._of_connection(connection)
+        environ: dict[str, Any] = connection.environ
+        return environ
+
+    def identify(self, request: Request) -> None:
+        """Give a request the client's address and the id that a trusted peer has forwarded. Reactor thread."""
+        peer = request.remote
+        if not self._trusted.trusts(peer):
+            return
+        forwarded = False
+        for name, _ in request.fields:
+            if len(name) in _FORWARDED_SIZES and name.lower() in _FORWARDED:
+                forwarded = True
+        if forwarded:
+            if hops := request.field(b"x-forwarded-for"):
+                request.remote = self._trusted.client(peer, hops)
+            given = request.field(b"x-request-id")
+            known = _ID.fullmatch(given) is not None
+            request.request_id = given.encode() if known else b"%b%08x" % (self._id_prefix, next(self._ids))
+
+    def make(self, request: Request, body: IO[bytes], common: dict[str, Any]) -> dict[str, Any]:
+        """The environ of a request for which `prepare` has returned what is common. Request threads."""
+        environ = common.copy()
+        target, method = request.target, _METHODS.get(request.method)
         environ["REQUEST_METHOD"] = request.method.decode("latin-1") if method is None else method
-        environ["PATH_INFO"] = unquote(request.path).decode("latin-1")
-        environ["QUERY_STRING"] = uri.partition(b"?")[2].decode("latin-1")
-        environ["REQUEST_URI"] = environ["RAW_URI"] = uri.decode("latin-1")
-        environ["SERVER_PROTOCOL"] = request.clientproto.decode("latin-1")
+        path = request.path
+        environ["PATH_INFO"] = (unquote(path) if b"%" in path else path).decode("latin-1")
+        environ["QUERY_STRING"] = target.partition(b"?")[2].decode("latin-1")
+        environ["REQUEST_URI"] = environ["RAW_URI"] = target.decode("latin-1")
+        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["wsgi.input"] = body
         environ["wsgi.errors"] = sys.stderr
-        for name, raw in request.raw_headers:
+        for name, raw in request.fields:
             key = _KEYS.get(name, "")
             if key == "":
                 key = _remember(name)
@@ -68,26 +92,13 @@ class EnvironMaker:
                     environ[key] = raw.decode("latin-1")
         # The body is complete, so the length is known for a chunked one too.
         environ["CONTENT_LENGTH"] = str(request.body_length) if request.has_body else ""
-        self._trusted.apply(environ)
-        request.remote = environ["REMOTE_ADDR"] or "-"
-        trusted = self._trusted.trusts(environ["twistserve.peer"])
-        self._give_id(request, environ.get("HTTP_X_REQUEST_ID") if trusted else None)
+        if not FIELDS.isdisjoint(environ):
+            self._trusted.apply(environ)
         environ["HTTP_X_REQUEST_ID"] = request.request_id.decode()
         return environ
 
-    def identify(self, request: Request) -> None:
-        """Give a request that needs no environ what `make` does: its client's address, and an id. Reactor thread.
-
-        Only where a trusted peer has sent it.
-        """
-        peer = request.remote
-        if self._trusted.trusts(peer):
-            if hops := _field(request, b"x-forwarded-for"):
-                request.remote = self._trusted.client(peer, hops)
-            self._give_id(request, _field(request, b"x-request-id"))
-
-    def _of_connection(self, request: Request) -> dict[str, Any]:
-        peer, host = request.client, request.host
+    def _of_connection(self, connection: Any) -> dict[str, Any]:
+        peer, host = connection.getPeer(), connection.getHost()
         environ: dict[str, Any] = {
             **self._common,
             "SERVER_NAME": getattr(host, "host", "localhost"),
@@ -95,25 +106,15 @@ class EnvironMaker:
             # An IPv4 client of a socket that serves IPv6 too.
             "REMOTE_ADDR": (getattr(peer, "host", None) or "").removeprefix("::ffff:"),
             "REMOTE_PORT": str(getattr(peer, "port", "")),
-            "wsgi.url_scheme": "https" if request.isSecure() else "http",
+            "wsgi.url_scheme": "https" if connection.isSecure() else "http",
         }
         environ["twistserve.peer"] = environ["REMOTE_ADDR"]
         return environ
 
-    def _give_id(self, request: Request, given: str | None) -> None:
-        """The id that a trusted peer has given, else a new one; echoed by the channel."""
-        valid = given if given is not None and _ID.fullmatch(given) else None
-        request.request_id = request.site.new_id() if valid is None else valid.encode()
-
-
-def _field(request: Request, wanted: bytes) -> str:
-    """The value of a field; those of one name are one list (RFC 9110 section 5.3)."""
-    return ",".join([value.decode("latin-1") for name, value in request.raw_headers if name.lower() == wanted])
-
 
 def unquote(path: bytes) -> bytes:
     """Decode the percent-encoding of a path; what is not one stays."""
-    return _HEX.sub(lambda match: bytes((int(match[1], 16),)), path) if b"%" in path else path
+    return _HEX.sub(lambda match: bytes((int(match[1], 16),)), path)
 
 
 def _remember(name: bytes) -> str | None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from twistserve.http.response import Consumer
+
 HIGH_WATER = 65536
-"""Bytes of a streamed answer that may be on their way to the reactor before the application has to wait."""
+"""Bytes of a streamed response that may be on their way to the reactor before the application has to wait."""
 
 
 class ClientGone(Exception):
@@ -23,13 +25,17 @@ class FlowControl:
     The thread calls `put`, the reactor `take` and the producer methods. `wake_reactor` is called before it waits.
     """
 
-    def __init__(self, wake_reactor: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, wake_reactor: Callable[[], None] = lambda: None, gone: bool = False) -> None:
         self._wake_reactor = wake_reactor
         self._changed = threading.Condition()
         self._paused = False
         self._blocks: list[bytes] = []
         self._size = 0
-        self.gone = False
+        self.gone = gone
+
+    def begin(self, consumer: Consumer) -> None:
+        """The head is on its way. Reactor thread."""
+        consumer.registerProducer(self, True)
 
     def put(self, block: bytes) -> bool:
         """Add a block as soon as there is room, and say whether the reactor must be told. Raises `ClientGone`."""

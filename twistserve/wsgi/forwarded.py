@@ -6,9 +6,8 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
-_FIELDS = frozenset(
-    ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT")
-)
+FIELDS = frozenset(("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT"))
+"""What proxies forward, by its name in an environ."""
 _MAX_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 128
 
@@ -36,12 +35,10 @@ class TrustedPeers:
         return address is not None and any(address in network for network in self._networks)
 
     def apply(self, environ: dict[str, Any]) -> None:
-        """Put what a trusted peer forwarded in its place in the environ; remove what another one did."""
-        if _FIELDS.isdisjoint(environ):
-            return
+        """Put what a trusted peer has forwarded in its place in an environ with `FIELDS`; remove what another has."""
         peer = environ["twistserve.peer"]
         if not self.trusts(peer):
-            for field in _FIELDS:
+            for field in FIELDS:
                 environ.pop(field, None)
             return
         if hops := environ.get("HTTP_X_FORWARDED_FOR"):

@@ -5,48 +5,34 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_NOT_THE_APPLICATIONS = frozenset(
-    (
-        "connection",
-        "date",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
+from twistserve.http.response import Field, fields_of
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE = re.compile(r"[\x00\r\n]")
 _STATUS = re.compile(r"([2-9]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
 
-known_fields: dict[tuple[str, str], tuple[bytes, int | None]] = {}
+known_fields: dict[tuple[str, str], tuple[Field | None, int | None]] = {}
 """Applications repeat themselves: checking and encoding a field costs ten times a look-up."""
-_known_statuses: dict[str, tuple[int, bytes]] = {}
+known_statuses: dict[str, tuple[int, bytes]] = {}
 _MOST_KNOWN = 4096
 _LONGEST_KNOWN = 256
 
 
-def status_line(status: str) -> tuple[int, bytes]:
+def checked_status(status: str) -> tuple[int, bytes]:
     """The code and the status line. Raises ValueError for what is no status."""
-    known = _known_statuses.get(status)
-    if known is None:
-        match = _STATUS.fullmatch(status)
-        if match is None:
-            raise ValueError(f"start_response: {status!r} is not the status of an answer, such as '200 OK'")
-        known = int(match[1]), b"HTTP/1.1 %b %b\r\n" % (match[1].encode(), (match[2] or "").encode("latin-1"))
-        _remember(_known_statuses, status, known)
-    return known
+    match = _STATUS.fullmatch(status)
+    if match is None:
+        raise ValueError(f"start_response: {status!r} is not the status of a response, such as '200 OK'")
+    checked = int(match[1]), b"HTTP/1.1 %b %b\r\n" % (match[1].encode(), (match[2] or "").encode("latin-1"))
+    _remember(known_statuses, status, checked)
+    return checked
 
 
-def field_line(name: str, value: str) -> tuple[bytes, int | None]:
-    """A header field's line, empty for one that is not the application's, and the number of a Content-Length.
+def checked_field(name: str, value: str) -> tuple[Field | None, int | None]:
+    """A header field, None for one that is not the application's to say, and the number of a Content-Length.
 
-    Raises ValueError for a field that would break the answer or split it in two.
+    Raises ValueError for a field that would break the response or split it in two.
     """
     if not _TOKEN.fullmatch(name) or _UNSAFE.search(value):
         raise ValueError(f"start_response: the header {name!r}: {value!r} would break the response")
@@ -56,10 +42,10 @@ def field_line(name: str, value: str) -> tuple[bytes, int | None]:
         if not (value.isascii() and value.isdigit()):
             raise ValueError(f"start_response: Content-Length {value!r} is not a number")
         length = int(value)
-    line = b"" if lower in _NOT_THE_APPLICATIONS else f"{name}: {value}\r\n".encode("latin-1")
-    if len(line) <= _LONGEST_KNOWN and lower != "set-cookie":
-        _remember(known_fields, (name, value), (line, length))
-    return line, length
+    field = next(iter(fields_of([(name.encode("latin-1"), value.encode("latin-1"))])), None)
+    if len(name) + len(value) <= _LONGEST_KNOWN and lower != "set-cookie":
+        _remember(known_fields, (name, value), (field, length))
+    return field, length
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

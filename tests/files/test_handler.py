@@ -1,4 +1,4 @@
-"""Ranges, conditions and paths of files; the prefixes they are served below."""
+"""Ranges, conditions and paths of files, and those that are held in memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from whitenoise.responders import StaticFile
 
 from twistserve.files import representation
-from twistserve.files import resource as static
 from twistserve.files.cache import MemoryCache
+from twistserve.files.handler import safe_path
+from twistserve.http.response import Response
 
 
 @pytest.fixture
@@ -182,15 +183,15 @@ def test_the_only_variant(found: StaticFile) -> None:
 )
 def test_paths(segments: list[bytes], path: str | None) -> None:
     """Segments name a file below the root or nothing."""
-    assert static.safe_path(segments) == path
+    assert safe_path(segments) == path
 
 
 def test_the_cache_is_bounded() -> None:
     """What does not fit any more is not held."""
     cache = MemoryCache(size=10)
-    cache.put("a", [], b"123456")
-    cache.put("b", [], b"123456")
-    cache.put("c", [], b"1234")
+    cache.put("a", Response(200, [], b"123456"))
+    cache.put("b", Response(200, [], b"123456"))
+    cache.put("c", Response(200, [], b"1234"))
     assert [cache.get(name) is not None for name in "abc"] == [True, False, True]
 
 
@@ -198,6 +199,6 @@ def test_the_cache_counts_a_file_once() -> None:
     """A file that is read again, for a range that means nothing, takes no more room."""
     cache = MemoryCache(size=10)
     for _ in range(3):
-        cache.put("a", [], b"12345")
-    cache.put("b", [], b"12345")
+        cache.put("a", Response(200, [], b"12345"))
+    cache.put("b", Response(200, [], b"12345"))
     assert cache.get("b") is not None

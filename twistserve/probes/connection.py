@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.python.failure import Failure
 
-from twistserve.http.http1 import Channel
-from twistserve.http.request import Request
+from twistserve.http.head import Refusal
+from twistserve.http.http1 import Http1Connection
 
 
-class ProbeChannel(Channel):
+class ProbeConnection(Http1Connection):
     """Has its place among the probes' connections, and threads take short turns while it is owed a response."""
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self._current is not None
+        """Whether a request is being responded to."""
+        return self.request is not None
 
     def connectionMade(self) -> None:
         """Somebody is there."""
@@ -36,11 +34,11 @@ class ProbeChannel(Channel):
         self.site.room_for_probes.left(self)
         super().connectionLost(reason)
 
-    def requestDone(self, request: Request) -> None:
+    def end(self) -> None:
         """The response is complete."""
         self.site.turns.end(self)
-        super().requestDone(request)
+        super().end()
 
-    def _refuse(self, refusal: Any) -> None:
+    def _refused(self, refusal: Refusal) -> None:
         self.site.turns.end(self)
-        super()._refuse(refusal)
+        super()._refused(refusal)

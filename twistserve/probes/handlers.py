@@ -1,20 +1,20 @@
-"""The resources of the probe port: startup, readiness, liveness and metrics."""
+"""What the probe port responds: startup, readiness, liveness and metrics."""
 
 from __future__ import annotations
 
 import gzip
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
 from twistserve.http.request import Request
-from twistserve.http.response import make_head
+from twistserve.http.response import PLAIN, Response, whole
+from twistserve.http.site import Handler
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
@@ -26,7 +26,6 @@ from twistserve.redaction import redacted, without_directories
 
 logger = get_logger(__name__)
 
-PLAIN = b"text/plain; charset=utf-8"
 MOST_SCRAPES = 4
 """Scrapes that may be collected at the same time; more of them means that one hangs."""
 COMPRESSION = 1
@@ -43,13 +42,11 @@ class Pool(Protocol):
         """Threads, busy and stuck ones among them, and queued requests."""
 
 
-class Probe(Resource):
-    """Answers 200 when `results` all pass or warn, 503 when one fails.
+class Probe:
+    """Responds by 200 when `results` all pass or warn, by 503 when one fails.
 
     `changed` is told when that differs from the time before; `passing` stands for the time before the first.
     """
-
-    isLeaf = True
 
     def __init__(
         self,
@@ -58,23 +55,17 @@ class Probe(Resource):
         changed: Changed | None = None,
         passing: bool = False,
     ) -> None:
-        super().__init__()
         self._results = results
         self._name = name
         self._changed = changed
         self._passing = passing
 
-    def render_GET(self, request: Request) -> int:
-        """Answer when the checks have, within their deadline; at once where none has to run."""
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
+    def __call__(self, request: Request) -> None:
+        """Respond when the checks have, within their deadline; at once where none has to run."""
         results = maybeDeferred(self._results)
         results.addErrback(lambda failure: {"probe": _raised(failure)})
         results.addCallback(self._note)
-        results.addCallback(lambda found: self._answer(request, found) if not gone else None)
-        return NOT_DONE_YET
-
-    render_POST = render_GET
+        respond_later(request, results.addCallback(partial(self._response, request)))
 
     def _note(self, results: Results) -> Results:
         """Tell of a change, even when the client has left: the kubelet may time out before the check finishes."""
@@ -85,11 +76,44 @@ class Probe(Resource):
         self._passing = passing
         return results
 
-    def _answer(self, request: Request, results: Results) -> None:
+    def _response(self, request: Request, results: Results) -> Response:
         status = worst(result.status for result in results.values())
-        verbose = any(field.partition(b"=")[0] == b"verbose" for field in request.uri.partition(b"?")[2].split(b"&"))
-        content_type, body = answer(results, (request.getHeader(b"accept") or b"").decode("latin-1"), verbose)
-        reply(request, 503 if status is Status.FAIL else 200, content_type, body)
+        query = request.target.partition(b"?")[2].split(b"&")
+        verbose = any(argument.partition(b"=")[0] == b"verbose" for argument in query)
+        content_type, body = answer(results, request.field(b"accept"), verbose)
+        return reply(503 if status is Status.FAIL else 200, content_type, body)
+
+
+class _Later:
+    """A response that is not there yet."""
+
+    def __init__(self, request: Request) -> None:
+        self._request: Request | None = request
+        request.pending = self
+
+    def given_up(self) -> None:
+        """Nothing is to be sent any more."""
+        self._request = None
+
+    def where(self) -> str:
+        """Where it stands."""
+        return "what it asks for was being gathered"
+
+    def give(self, response: Response) -> None:
+        """It is there."""
+        if self._request is not None:
+            self._request.connection.respond(response)
+
+
+def respond_later(request: Request, response: Deferred[Response]) -> None:
+    """Respond when the response is there, unless the client has left by then; by 500 if it cannot be made."""
+    later = _Later(request)
+    response.addErrback(_not_made).addCallback(later.give)
+
+
+def _not_made(failure: Failure) -> Response:
+    logger.error("a response of the probe port could not be made", exc_info=failure.value)
+    return reply(500, PLAIN, b"The response could not be made; the log says why.\n")
 
 
 def _raised(failure: Failure) -> Result:
@@ -101,15 +125,9 @@ def _reason(results: Results) -> str:
     return "; ".join(f"{name}: {output}" if output else name for name, output in failing)
 
 
-def reply(request: Request, status: int, content_type: bytes, body: bytes, *fields: tuple[bytes, bytes]) -> None:
-    """Answer a request of the probe port; nothing here may be cached."""
-    head = [
-        (b"Content-Type", content_type),
-        (b"Cache-Control", b"no-store"),
-        (b"Content-Length", b"%d" % len(body)),
-        *fields,
-    ]
-    request.send(status, make_head(status, head), b"" if request.method == b"HEAD" else body)
+def reply(status: int, content_type: bytes, body: bytes, *fields: tuple[bytes, bytes]) -> Response:
+    """A response of the probe port; nothing here may be cached."""
+    return whole(status, body, content_type, (b"Cache-Control", b"no-store"), *fields)
 
 
 def step_of(lifecycle: Lifecycle) -> str:
@@ -181,66 +199,62 @@ class ProbeResults:
         return Result(Status.FAIL, queued, f"{queued} requests wait for a thread; the limit is {self._max_queued}")
 
 
-class Metrics(Resource):
+class Metrics:
     """Prometheus text, or OpenMetrics for a scraper that prefers it, compressed for one that takes gzip.
 
     Collected on a thread: a project's own collector may block, and at most `MOST_SCRAPES` wait for one that hangs.
     `before` is called first, on the reactor, to bring the server's own up to date; what it returns is waited for.
     """
 
-    isLeaf = True
-
     def __init__(self, before: Callable[[], object], reactor: Any, source: Source = REGISTRY) -> None:
-        super().__init__()
         self._before = before
         self._source = source
         self._reactor = reactor
         self._collecting = 0
 
-    def render_GET(self, request: Request) -> int:
-        """Answer with what the source collects."""
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-        content_type = choose_format((request.getHeader(b"accept") or b"").decode("latin-1"))
-        compressed = takes_gzip((request.getHeader(b"accept-encoding") or b"").decode("latin-1"))
+    def __call__(self, request: Request) -> None:
+        """Respond by what the source collects."""
+        if self._collecting >= MOST_SCRAPES:
+            text = b"Earlier scrapes are still being collected: a collector hangs.\n"
+            request.connection.respond(reply(503, PLAIN, text))
+            return
+        self._collecting += 1
+        content_type = choose_format(request.field(b"accept"))
+        compressed = takes_gzip(request.field(b"accept-encoding"))
+        begun = maybeDeferred(self._before)
+        collected = begun.addCallback(lambda result: self._collect(content_type, compressed))
+        response = collected.addCallbacks(partial(_metrics, content_type, compressed), _not_collected)
+        respond_later(request, response.addBoth(self._done))
+
+    def _collect(self, content_type: str, compressed: bool) -> Deferred[bytes]:
+        """Collect on a thread."""
+        body: Deferred[bytes] = Deferred()
 
         def collect() -> None:
             try:
-                body = expose(self._source, content_type)
+                found = expose(self._source, content_type)
                 if compressed:
-                    body = gzip.compress(body, COMPRESSION)
-                self._reactor.callFromThread(give, 200, body)
+                    found = gzip.compress(found, COMPRESSION)
+                self._reactor.callFromThread(body.callback, found)
             except BaseException as error:
-                self._reactor.callFromThread(failed, error)
+                self._reactor.callFromThread(body.errback, error)
 
-        def begin(result: object) -> None:
-            threading.Thread(target=collect, name="metrics", daemon=True).start()
+        threading.Thread(target=collect, name="metrics", daemon=True).start()
+        return body
 
-        def not_begun(failure: Failure) -> None:
-            failed(failure.value)
+    def _done(self, result: Response | Failure) -> Any:
+        self._collecting -= 1
+        return result
 
-        def failed(error: BaseException | None) -> None:
-            logger.error("the metrics could not be collected", exc_info=error)
-            give(500, f"collecting the metrics raised {type(error).__name__}\n".encode())
 
-        def give(status: int, body: bytes) -> None:
-            self._collecting -= 1
-            if gone:
-                return
-            if status != 200:
-                reply(request, status, PLAIN, body)
-            else:
-                coding = [(b"Content-Encoding", b"gzip")] if compressed else []
-                reply(request, 200, content_type.encode(), body, *coding)
+def _metrics(content_type: str, compressed: bool, body: bytes) -> Response:
+    coding = [(b"Content-Encoding", b"gzip")] if compressed else []
+    return reply(200, content_type.encode(), body, *coding)
 
-        if self._collecting >= MOST_SCRAPES:
-            reply(request, 503, PLAIN, b"Earlier scrapes are still being collected: a collector hangs.\n")
-            return NOT_DONE_YET
-        self._collecting += 1
-        maybeDeferred(self._before).addCallback(begin).addErrback(not_begun)
-        return NOT_DONE_YET
 
-    render_POST = render_GET
+def _not_collected(failure: Failure) -> Response:
+    logger.error("the metrics could not be collected", exc_info=failure.value)
+    return reply(500, PLAIN, f"collecting the metrics raised {type(failure.value).__name__}\n".encode())
 
 
 class ProbeRoot:
@@ -249,38 +263,18 @@ class ProbeRoot:
     POST reads too: Hurricane allowed it.
     """
 
-    def __init__(self, probes: dict[str, Resource]) -> None:
-        self._probes = {path.encode(): resource for path, resource in probes.items()}
+    def __init__(self, probes: dict[str, Handler]) -> None:
+        self._probes = {path.encode(): handler for path, handler in probes.items()}
+        self._not_found = reply(404, PLAIN, b"Not found. There are: " + b", ".join(sorted(self._probes)) + b"\n")
 
-    def find(self, request: Request) -> Resource:
-        """The probe at the request's path."""
+    def __call__(self, request: Request) -> None:
+        """Have the probe at the request's path respond; without one, name those there are."""
         if request.method not in (b"GET", b"HEAD", b"POST"):
-            return NotAllowed()
-        return self._probes.get(request.path.rstrip(b"/") or b"/") or NotFound(sorted(self._probes))
+            request.connection.respond(_NOT_ALLOWED)
+        elif (probe := self._probes.get(request.path.rstrip(b"/") or b"/")) is not None:
+            probe(request)
+        else:
+            request.connection.respond(self._not_found)
 
 
-class NotAllowed(Resource):
-    """405."""
-
-    isLeaf = True
-
-    def render(self, request: Request) -> int:
-        """Answer any method."""
-        reply(request, 405, PLAIN, b"Method not allowed.\n", (b"Allow", b"GET, HEAD, POST"))
-        return NOT_DONE_YET
-
-
-class NotFound(Resource):
-    """404, naming what there is."""
-
-    isLeaf = True
-
-    def __init__(self, paths: list[bytes]) -> None:
-        super().__init__()
-        self._paths = paths
-
-    def render(self, request: Request) -> int:
-        """Answer any method."""
-        body = b"Not found. There are: " + b", ".join(self._paths) + b"\n"
-        reply(request, 404, PLAIN, body)
-        return NOT_DONE_YET
+_NOT_ALLOWED = reply(405, PLAIN, b"Method not allowed.\n", (b"Allow", b"GET, HEAD, POST"))

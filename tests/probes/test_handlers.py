@@ -1,4 +1,4 @@
-"""The probes' resources, without sockets: what they look at, when, and in which turn of the reactor they answer."""
+"""The probes' handlers, without sockets: what they look at, when, and in which turn of the reactor they respond."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from tests.support.http1 import OK
+from tests.support.requests import make_request
+from twistserve.http.request import Request
+from twistserve.http.response import Response
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
 from twistserve.probes.checks import PASSED, Check, Result, Status, worst
 from twistserve.probes.django_checks import DjangoChecks
+from twistserve.probes.handlers import Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.port import ProbeSite
-from twistserve.probes.resources import Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.responses import Results
 
 
@@ -37,7 +41,7 @@ class Transport(StringTransport):
 
 @pytest.fixture(autouse=True)
 def _ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have channels take the transport for one of our reactor's."""
+    """Have connections take the transport for one of our reactor's."""
     monkeypatch.setattr("twistserve.http.http1.Server", Transport)
 
 
@@ -75,9 +79,9 @@ def exchange(probe: Probe | Metrics, request: bytes, transport: StringTransport 
     """What a probe at /probe has sent when the turn of the reactor is over in which it got the request."""
     transport = transport or Transport()
     site: Any = ProbeSite(ProbeRoot({"/probe": probe}), reactor=Clock())
-    channel = site.buildProtocol(None)
-    channel.makeConnection(transport)
-    channel.dataReceived(request)
+    connection = site.buildProtocol(None)
+    connection.makeConnection(transport)
+    connection.dataReceived(request)
     if isinstance(transport, Transport):
         assert transport.value() == b"", "nothing is left to the next turn"
         return transport.sent
@@ -85,8 +89,8 @@ def exchange(probe: Probe | Metrics, request: bytes, transport: StringTransport 
     return sent
 
 
-def body_of(answer: bytes) -> Any:
-    return json.loads(answer.partition(b"\r\n\r\n")[2])
+def body_of(response: bytes) -> Any:
+    return json.loads(response.partition(b"\r\n\r\n")[2])
 
 
 GET = b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -95,27 +99,27 @@ GET = b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"
 # In the same turn
 
 
-def test_startup_answers_in_the_same_turn() -> None:
-    """The startup probe asks no thread: its answer is sent before the reactor turns to something else."""
+def test_startup_responds_in_the_same_turn() -> None:
+    """The startup probe asks no thread: its response is sent before the reactor turns to something else."""
     bench = Bench()
-    answer = exchange(Probe("startup", bench.results.startup), GET)
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert body_of(answer)["checks"]["startup"][0]["output"].startswith("the process is starting")
+    response = exchange(Probe("startup", bench.results.startup), GET)
+    assert response.startswith(b"HTTP/1.1 503 ")
+    assert body_of(response)["checks"]["startup"][0]["output"].startswith("the process is starting")
     bench.ready()
     assert exchange(Probe("startup", bench.results.startup), GET).startswith(b"HTTP/1.1 200 ")
 
 
-def test_liveness_without_checks_answers_in_the_same_turn() -> None:
+def test_liveness_without_checks_responds_in_the_same_turn() -> None:
     """Where no check is tagged `liveness` there is no thread to ask."""
     bench = Bench()
     results = ProbeResults(bench.lifecycle, bench, DjangoChecks((), 5.0, bench.clock), max_queued=3)
     results.django_ready = True
-    answer = exchange(Probe("liveness", results.liveness), GET)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert list(body_of(answer)["checks"]) == ["reactor", "threads"]
+    response = exchange(Probe("liveness", results.liveness), GET)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert list(body_of(response)["checks"]) == ["reactor", "threads"]
 
 
-def test_results_of_less_than_a_second_ago_answer_in_the_same_turn() -> None:
+def test_results_of_less_than_a_second_ago_are_sent_in_the_same_turn() -> None:
     """A check whose result is new needs no thread."""
     bench = Bench()
     bench.ready()
@@ -130,26 +134,26 @@ def test_results_of_less_than_a_second_ago_answer_in_the_same_turn() -> None:
 
 
 def test_head_gets_only_a_head() -> None:
-    """HEAD is answered in the same turn too, with the length that GET would have."""
+    """The response to HEAD comes in the same turn too, with the length that GET would have."""
     bench = Bench()
     bench.ready()
-    answer = exchange(Probe("startup", bench.results.startup), GET.replace(b"GET", b"HEAD"))
-    assert answer.endswith(b"\r\n\r\n")
+    response = exchange(Probe("startup", bench.results.startup), GET.replace(b"GET", b"HEAD"))
+    assert response.endswith(b"\r\n\r\n")
     length = len(exchange(Probe("startup", bench.results.startup), GET).partition(b"\r\n\r\n")[2])
-    assert b"Content-Length: %d\r\n" % length in answer
+    assert b"Content-Length: %d\r\n" % length in response
 
 
-def test_pipelined_probes_are_answered_in_order() -> None:
-    """Several probes on one connection get as many answers."""
-    answers = exchange(Probe("startup", Bench().results.startup), 3 * GET)
-    assert answers.count(b"HTTP/1.1 503 ") == 3
+def test_responses_to_pipelined_probes_are_in_order() -> None:
+    """Several probes on one connection get as many responses."""
+    responses = exchange(Probe("startup", Bench().results.startup), 3 * GET)
+    assert responses.count(b"HTTP/1.1 503 ") == 3
 
 
 def test_another_reactor_will_do() -> None:
-    """With transports that are not ours the answer is written, and that reactor sends it."""
-    answer = exchange(Probe("startup", Bench().results.startup), GET, StringTransport())
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert body_of(answer)["status"] == "fail"
+    """With transports that are not ours the response is written, and that reactor sends it."""
+    response = exchange(Probe("startup", Bench().results.startup), GET, StringTransport())
+    assert response.startswith(b"HTTP/1.1 503 ")
+    assert body_of(response)["status"] == "fail"
 
 
 # The form
@@ -159,18 +163,18 @@ def test_text_and_durations() -> None:
     """Accept: text/plain gets text, and ?verbose how long checks took."""
     results = {"shop": Result(Status.WARN, output="the shelves creak", seconds=0.25)}
     request = GET.replace(b"Host: x", b"Host: x\r\nAccept: text/plain").replace(b"/probe", b"/probe?verbose")
-    answer = exchange(Probe("readiness", lambda: _fired(results)), request)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer
-    assert answer.endswith(b"\r\n\r\nwarn\nwarn shop: the shelves creak (0.250 s)\n")
+    response = exchange(Probe("readiness", lambda: _fired(results)), request)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in response
+    assert response.endswith(b"\r\n\r\nwarn\nwarn shop: the shelves creak (0.250 s)\n")
 
 
 @pytest.mark.parametrize("query", [b"verbose", b"verbose=1", b"a=b&verbose", b"verbose="])
 def test_what_verbose_is(query: bytes) -> None:
     """With a value or without one, alone or not."""
     probe = Probe("readiness", lambda: _fired({"shop": Result(Status.PASS, seconds=0.25)}))
-    answer = exchange(probe, GET.replace(b"/probe", b"/probe?" + query))
-    assert body_of(answer)["checks"]["shop"][0]["seconds"] == 0.25
+    response = exchange(probe, GET.replace(b"/probe", b"/probe?" + query))
+    assert body_of(response)["checks"]["shop"][0]["seconds"] == 0.25
 
 
 def test_what_verbose_is_not() -> None:
@@ -185,9 +189,9 @@ def test_a_probe_that_breaks_fails() -> None:
     def results() -> Deferred[Results]:
         raise RuntimeError("password=x")
 
-    answer = exchange(Probe("readiness", results), GET)
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert body_of(answer)["checks"] == {"probe": [{"status": "fail", "output": "raised RuntimeError"}]}
+    response = exchange(Probe("readiness", results), GET)
+    assert response.startswith(b"HTTP/1.1 503 ")
+    assert body_of(response)["checks"] == {"probe": [{"status": "fail", "output": "raised RuntimeError"}]}
 
 
 def _fired(results: Results) -> Deferred[Results]:
@@ -196,11 +200,51 @@ def _fired(results: Results) -> Deferred[Results]:
     return fired
 
 
+# Who is asked
+
+
+def test_a_probe_by_its_path() -> None:
+    """A slash at the end is tolerated; where there is none, the response says which there are; POST reads too."""
+    root = ProbeRoot({"/startup": respond_ok, "/": respond_ok})
+    for path in (b"/startup", b"/startup/", b"/startup?verbose", b"/", b"//"):
+        for method in (b"GET", b"HEAD", b"POST"):
+            assert response_of(root, path, method).status == 200
+    missing = response_of(root, b"/started", b"GET")
+    assert (missing.status, missing.body) == (404, b"Not found. There are: /, /startup\n")
+    refused = response_of(root, b"/startup", b"PUT")
+    assert refused.status == 405
+    assert b"\r\nAllow: GET, HEAD, POST\r\n" in refused.head
+    assert all(b"\r\nCache-Control: no-store\r\n" in response.head for response in (missing, refused))
+
+
+def respond_ok(request: Request) -> None:
+    request.connection.respond(OK)
+
+
+def response_of(root: ProbeRoot, path: bytes, method: bytes) -> Response:
+    request = make_request(path, method=method)
+    root(request)
+    response: Response = request.connection.response
+    return response
+
+
+def test_a_client_that_leaves_gets_nothing() -> None:
+    """Until then what its request waits for can be told."""
+    results: Deferred[Results] = Deferred()
+    request = make_request(b"/probe")
+    Probe("readiness", lambda: results)(request)
+    later: Any = request.pending
+    assert later.where() == "what it asks for was being gathered"
+    later.given_up()
+    results.callback({"shop": PASSED})
+    assert request.connection.response is None
+
+
 # What they look at
 
 
-def test_readiness_tells_the_state_when_it_answers() -> None:
-    """A drain that begins while a check runs makes the answer a failure: it would be old otherwise."""
+def test_readiness_tells_the_state_when_it_responds() -> None:
+    """A drain that begins while a check runs makes the response a failure: it would be old otherwise."""
     bench = Bench()
     bench.ready()
     found: list[Results] = []
@@ -213,7 +257,7 @@ def test_readiness_tells_the_state_when_it_answers() -> None:
     assert found[0]["shop"] == PASSED
 
 
-def test_readiness_tells_the_queue_when_it_answers() -> None:
+def test_readiness_tells_the_queue_when_it_responds() -> None:
     """Requests that have come to wait while a check ran count."""
     bench = Bench()
     bench.ready()
@@ -313,3 +357,18 @@ class Unstartable(OnThisThread):
 
     def fail(self) -> None:
         raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("path", [b"/probe", b"/metrics"])
+def test_a_response_that_cannot_be_made(path: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a 500 at once, and the log has the error: a probe that hangs would say less."""
+
+    def results() -> Deferred[Results]:
+        return succeed({"odd": Result(Status.PASS, object())})  # type: ignore[arg-type]
+
+    metrics = Metrics(lambda: fail(KeyError("no counts")), Clock())
+    request = make_request(path)
+    ProbeRoot({"/probe": Probe("readiness", results), "/metrics": metrics})(request)
+    assert request.connection.response.status == 500
+    assert metrics._collecting == 0
+    assert "could not be" in caplog.text

@@ -1,0 +1,104 @@
+"""Which handler gets a request, by its path."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.requests import make_request
+from twistserve.http.request import Request
+from twistserve.http.router import Router, depth_of
+from twistserve.http.site import Handler
+
+
+class Bench:
+    """A router with handlers at two prefixes, one within the other, and at two paths."""
+
+    def __init__(self) -> None:
+        self.handled: list[tuple[str, Request]] = []
+        self.router = Router(self.handler("default"))
+        self.router.mount("/static/", self.handler("static"))
+        self.router.mount("static/media", self.handler("media"))
+        self.router.mount_at("/robots.txt", self.handler("robots"))
+        self.router.mount_at("/static/robots.txt", self.handler("unreachable"))
+        self.router.mount_at("/b\u00fccher.txt", self.handler("books"))
+
+    def handler(self, name: str) -> Handler:
+        return lambda request: self.handled.append((name, request))
+
+    def asked(self, target: bytes) -> str:
+        """Which of them gets a request."""
+        request = make_request(target)
+        self.router(request)
+        [(name, handled)] = self.handled
+        assert handled is request
+        self.handled.clear()
+        return name
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (b"/", "default"),
+        (b"*", "default"),
+        (b"/static", "default"),
+        (b"/static/", "static"),
+        (b"/static/a/b.css?version=1", "static"),
+        (b"/staticmedia/a", "default"),
+        (b"/a/static/b", "default"),
+        (b"//static/b", "default"),
+        (b"http://x/static/b", "static"),
+        (b"/static/media", "static"),
+        (b"/static/media/a", "media"),
+        (b"/static/media/../a", "media"),
+    ],
+)
+def test_prefixes(target: bytes, name: str) -> None:
+    """They end at a slash, and of two that fit the longer one wins, whichever was mounted first."""
+    assert Bench().asked(target) == name
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (b"/robots.txt", "robots"),
+        (b"/robots.txt?a=b", "robots"),
+        (b"/robots.txt/", "default"),
+        (b"/robots.txt.gz", "default"),
+        (b"/static/robots.txt", "static"),
+    ],
+)
+def test_paths(target: bytes, name: str) -> None:
+    """One path is one handler's, unless it is below a prefix."""
+    assert Bench().asked(target) == name
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (b"/st%61tic/a", "static"),
+        (b"/static/%6dedia/a", "media"),
+        (b"/static%2Fa", "default"),
+        (b"/static/media%2fa", "static"),
+        (b"/r%6fbots.txt", "robots"),
+        (b"/%2Frobots.txt", "default"),
+        (b"/b%C3%BCcher.txt", "books"),
+        (b"/100%", "default"),
+    ],
+)
+def test_paths_are_compared_decoded(target: bytes, name: str) -> None:
+    """Segment by segment: a slash that is encoded divides nothing (RFC 3986 section 2.2)."""
+    assert Bench().asked(target) == name
+
+
+def test_the_default_may_change() -> None:
+    """Files at any path come before Django once they are known."""
+    bench = Bench()
+    bench.router.default = bench.handler("files")
+    assert bench.asked(b"/a") == "files"
+
+
+@pytest.mark.parametrize(("prefix", "depth"), [(b"/static/", 1), (b"/shop/static/", 2), (b"/", 0)])
+def test_the_depth_of_a_prefix(prefix: bytes, depth: int) -> None:
+    """So many segments of a path come before what is relative to it."""
+    assert depth_of(prefix) == depth
+    assert len(make_request(prefix + b"a").segments) == depth + 1
