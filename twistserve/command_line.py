@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -
                 group.add_argument(f"--{word}", action="store_const", const=constant, **keywords)
             else:
                 action = "append" if option.repeatable else "store"
-                group.add_argument(f"--{word}", action=action, metavar=option.metavar, **keywords)
+                group.add_argument(f"--{word}", action=action, metavar=option.kind.metavar, **keywords)
 
 
 def given(arguments: Mapping[str, object]) -> dict[str, object]:
