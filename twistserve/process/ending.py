@@ -216,7 +216,7 @@ class Ending:
             if self._registered:
                 atexit.unregister(_Since(self._leave))  # type: ignore[arg-type]
             atexit._run_exitfuncs()
-            finish_printing()
+            finish_printing(sys.stdout, sys.stderr)
             self.flush(FLUSH)
             for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
                 with suppress(AttributeError, OSError, ValueError):
