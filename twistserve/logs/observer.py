@@ -13,11 +13,7 @@ from twistserve.logs.loggers import log_event
 from twistserve.logs.queue import queue
 
 _LEVELS: dict[Any, int] = {
-    LogLevel.debug: logging.DEBUG,
-    LogLevel.info: logging.INFO,
-    LogLevel.warn: logging.WARNING,
-    LogLevel.error: logging.ERROR,
-    LogLevel.critical: logging.CRITICAL,
+    level: logging.getLevelNamesMapping()[level.name.upper()] for level in LogLevel.iterconstants()
 }
 _RUNNERS = ("twisted.scripts.", "twisted.application.")
 """Namespaces of twistd and twist, which tell when they begin and end."""
