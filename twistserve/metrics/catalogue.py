@@ -213,7 +213,6 @@ class _RequestSeries:
 
 
 _series: dict[tuple[bytes, str], _RequestSeries] = {}
-_others: dict[str, _RequestSeries] = {}
 _queue, _received, _sent = Tally(request_queue), Tally(request_size), Tally(response_size)
 _views: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 _read: dict[Gauge, Callable[[], float]] = {}
@@ -245,9 +244,7 @@ def record_request(request: AnsweredRequest) -> None:
 
 def _new_series(method: bytes, handler: str) -> _RequestSeries:
     label = method_label(method.decode("latin-1"))
-    if label == "OTHER":
-        return _others.setdefault(handler, _RequestSeries(label, handler))
-    return _series.setdefault((method, handler), _RequestSeries(label, handler))
+    return _series.setdefault((label.encode(), handler), _RequestSeries(label, handler))
 
 
 def record_view(route: str, method: str, status: int, seconds: float) -> None:
@@ -267,7 +264,7 @@ _lost_lines = 0
 def flush() -> None:
     """Hand what was counted, and what gauges read, to prometheus-client. Reactor thread, before a scrape."""
     flush_log()
-    for series in (*_series.values(), *_others.values()):
+    for series in _series.values():
         series.flush()
     for tally in (_queue, _received, _sent):
         tally.flush()
@@ -300,9 +297,8 @@ class Totals:
 
 def totals() -> Totals:
     """What was counted so far, of all methods and handlers. Reactor thread."""
-    series = (*_series.values(), *_others.values())
-    durations = [sum(counts) for counts in zip(*(each.duration.counts for each in series), strict=True)]
-    errors = sum(count for each in series for status, count in each.by_status.items() if status >= 500)
+    durations = [sum(counts) for counts in zip(*(each.duration.counts for each in _series.values()), strict=True)]
+    errors = sum(count for each in _series.values() for status, count in each.by_status.items() if status >= 500)
     return Totals(sum(durations), durations or [0] * len(DURATION_BOUNDS), errors)
 
 
