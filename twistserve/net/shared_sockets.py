@@ -30,15 +30,24 @@ class _Listening:
         return succeed(None)
 
 
-class BindingReactor:
-    """A reactor to endpoints that binds where it was to listen."""
+class _ForEndpoints:
+    """A reactor to endpoints that listens in a way of its own, for TLS too."""
+
+    listenSSL = PosixReactorBase.listenSSL
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self.sockets: list[socket.socket] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+
+class BindingReactor(_ForEndpoints):
+    """Binds where it was to listen."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
+        self.sockets: list[socket.socket] = []
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> _Listening:
         """Bind a TCP port."""
@@ -48,10 +57,6 @@ class BindingReactor:
         except OSError as error:
             raise CannotListenError(interface, port, error) from error
         return _Listening()
-
-    def listenSSL(self, *arguments: Any, **keywords: Any) -> Any:
-        """Bind a TCP port for TLS."""
-        return PosixReactorBase.listenSSL(self, *arguments, **keywords)  # type: ignore[arg-type]
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Bind a Unix socket; one that a dead process has left is replaced."""
@@ -72,23 +77,16 @@ class BindingReactor:
         raise ValueError("systemd's sockets cannot be shared by workers: give --workers 1")
 
 
-class AdoptingReactor:
-    """A reactor to endpoints that listens on sockets which were bound before."""
+class AdoptingReactor(_ForEndpoints):
+    """Listens on sockets which were bound before."""
 
     def __init__(self, reactor: Any, descriptors: Iterator[int]) -> None:
-        self._reactor = reactor
+        super().__init__(reactor)
         self._descriptors = descriptors
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Listen on the next socket."""
         return adopt(self._reactor, next(self._descriptors), factory, backlog)
-
-    def listenSSL(self, *arguments: Any, **keywords: Any) -> Any:
-        """Listen on the next socket, for TLS."""
-        return PosixReactorBase.listenSSL(self, *arguments, **keywords)  # type: ignore[arg-type]
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Listen on the next socket."""

@@ -107,7 +107,7 @@ class Ending:
         if self._watchdog is not None:
             # The end goes on as it has begun; the watchdog counts.
             return
-        watchdog, self._pid = self._make_watchdog(), os.getpid()
+        watchdog = self._make_watchdog()
         watchdog.hear()
         watchdog.asked()
         watchdog.bound(self._end - CUT)
@@ -170,14 +170,13 @@ class Ending:
 
     def _start(self) -> None:
         if self._watchdog is None:
-            self._pid = os.getpid()
             self._make_watchdog().start()
 
     def _make_watchdog(self) -> Watchdog:
-        if self._watchdog is None:
-            self._watchdog = Watchdog(
-                self._grace + self._end - CUT, self._asks, self._cut_off, self._on_bound, self._on_signal
-            )
+        self._pid = os.getpid()
+        self._watchdog = Watchdog(
+            self._grace + self._end - CUT, self._asks, self._cut_off, self._on_bound, self._on_signal
+        )
         return self._watchdog
 
     def _on_signal(self, number: int) -> None:

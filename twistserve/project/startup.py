@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,7 @@ def process_age() -> float:
 
 def command_steps(commands: Sequence[str]) -> list[Step]:
     """The steps that run management commands."""
-
-    def step(text: str) -> Step:
-        return f"running the command {redacted(text)!r}", lambda: run_command(text)
-
-    return [step(text) for text in commands]
+    return [(f"running the command {redacted(text)!r}", partial(run_command, text)) for text in commands]
 
 
 class CommandLog(logging.Handler):
