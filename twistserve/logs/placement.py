@@ -29,7 +29,7 @@ def place(handler: logging.Handler) -> None:
     A handler of an instrumentation, such as OpenTelemetry's, does not count: it is none that people read.
     """
     _enable_ours()
-    console = _default_console() if _settings_are_there() else None
+    console = _default_console()
     if console is not None:
         logging.getLogger("django").removeHandler(console)
     wanted: list[logging.Logger] = []
@@ -132,18 +132,12 @@ def _enable_ours() -> None:
             logger.disabled = False
 
 
-def _settings_are_there() -> bool:
-    from django.conf import settings
-
-    return settings.configured
-
-
 def _default_console() -> logging.Handler | None:
     """Django's own, if the project has left it where Django puts it."""
     from django.conf import settings
     from django.utils.log import RequireDebugTrue
 
-    if not settings.LOGGING_CONFIG or "django" in settings.LOGGING.get("loggers", {}):
+    if not settings.configured or not settings.LOGGING_CONFIG or "django" in settings.LOGGING.get("loggers", {}):
         return None
     for handler in logging.getLogger("django").handlers:
         default = type(handler) is logging.StreamHandler and handler.formatter is None

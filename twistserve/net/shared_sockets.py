@@ -11,23 +11,16 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import Factory
 
 from twistserve.errors import StartError
 from twistserve.net.listeners import Endpoint, bind
-
-
-class _Listening:
-    """What an endpoint expects back."""
-
-    def stopListening(self) -> Deferred[None]:
-        return succeed(None)
 
 
 class _ForEndpoints:
@@ -49,14 +42,14 @@ class BindingReactor(_ForEndpoints):
         super().__init__(reactor)
         self.sockets: list[socket.socket] = []
 
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> _Listening:
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Bind a TCP port."""
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         try:
             self.sockets.append(bind(family, (interface, port), v6only=interface != "::"))
         except OSError as error:
             raise CannotListenError(interface, port, error) from error
-        return _Listening()
+        return SimpleNamespace()
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Bind a Unix socket; one that a dead process has left is replaced."""
@@ -70,7 +63,7 @@ class BindingReactor(_ForEndpoints):
             bound.close()
             raise CannotListenError(None, address, error) from error
         self.sockets.append(bound)
-        return _Listening()
+        return SimpleNamespace()
 
     def adoptStreamPort(self, *arguments: Any) -> Any:
         """Refuse: the descriptor has another number in a worker."""
@@ -86,7 +79,12 @@ class AdoptingReactor(_ForEndpoints):
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Listen on the next socket."""
-        return adopt(self._reactor, next(self._descriptors), factory, backlog)
+        shared = socket.socket(fileno=next(self._descriptors))
+        shared.listen(backlog)
+        listening = self._reactor.adoptStreamPort(shared.fileno(), shared.family, factory)
+        listening.shared = True
+        shared.close()
+        return listening
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Listen on the next socket."""
@@ -106,16 +104,6 @@ class _UNIXPort(unix.Port):
         """Accept one connection, so that each process gets some."""
         self.numberAccepts = 1
         super().doRead()
-
-
-def adopt(reactor: Any, descriptor: int, factory: Any, backlog: int) -> Any:
-    """Listen on a socket that other processes listen on too."""
-    shared = socket.socket(fileno=descriptor)
-    shared.listen(backlog)
-    port = reactor.adoptStreamPort(descriptor, shared.family, factory)
-    port.shared = True
-    shared.close()
-    return port
 
 
 def bind_endpoints(reactor: Any, descriptions: Sequence[str]) -> list[socket.socket]:
