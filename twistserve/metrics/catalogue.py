@@ -10,6 +10,7 @@ import platform
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -32,22 +33,25 @@ def method_label(method: str) -> str:
     return method if method in METHODS else "OTHER"
 
 
-build_info = Gauge(
+# Of several processes, a gauge tells the sum or the greatest value.
+_live_sum = partial(Gauge, multiprocess_mode="livesum")
+_live_max = partial(Gauge, multiprocess_mode="livemax")
+_durations = partial(Histogram, buckets=_SECONDS)
+_sizes = partial(Histogram, buckets=_BYTES)
+
+build_info = _live_max(
     "twistserve_build_info",
     "Always 1; the labels tell which versions serve. Watch a rollout by counting it by version.",
     ["version", "python", "django", "twisted"],
-    multiprocess_mode="livemax",
 )
-startup_seconds = Gauge(
+startup_seconds = _live_max(
     "twistserve_startup_seconds",
     "Seconds from the start of the service until it was ready, 0 before. Let the startup probe allow twice as long.",
-    multiprocess_mode="livemax",
 )
-lifecycle_state = Gauge(
+lifecycle_state = _live_max(
     "twistserve_lifecycle_state",
     "1 for the state the process is in, 0 for the others. Long in starting: /startup says at which step.",
     ["state"],
-    multiprocess_mode="livemax",
 )
 
 requests_total = Counter(
@@ -55,42 +59,35 @@ requests_total = Counter(
     "Requests answered. Their rate is the load, the share of status 5xx the error rate: alert on it.",
     ["method", "status", "handler"],
 )
-request_duration = Histogram(
+request_duration = _durations(
     "twistserve_http_request_duration_seconds",
     "Seconds from the last byte of a request to the last byte of its answer handed to the kernel."
     " Promise a quantile of it; when it rises with twistserve_http_request_queue_seconds, scale.",
     ["method", "handler"],
-    buckets=_SECONDS,
 )
-request_queue = Histogram(
+request_queue = _durations(
     "twistserve_http_request_queue_seconds",
     "Seconds requests waited for a thread. When it rises, add threads if the CPU is idle, replicas if it is not.",
-    buckets=_SECONDS,
 )
-requests_in_progress = Gauge(
+requests_in_progress = _live_sum(
     "twistserve_http_requests_in_progress",
     "Requests received and not yet answered, those that wait included. Rising steadily, answers cannot keep up.",
-    multiprocess_mode="livesum",
 )
-request_queue_length = Gauge(
+request_queue_length = _live_sum(
     "twistserve_http_request_queue_length",
     "Requests waiting for a thread. Readiness fails at --req-queue-len, requests get 503 at --max-queue: scale before.",
-    multiprocess_mode="livesum",
 )
-request_size = Histogram(
+request_size = _sizes(
     "twistserve_http_request_size_bytes",
     "Size of request bodies. Set --max-body-size above the largest that is meant to be.",
-    buckets=_BYTES,
 )
-response_size = Histogram(
+response_size = _sizes(
     "twistserve_http_response_size_bytes",
     "Size of answers' bodies. The rate of the sum is the traffic; what is large is worth caching or paging.",
-    buckets=_BYTES,
 )
-connections = Gauge(
+connections = _live_sum(
     "twistserve_http_connections",
     "Open connections of the web port, idle ones included. At --max-connections new ones wait: raise it or scale.",
-    multiprocess_mode="livesum",
 )
 rejected_requests = Counter(
     "twistserve_http_rejected_requests_total",
@@ -108,20 +105,17 @@ client_disconnects = Counter(
     "twistserve_http_client_disconnects_total",
     "Requests whose client went away before its answer was complete. Rising with the duration, clients lose patience.",
 )
-threads = Gauge(
+threads = _live_sum(
     "twistserve_threads",
     "Threads that run requests, stuck ones included. What twistserve_threads_busy is to be compared with.",
-    multiprocess_mode="livesum",
 )
-threads_busy = Gauge(
+threads_busy = _live_sum(
     "twistserve_threads_busy",
     "Threads running a request now. All of them: add threads. Few, while requests wait: Python is busy, add replicas.",
-    multiprocess_mode="livesum",
 )
-threads_stuck = Gauge(
+threads_stuck = _live_sum(
     "twistserve_threads_stuck",
     "Threads whose request is past its deadline. Above 0, the log says where they stand: often a call without timeout.",
-    multiprocess_mode="livesum",
 )
 probe_status = Gauge(
     "twistserve_probe_status",
@@ -129,16 +123,14 @@ probe_status = Gauge(
     ["probe"],
     multiprocess_mode="livemin",
 )
-check_duration = Histogram(
+check_duration = _durations(
     "twistserve_check_duration_seconds",
     "Seconds a check of a probe took. At --check-timeout its probe fails: keep it well below.",
     ["check"],
-    buckets=_SECONDS,
 )
-reactor_lag = Histogram(
+reactor_lag = _durations(
     "twistserve_reactor_lag_seconds",
     "Seconds a timer of the reactor was late. Above 0.1, something blocks the reactor or the CPU limit is too low.",
-    buckets=_SECONDS,
 )
 log_lines_dropped = Counter(
     "twistserve_log_lines_dropped_total",
