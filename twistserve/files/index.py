@@ -175,12 +175,9 @@ class MediaIndex:
 
 def file_indexes(configuration: Configuration) -> Sequence[StaticIndex | MediaIndex]:
     """What to serve as files. Raises `StartError` where a setting is missing that no later step gives."""
-    indexes: list[StaticIndex | MediaIndex] = []
-    if configuration.static:
-        indexes.append(StaticIndex())
-    if configuration.media:
-        indexes.append(MediaIndex(configuration.media_scripts))
-    return indexes
+    static = [StaticIndex()] if configuration.static else []
+    media = [MediaIndex(configuration.media_scripts)] if configuration.media else []
+    return [*static, *media]
 
 
 def check_urls(indexes: Sequence[StaticIndex | MediaIndex]) -> None:

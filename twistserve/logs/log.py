@@ -33,12 +33,7 @@ class LogService(Service):
     """
 
     def __init__(
-        self,
-        level: str,
-        log_format: str = "text",
-        *,
-        output: Output | None = None,
-        notices: Sequence[str] = (),
+        self, level: str, log_format: str = "text", *, output: Output | None = None, notices: Sequence[str] = ()
     ) -> None:
         self._level = level
         self._format = log_format

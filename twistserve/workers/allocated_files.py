@@ -167,10 +167,7 @@ def _create(path: str, sizes: tuple[int, ...]) -> None:
 
 
 def _allocate(
-    descriptor: int,
-    before: int,
-    size: int,
-    fallocate: Callable[[int, int, int], None] = os.posix_fallocate,
+    descriptor: int, before: int, size: int, fallocate: Callable[[int, int, int], None] = os.posix_fallocate
 ) -> None:
     """Let a file grow from one size to another with blocks of its own. Raises OSError, and leaves it as it was."""
     try:
