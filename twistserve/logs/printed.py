@@ -28,7 +28,6 @@ class _Lines(io.RawIOBase):
         """What threads have written without an end of line."""
 
     def writable(self) -> bool:
-        """Yes."""
         return True
 
     def fileno(self) -> int:

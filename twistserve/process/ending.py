@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -189,7 +190,7 @@ class Ending:
             # handler of a signal may have interrupted who holds its lock.
             _thread.start_new_thread(self._log_when_cut, ())
         self._first.tell_end(seconds + CUT - KILL)
-        main_thread.call(lambda: _use_default(signal.SIGALRM))
+        main_thread.call(partial(signal.signal, signal.SIGALRM, signal.SIG_DFL))
         later = math.ceil(seconds + CUT) + 1
         left = signal.alarm(later)
         # The earlier of two alarms counts if we have set both, or if the kernel has set one because a worker's parent
@@ -269,10 +270,6 @@ class Ending:
         if not self._leaving:
             parts.append(f"the functions registered with atexit were not called: {_functions()}")
         return "; ".join(parts)
-
-
-def _use_default(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
 
 
 def _write_at_once(line: str) -> None:

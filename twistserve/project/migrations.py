@@ -227,7 +227,6 @@ class _SQLiteLock:
         self._descriptor = -1
 
     def take(self) -> bool:
-        """Whether it is ours now."""
         if not self._path:
             return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -243,7 +242,6 @@ class _SQLiteLock:
         return False
 
     def release(self) -> None:
-        """Let it go."""
         if self._path:
             with suppress(OSError):
                 os.unlink(self._path)
