@@ -194,8 +194,8 @@ def call(words: Sequence[str], command: Any = None) -> str | None:
     """
     from django.core.management import CommandError, call_command
 
-    log = CommandLog()
-    out, err = printed(words[0], logging.INFO, log, None), printed(words[0], logging.WARNING, log, None)
+    said, warned = CommandLog(), CommandLog()
+    out, err = printed(words[0], logging.INFO, said, None), printed(words[0], logging.WARNING, warned, None)
     problem: str | None = None
     try:
         call_command(command or words[0], *words[1:], stdout=out, stderr=err)
@@ -209,6 +209,6 @@ def call(words: Sequence[str], command: Any = None) -> str | None:
     finally:
         finish_printing(out, err)
     if problem is not None and not logger.isEnabledFor(logging.INFO):
-        for line in log.last_lines:
+        for line in (*said.last_lines, *warned.last_lines):
             logger.error("%s", line)
     return problem
