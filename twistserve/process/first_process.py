@@ -4,7 +4,7 @@ The kernel makes pid 1 the parent of every process that lost its own, and only a
 that has ended. Were the server itself the first, it would have to take the exit statuses of all its children, those of
 `subprocess` and `multiprocessing` too. So the server is a child of the first process, as under tini.
 
-The second half of this module runs as a program of its own, ``python -I -S init_process.py``, and imports nothing but
+The second half of this module runs as a program of its own, ``python -I -S first_process.py``, and imports nothing but
 the standard library: the first process replaces itself by it and so holds neither memory, files nor threads.
 """
 
