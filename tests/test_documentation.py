@@ -18,7 +18,7 @@ def option_rows() -> list[str]:
     """The option table of the README."""
     rows = ["| option | default | meaning |", "| --- | --- | --- |"]
     for option in TABLE:
-        word = f"`--{option.word}" + ("`" if option.flag else f" {option.metavar}`")
+        word = f"`--{option.word}" + ("`" if option.flag else f" {option.kind.metavar}`")
         if option.negatable:
             word += f", `--no-{option.word}`"
         rows.append(f"| {word} | {_default(option)} | {option.help} |")

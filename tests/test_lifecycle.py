@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.support.lifecycle import Reactor
 from twistserve.lifecycle import Lifecycle, State
@@ -44,6 +45,31 @@ def test_the_second_signal_ends_the_waiting() -> None:
     assert waiting.called
     assert lifecycle.hurry().called
     assert lifecycle._reactor.stops == 1
+
+
+@pytest.mark.parametrize("end", ["event", "failure", "time", "hurry"])
+def test_what_ends_a_wait(end: str) -> None:
+    """The event, its failure, the time or the second signal, whichever is first; nothing is left of the others."""
+    reactor, event = Reactor(), Deferred[None]()
+    lifecycle = Lifecycle(reactor)
+    waited = lifecycle.wait(event, 5.0)
+    reactor.advance(4.9)
+    assert not waited.called
+    if end == "event":
+        event.callback(None)
+    elif end == "failure":
+        event.errback(OSError())
+    elif end == "time":
+        reactor.advance(0.2)
+    else:
+        lifecycle.shut_down("SIGTERM")
+        lifecycle.shut_down("SIGTERM")
+    assert waited.called
+    assert waited.result is None
+    assert not reactor.getDelayedCalls()
+    assert not lifecycle._hurry
+    if end in ("time", "hurry"):
+        event.errback(OSError())
 
 
 def test_a_signal_during_a_drain_of_its_own_does_not_hurry_it() -> None:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -
                 group.add_argument(f"--{word}", action="store_const", const=constant, **keywords)
             else:
                 action = "append" if option.repeatable else "store"
-                group.add_argument(f"--{word}", action=action, metavar=option.metavar, **keywords)
+                group.add_argument(f"--{word}", action=action, metavar=option.kind.metavar, **keywords)
 
 
 def given(arguments: Mapping[str, object]) -> dict[str, object]:
@@ -62,7 +62,7 @@ class CommandLine(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: dict[str, object] = {}
+        self.given: dict[str, Any] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse; bad usage ends the process with status 1 and one line, where twistd would end with 0."""
@@ -115,15 +115,10 @@ def _handler(option: Option, constant: object, text: str) -> Callable[..., None]
     def flag(self: CommandLine) -> None:
         self.given[option.name] = constant
 
-    def single(self: CommandLine, value: str) -> None:
-        self.given[option.name] = value
+    def take(self: CommandLine, value: str) -> None:
+        self.given[option.name] = [*self.given.get(option.name, ()), value] if option.repeatable else value
 
-    def repeated(self: CommandLine, value: str) -> None:
-        typed = self.given.setdefault(option.name, [])
-        assert isinstance(typed, list)
-        typed.append(value)
-
-    handler = flag if option.flag else repeated if option.repeatable else single
+    handler = flag if option.flag else take
     handler.__doc__ = text
     return handler
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import deferLater
 
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
@@ -166,22 +167,17 @@ class Lifecycle:
 
     def wait(self, event: Deferred[None], seconds: float) -> Deferred[None]:
         """Fires with the event, when the time is up, or when there is no more time for anything."""
-        first: Deferred[None] = Deferred()
-        timer = self._reactor.callLater(seconds, first.callback, None)
+        time_is_up: Deferred[None] = deferLater(self._reactor, seconds)
         hurry = self.hurry()
+        first = DeferredList(
+            [event, time_is_up, hurry], fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
+        )
 
-        def done(result: object) -> None:
-            if not first.called:
-                first.callback(None)
-
-        def clean_up(result: None) -> None:
-            if timer.active():
-                timer.cancel()
+        def clean_up(result: object) -> None:
+            time_is_up.cancel()
             hurry.cancel()
 
-        event.addBoth(done)
-        hurry.addBoth(done)
-        return first.addCallback(clean_up)
+        return first.addBoth(clean_up)
 
 
 def _print_error(message: str) -> None:

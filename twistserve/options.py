@@ -11,8 +11,9 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from twistserve import redaction, values
 from twistserve.errors import StartError
@@ -26,29 +27,53 @@ STATUS_PAGE, STATUS_JSON = "/", "/status.json"
 _SERVICE_LINK = re.compile(r"TWISTSERVE_(SERVICE_(HOST|PORT.*)|PORT_\d+_.*)")
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One row of the table.
+class Kind(NamedTuple):
+    """The kind of an option's values.
 
     `parse` turns text into a value or raises ValueError saying what would be right; `shown` turns a value into
     what may be shown of it.
     """
 
-    help: str
-    group: str
-    parse: Callable[[str], object]
     metavar: str | None
+    parse: Callable[[str], object]
+    shown: Callable[[object], str] = redaction.without_credentials
+
+
+_FLAG = Kind(None, values.boolean)
+_HOST = Kind("HOST", values.host)
+_PORT = Kind("PORT", values.port)
+_PATH = Kind("PATH", values.path)
+_POSITIVE = Kind("N", values.positive_integer)
+_SECONDS = Kind("SECONDS", values.seconds)
+_POSITIVE_SECONDS = Kind("SECONDS", values.positive_seconds)
+_SIZE = Kind("SIZE", values.size, redaction.short_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One row of the table."""
+
+    group: str
+    help: str
+    kind: Kind
     default: object
     default_text: str | None
-    repeatable: bool
-    negatable: bool
-    shown: Callable[[object], str]
     name: str = ""
 
     @property
     def flag(self) -> bool:
         """Whether the option takes no value."""
-        return self.metavar is None
+        return self.kind.metavar is None
+
+    @property
+    def negatable(self) -> bool:
+        """Whether there is a flag to turn it off: it is on by default."""
+        return self.default is True
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be given several times."""
+        return self.default == ()
 
     @property
     def word(self) -> str:
@@ -75,283 +100,172 @@ class Option:
             return self.default_text or "none"
         if self.flag:
             return "on" if value else "off"
-        return ", ".join(map(self.shown, value)) if isinstance(value, tuple) else self.shown(value)
-
-
-DJANGO = "Django"
-WEB = "Web server"
-FILES = "Static and media files"
-PROBES = "Probes and metrics"
-STARTUP = "Start-up"
-WEBHOOKS = "Webhooks"
-ENDING = "Draining and recycling"
-LOGGING = "Logging"
+        return ", ".join(map(self.kind.shown, value)) if isinstance(value, tuple) else self.kind.shown(value)
 
 
 def _option(
-    help: str,  # noqa: A002
     group: str,
-    default: object,
-    metavar: str | None = None,
-    parse: Callable[[str], object] = values.boolean,
-    *,
+    help: str,  # noqa: A002
+    kind: Kind = _FLAG,
+    default: object = False,
     default_text: str | None = None,
-    repeatable: bool = False,
-    negatable: bool = False,
-    shown: Callable[[object], str] = redaction.without_credentials,
 ) -> Any:
-    row = Option(help, group, parse, metavar, default, default_text, repeatable, negatable, shown)
-    return dataclasses.field(default=default, metadata={"option": row})
+    return dataclasses.field(default=default, metadata={"option": Option(group, help, kind, default, default_text)})
+
+
+_django = partial(_option, "Django")
+_web = partial(_option, "Web server")
+_files = partial(_option, "Static and media files")
+_probes = partial(_option, "Probes and metrics")
+_startup = partial(_option, "Start-up")
+_webhooks = partial(_option, "Webhooks")
+_ending = partial(_option, "Draining and recycling")
+_logging = partial(_option, "Logging")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Configuration:
     """The values in force, one field an option; made by `resolve` and read by `service.makeService`."""
 
-    settings: str | None = _option(
+    settings: str | None = _django(
         "the Django settings module",
-        DJANGO,
+        Kind("MODULE", values.dotted),
         None,
-        "MODULE",
-        values.dotted,
         default_text="the environment variable DJANGO_SETTINGS_MODULE",
     )
-    pythonpath: str | None = _option(
+    pythonpath: str | None = _django(
         "a directory to import the project from; the current directory is importable in any case",
-        DJANGO,
+        Kind("DIR", values.directory, redaction.without_paths),
         None,
-        "DIR",
-        values.directory,
-        shown=redaction.without_paths,
     )
-    wsgi: str | None = _option(
+    wsgi: str | None = _django(
         "the WSGI application",
-        DJANGO,
+        Kind("DOTTED", values.dotted_attribute),
         None,
-        "DOTTED",
-        values.dotted_attribute,
         default_text="the setting WSGI_APPLICATION",
     )
 
-    host: str | None = _option(
-        "address or name to serve on", WEB, None, "HOST", values.host, default_text="all interfaces, IPv4 and IPv6"
-    )
-    port: int = _option("port to serve on", WEB, 8000, "PORT", values.port)
-    endpoint: tuple[str, ...] = _option(
+    host: str | None = _web("address or name to serve on", _HOST, None, default_text="all interfaces, IPv4 and IPv6")
+    port: int = _web("port to serve on", _PORT, 8000)
+    endpoint: tuple[str, ...] = _web(
         "a Twisted server endpoint to serve on instead of --host and --port: tcp, ssl, unix, systemd or haproxy;"
         " repeat the option for more",
-        WEB,
+        Kind("DESC", values.endpoint, redaction.without_paths),
         (),
-        "DESC",
-        values.endpoint,
-        repeatable=True,
-        shown=redaction.without_paths,
     )
-    backlog: int = _option(
-        "connections the kernel holds until they are accepted", WEB, 1024, "N", values.positive_integer
-    )
-    threads: int = _option("threads that run requests", WEB, 8, "N", values.positive_integer)
-    workers: int = _option(
-        "processes that serve requests; 1 serves in this process", WEB, 1, "N", values.positive_integer
-    )
-    request_timeout: float = _option(
+    backlog: int = _web("connections the kernel holds until they are accepted", _POSITIVE, 1024)
+    threads: int = _web("threads that run requests", _POSITIVE, 8)
+    workers: int = _web("processes that serve requests; 1 serves in this process", _POSITIVE, 1)
+    request_timeout: float = _web(
         "seconds a request may take from its last byte; then its client gets 504, and its thread is replaced until"
         " it returns; 0 for as long as it takes",
-        WEB,
+        _SECONDS,
         0.0,
-        "SECONDS",
-        values.seconds,
         default_text="0, off",
     )
-    max_queue: int = _option(
-        "requests that may wait for a thread; more get 503 with Retry-After at once",
-        WEB,
-        1000,
-        "N",
-        values.positive_integer,
-    )
-
-    max_body_size: int = _option(
-        "largest request body; larger ones get 413",
-        WEB,
-        100 << 20,
-        "SIZE",
-        values.size,
-        default_text="100M",
-        shown=redaction.short_size,
-    )
-    max_header_size: int = _option(
-        "largest head of a request; larger ones get 431",
-        WEB,
-        64 << 10,
-        "SIZE",
-        values.size,
-        default_text="64K",
-        shown=redaction.short_size,
-    )
-    header_timeout: float = _option(
-        "seconds to receive the head of a request", WEB, 15.0, "SECONDS", values.positive_seconds
-    )
-    body_timeout: float = _option(
-        "seconds of silence allowed while a body is received", WEB, 30.0, "SECONDS", values.positive_seconds
-    )
-    keep_alive_timeout: float = _option(
-        "seconds a connection may be idle between requests", WEB, 75.0, "SECONDS", values.positive_seconds
-    )
-    max_connections: int = _option(
-        "connections served at the same time; more of them wait", WEB, 10_000, "N", values.positive_integer
-    )
-    forwarded_allow_ips: tuple[str, ...] = _option(
+    max_queue: int = _web("requests that may wait for a thread; more get 503 with Retry-After at once", _POSITIVE, 1000)
+    max_body_size: int = _web("largest request body; larger ones get 413", _SIZE, 100 << 20, default_text="100M")
+    max_header_size: int = _web("largest head of a request; larger ones get 431", _SIZE, 64 << 10, default_text="64K")
+    header_timeout: float = _web("seconds to receive the head of a request", _POSITIVE_SECONDS, 15.0)
+    body_timeout: float = _web("seconds of silence allowed while a body is received", _POSITIVE_SECONDS, 30.0)
+    keep_alive_timeout: float = _web("seconds a connection may be idle between requests", _POSITIVE_SECONDS, 75.0)
+    max_connections: int = _web("connections served at the same time; more of them wait", _POSITIVE, 10_000)
+    forwarded_allow_ips: tuple[str, ...] = _web(
         "addresses and networks of proxies whose X-Forwarded-For, -Proto, -Host and -Port are believed, with commas"
         " between; * for all",
-        WEB,
+        Kind("LIST", values.peers),
         ("127.0.0.1", "::1"),
-        "LIST",
-        values.peers,
         default_text="127.0.0.1,::1",
     )
 
-    static: bool = _option(
+    static: bool = _files(
         "serve STATIC_URL from STATIC_ROOT; with DEBUG and django.contrib.staticfiles from where the"
-        " finders find them, so that collectstatic is not needed",
-        FILES,
-        False,
+        " finders find them, so that collectstatic is not needed"
     )
-    media: bool = _option("serve MEDIA_URL from MEDIA_ROOT", FILES, False)
-    media_scripts: bool = _option(
+    media: bool = _files("serve MEDIA_URL from MEDIA_ROOT")
+    media_scripts: bool = _files(
         "with --media, send HTML, XHTML, SVG and XML without Content-Security-Policy: sandbox, so that what users"
-        " upload may run scripts on the site's own origin",
-        FILES,
-        False,
+        " upload may run scripts on the site's own origin"
     )
 
-    probe_host: str | None = _option(
-        "address or name to serve probes on", PROBES, None, "HOST", values.host, default_text="as --host"
-    )
-    probe_port: int = _option(
-        "port to serve probes and metrics on", PROBES, 0, "PORT", values.port, default_text="--port plus one"
-    )
-    startup_probe: str = _option("path of the startup probe", PROBES, "/startup", "PATH", values.path)
-    readiness_probe: str = _option("path of the readiness probe", PROBES, "/ready", "PATH", values.path)
-    liveness_probe: str = _option("path of the liveness probe", PROBES, "/alive", "PATH", values.path)
-    metrics: str = _option("path of the Prometheus metrics", PROBES, "/metrics", "PATH", values.path)
-    no_probe: bool = _option(
-        "do not open the probe port: neither probes nor metrics nor the status page are served", PROBES, False
-    )
-    no_metrics: bool = _option("neither count nor serve metrics", PROBES, False)
-    no_status_page: bool = _option(
-        "do not serve the page for people, / and /status.json on the probe port", PROBES, False
-    )
-    req_queue_len: int = _option(
-        "requests waiting for a thread at which the readiness probe fails",
-        PROBES,
-        100,
-        "N",
-        values.positive_integer,
-    )
-    check_timeout: float = _option(
-        "seconds a check may take before its probe fails", PROBES, 5.0, "SECONDS", values.positive_seconds
-    )
-    check: tuple[str, ...] = _option(
+    probe_host: str | None = _probes("address or name to serve probes on", _HOST, None, default_text="as --host")
+    probe_port: int = _probes("port to serve probes and metrics on", _PORT, 0, default_text="--port plus one")
+    startup_probe: str = _probes("path of the startup probe", _PATH, "/startup")
+    readiness_probe: str = _probes("path of the readiness probe", _PATH, "/ready")
+    liveness_probe: str = _probes("path of the liveness probe", _PATH, "/alive")
+    metrics: str = _probes("path of the Prometheus metrics", _PATH, "/metrics")
+    no_probe: bool = _probes("do not open the probe port: neither probes nor metrics nor the status page are served")
+    no_metrics: bool = _probes("neither count nor serve metrics")
+    no_status_page: bool = _probes("do not serve the page for people, / and /status.json on the probe port")
+    req_queue_len: int = _probes("requests waiting for a thread at which the readiness probe fails", _POSITIVE, 100)
+    check_timeout: float = _probes("seconds a check may take before its probe fails", _POSITIVE_SECONDS, 5.0)
+    check: tuple[str, ...] = _probes(
         "a ready-made check for readiness: caches, storage, migrations, disk=PATH:SIZE, broker=URL or health-check;"
         " repeat the option for more",
-        PROBES,
+        Kind("NAME[=ARGUMENT]", values.check, redaction.check_name),
         (),
-        "NAME[=ARGUMENT]",
-        values.check,
-        repeatable=True,
-        shown=redaction.check_name,
     )
 
-    system_checks: bool = _option(
+    system_checks: bool = _startup(
         "before anything else, run Django's system checks as runserver does: an error ends the start, a warning is"
         " logged; manage.py serve runs them unless --skip-checks is given",
-        STARTUP,
-        False,
         default_text="off; on with manage.py serve",
     )
-    command: tuple[str, ...] = _option(
+    command: tuple[str, ...] = _startup(
         "a management command with its arguments to run before serving, such as 'migrate --noinput';"
         " repeat the option for more, which run in order",
-        STARTUP,
+        Kind('"NAME ARGS"', values.command, redaction.without_arguments),
         (),
-        '"NAME ARGS"',
-        values.command,
-        repeatable=True,
-        shown=redaction.without_arguments,
     )
-
-    check_migrations: bool = _option(
-        "before serving, wait until no migration is unapplied on any database", STARTUP, False
-    )
-    check_migrations_apply: bool = _option(
+    check_migrations: bool = _startup("before serving, wait until no migration is unapplied on any database")
+    check_migrations_apply: bool = _startup(
         "before serving, apply unapplied migrations, under a lock of the database: of several instances one"
-        " applies them and the others wait",
-        STARTUP,
-        False,
+        " applies them and the others wait"
     )
 
-    webhook_url: tuple[str, ...] = _option(
-        "a URL that lifecycle events are POSTed to; repeat the option for more",
-        WEBHOOKS,
-        (),
-        "URL",
-        values.http_url,
-        repeatable=True,
+    webhook_url: tuple[str, ...] = _webhooks(
+        "a URL that lifecycle events are POSTed to; repeat the option for more", Kind("URL", values.http_url), ()
     )
-    webhook_secret: str | None = _option(
+    webhook_secret: str | None = _webhooks(
         "the key that events are signed with; better given by the environment variable TWISTSERVE_WEBHOOK_SECRET,"
         " since others can read a command line",
-        WEBHOOKS,
+        Kind("SECRET", values.secret, redaction.hidden),
         None,
-        "SECRET",
-        values.secret,
-        shown=redaction.hidden,
     )
-    app_version: str | None = _option(
-        "the project's version, told in every event", WEBHOOKS, None, "VERSION", values.line
+    app_version: str | None = _webhooks(
+        "the project's version, told in every event", Kind("VERSION", values.line), None
     )
 
-    drain_delay: float = _option(
+    drain_delay: float = _ending(
         "seconds between failing readiness and closing the port, so that load balancers can notice",
-        ENDING,
+        _SECONDS,
         0.0,
-        "SECONDS",
-        values.seconds,
         default_text="0; 5 inside Kubernetes",
     )
-    graceful_timeout: float = _option(
-        "seconds granted to requests in flight once the port is closed", ENDING, 25.0, "SECONDS", values.seconds
-    )
-    max_lifetime: int = _option(
+    graceful_timeout: float = _ending("seconds granted to requests in flight once the port is closed", _SECONDS, 25.0)
+    max_lifetime: int = _ending(
         "drain and end after this many requests, and up to a tenth more, so that instances do not end together;"
         " 0 for never",
-        ENDING,
+        Kind("N", values.whole_number),
         0,
-        "N",
-        values.whole_number,
         default_text="0, off",
     )
-    max_memory: int = _option(
+    max_memory: int = _ending(
         "drain and end when more than this many megabytes are resident; 0 for never",
-        ENDING,
+        Kind("MB", values.whole_number),
         0,
-        "MB",
-        values.whole_number,
         default_text="0, off",
     )
 
-    log_level: str = _option("least level of twistserve's own log lines", LOGGING, "INFO", "LEVEL", values.level)
-    access_log: bool = _option("log every request", LOGGING, True, negatable=True)
-    log_format: str = _option(
+    log_level: str = _logging("least level of twistserve's own log lines", Kind("LEVEL", values.level), "INFO")
+    access_log: bool = _logging("log every request", default=True)
+    log_format: str = _logging(
         "text, one prefix for every line; combined, the same with bare lines of the access log, for tools that"
         " parse them; or json, one object for every line",
-        LOGGING,
+        Kind("FORMAT", values.log_format),
         "text",
-        "FORMAT",
-        values.log_format,
     )
-    log_probes: bool = _option("log the requests of the probe port too", LOGGING, False)
+    log_probes: bool = _logging("log the requests of the probe port too")
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
@@ -403,7 +317,7 @@ def resolve(
         (f"the environment variable {ENVIRONMENT_PREFIX}{{key}}", from_environment),
     ]
     (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
-    setting = load_settings(_text_or_none(settings), origin, _text_or_none(pythonpath))
+    setting = load_settings(settings, origin, pythonpath)
     layers.append(("the setting TWISTSERVE[{key!r}]", _from_setting(setting)))
     in_force: dict[str, Any] = dict(defaults)
     sources: dict[str, str] = {}
@@ -441,7 +355,7 @@ def _from_setting(setting: object) -> dict[str, object]:
     return {names[key]: value for key, value in setting.items() if value is not None}
 
 
-def _find(option: Option, layers: Sequence[Layer]) -> tuple[object, str | None]:
+def _find(option: Option, layers: Sequence[Layer]) -> tuple[Any, str | None]:
     for origin, layer in layers:
         if option.name in layer:
             source = origin.format(key=option.key)
@@ -450,19 +364,22 @@ def _find(option: Option, layers: Sequence[Layer]) -> tuple[object, str | None]:
 
 
 def _validate(option: Option, raw: object, source: str) -> object:
-    if option.repeatable:
-        # A list, or text with one value a line.
-        items = [line for line in raw.splitlines() if line.strip()] if isinstance(raw, str) else raw
-        if not isinstance(items, (list, tuple)):
-            raise _invalid(option, raw, source, "give a list")
-        single = dataclasses.replace(option, repeatable=False)
-        return tuple(_validate(single, item, source) for item in items)
+    if not option.repeatable:
+        return _validate_one(option, raw, source)
+    # A list, or text with one value a line.
+    items = [line for line in raw.splitlines() if line.strip()] if isinstance(raw, str) else raw
+    if not isinstance(items, (list, tuple)):
+        raise _invalid(option, raw, source, "give a list")
+    return tuple(_validate_one(option, item, source) for item in items)
+
+
+def _validate_one(option: Option, raw: object, source: str) -> object:
     if option.flag and isinstance(raw, bool):
         return raw
     text = _as_text(raw)
     try:
         # What is no text is not valid, and the option knows best what would be.
-        parsed = option.parse(repr(raw) if text is None else text)
+        parsed = option.kind.parse(repr(raw) if text is None else text)
     except ValueError as error:
         raise _invalid(option, raw, source, str(error)) from error
     if text is None:
@@ -472,10 +389,6 @@ def _validate(option: Option, raw: object, source: str) -> object:
 
 def _invalid(option: Option, raw: object, source: str, remedy: str) -> StartError:
     return StartError(f"--{option.word}: {redaction.redacted(repr(raw))} from {source} is not valid: {remedy}")
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _as_text(raw: object) -> str | None:

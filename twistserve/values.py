@@ -22,37 +22,33 @@ def port(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str, least: int = 0) -> int:
+    """A whole number; 0 is one."""
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise ValueError(f"give a whole number, {least} or more")
+    return int(text)
+
+
 def positive_integer(text: str) -> int:
     """A whole number from 1."""
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise ValueError("give a whole number, 1 or more")
-    return int(text)
+    return whole_number(text, 1)
 
 
-def whole_number(text: str) -> int:
-    """A whole number; 0 is one."""
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError("give a whole number, 0 or more")
-    return int(text)
+def seconds(text: str, least: str = "a number from 0") -> float:
+    """A duration; 0 is one."""
+    if not _SECONDS.fullmatch(text):
+        raise ValueError(f"give seconds, {least}")
+    if float(text) > LONGEST:
+        raise ValueError(f"give seconds, {least} to {LONGEST:,}, which is 31 years")
+    return float(text)
 
 
 def positive_seconds(text: str) -> float:
     """A duration above 0."""
-    if not _SECONDS.fullmatch(text) or not 0 < float(text) <= LONGEST:
-        raise ValueError("give seconds, a number above 0" + _at_most(text))
-    return float(text)
-
-
-def seconds(text: str) -> float:
-    """A duration; 0 is one."""
-    if not _SECONDS.fullmatch(text) or float(text) > LONGEST:
-        raise ValueError("give seconds, a number from 0" + _at_most(text))
-    return float(text)
-
-
-def _at_most(text: str) -> str:
-    """The bound, for an error message."""
-    return f" to {LONGEST:,}, which is 31 years" if _SECONDS.fullmatch(text) and float(text) > LONGEST else ""
+    least = "a number above 0"
+    if not (duration := seconds(text, least)):
+        raise ValueError(f"give seconds, {least}")
+    return duration
 
 
 def size(text: str) -> int:

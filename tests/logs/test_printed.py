@@ -79,12 +79,12 @@ def test_the_end_of_what_was_printed(seen: Seen, monkeypatch: pytest.MonkeyPatch
     for name, stream in printed_streams(seen).items():
         monkeypatch.setattr(sys, name, stream)
         stream.write(f"last of {name}")
-    finish_printing()
-    finish_printing()
+    finish_printing(sys.stdout, sys.stderr)
+    finish_printing(sys.stdout, sys.stderr)
     assert seen.lines == ["last of stdout", "last of stderr"]
     assert [record.levelno for record in seen.records] == [logging.INFO, logging.WARNING]
     monkeypatch.setattr(sys, "stdout", None)
-    finish_printing()
+    finish_printing(sys.stdout, sys.stderr)
 
 
 def test_programs_get_the_real_stream(seen: Seen, tmp_path: Any) -> None:

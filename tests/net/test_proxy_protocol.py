@@ -11,7 +11,7 @@ from twisted.internet.defer import succeed
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 
-from twistserve.net.proxy_protocol import ProxiedEndpoint
+from twistserve.net.proxy_protocol import proxied
 
 BALANCER = IPv4Address("TCP", "192.168.0.1", 5000)
 
@@ -43,7 +43,7 @@ class Proxied:
         self.protocol, endpoint = Noting(), Endpoint()
         ports: list[object] = []
         factory = Factory.forProtocol(lambda: self.protocol)
-        ProxiedEndpoint(endpoint).listen(factory).addCallback(ports.append)
+        proxied(endpoint).listen(factory).addCallback(ports.append)
         assert ports == ["a port"]
         self.transport = StringTransport(peerAddress=BALANCER)
         wrapper = endpoint.factory.buildProtocol(BALANCER)

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from twistserve.process.watchdog import HURRY, Deadline, Watchdog
+from twistserve.process.first_process import Deadline
+from twistserve.process.watchdog import HURRY, Watchdog
 
 
 class Clock:
@@ -23,13 +24,13 @@ class Clock:
 
 def test_nothing_is_due_before_a_signal() -> None:
     """There is all the time in the world."""
-    assert Deadline(35.0, Clock()).left == math.inf
+    assert Deadline(35.0, HURRY, Clock()).left == math.inf
 
 
 def test_the_first_signal_begins_and_the_second_hurries() -> None:
     """The bound counts from the first; a third changes nothing."""
     clock = Clock()
-    deadline = Deadline(35.0, clock)
+    deadline = Deadline(35.0, HURRY, clock)
     assert deadline.ask()
     assert deadline.left == 35.0
     clock.now += 10
@@ -43,7 +44,7 @@ def test_the_first_signal_begins_and_the_second_hurries() -> None:
 def test_the_earlier_moment_counts() -> None:
     """A drain that has begun by itself is not put off by a signal, and a failed start has less time."""
     clock = Clock()
-    deadline = Deadline(35.0, clock)
+    deadline = Deadline(35.0, HURRY, clock)
     assert deadline.no_later_than(clock() + 20)
     assert not deadline.ask()
     assert deadline.left == 20

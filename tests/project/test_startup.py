@@ -17,11 +17,12 @@ from twisted.internet.task import Clock
 
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs.printed import finish_printing, printed
 from twistserve.net.main_thread import Interrupted
 from twistserve.project import startup
 from twistserve.project.startup import (
     Cancelled,
-    OutputLog,
+    CommandLog,
     Progress,
     StartupService,
     call,
@@ -341,11 +342,11 @@ def test_the_steps_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stream_of_a_command(caplog: pytest.LogCaptureFixture) -> None:
     """Can be printed to, and says how much was written as any other."""
-    stream = OutputLog("seed", logging.INFO)
+    stream = printed("seed", logging.INFO, CommandLog(), None)
     with caplog.at_level("INFO"):
         assert stream.write("one\ntwo") == 7
         print(" and more", file=stream)
-        stream.finish()
+        finish_printing(stream)
     assert caplog.messages == ["seed: one", "seed: two and more"]
     assert stream.writable()
     assert os.linesep == "\n"

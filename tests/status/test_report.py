@@ -197,8 +197,8 @@ def test_no_option_of_a_secret_kind_is_shown_as_it_is() -> None:
     """Who adds an option that holds a secret, a path or a command line says in the table what may be seen of it."""
     kinds = (values.secret, values.directory, values.endpoint, values.command)
     for option in TABLE:
-        if option.parse in kinds:
-            assert option.shown is not redaction.without_credentials, option.name
+        if option.kind.parse in kinds:
+            assert option.kind.shown is not redaction.without_credentials, option.name
 
 
 def test_directories_are_not_shown(tmp_path: Any) -> None:

@@ -67,7 +67,7 @@ class StaticIndex:
                     " collectstatic, or give --command 'collectstatic --noinput'"
                 )
         try:
-            self._whitenoise = WhiteNoiseMiddleware(_no_response)
+            self._whitenoise = WhiteNoiseMiddleware(lambda request: None)
         except OSError as error:
             raise StartError(
                 f"--static: the files of STATIC_ROOT or WHITENOISE_ROOT cannot be indexed: {error}"
@@ -175,12 +175,9 @@ class MediaIndex:
 
 def file_indexes(configuration: Configuration) -> Sequence[StaticIndex | MediaIndex]:
     """What to serve as files. Raises `StartError` where a setting is missing that no later step gives."""
-    indexes: list[StaticIndex | MediaIndex] = []
-    if configuration.static:
-        indexes.append(StaticIndex())
-    if configuration.media:
-        indexes.append(MediaIndex(configuration.media_scripts))
-    return indexes
+    static = [StaticIndex()] if configuration.static else []
+    media = [MediaIndex(configuration.media_scripts)] if configuration.media else []
+    return [*static, *media]
 
 
 def check_urls(indexes: Sequence[StaticIndex | MediaIndex]) -> None:
@@ -193,10 +190,6 @@ def _may_run_scripts(content_type: str) -> bool:
     """Whether a browser makes a document of it, in which scripts run."""
     media_type = content_type.partition(";")[0].strip()
     return media_type in _DOCUMENTS or media_type.endswith("+xml")
-
-
-def _no_response(request: object) -> None:
-    """What WhiteNoise would call for a request that is not a file's."""
 
 
 def _has_finders() -> bool:

@@ -39,15 +39,6 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def text_prefix(seconds: float, level: int, name: str, coloured: bool = False) -> str:
-    """What every line of text begins with: time, level, the worker if it is one's, logger."""
-    time = datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="milliseconds")
-    word = logging.getLevelName(level)
-    if coloured:
-        word = f"{_COLOURS.get(level, '')}{word}{_RESET}"
-    return f"{time} {word} [{Process.name}] {name}: " if Process.name else f"{time} {word} {name}: "
-
-
 class TextFormatter(logging.Formatter):
     """`time level logger: message`, and the same before every further line of a message or a traceback.
 
@@ -62,8 +53,12 @@ class TextFormatter(logging.Formatter):
         self._coloured = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def prefix(self, seconds: float, level: int, name: str) -> str:
-        """What every line of this level and logger begins with at this time."""
-        return text_prefix(seconds, level, name, self._coloured)
+        """What every line begins with: time, level, the worker if it is one's, logger."""
+        time = datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="milliseconds")
+        word = logging.getLevelName(level)
+        if self._coloured:
+            word = f"{_COLOURS.get(level, '')}{word}{_RESET}"
+        return f"{time} {word} [{Process.name}] {name}: " if Process.name else f"{time} {word} {name}: "
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of a record, without an end of line."""

@@ -17,7 +17,7 @@ from twistserve.logs.formats import ACCESS_FIELDS, CombinedFormatter, JSONFormat
 from twistserve.logs.loggers import ACCESS, get_logger, make_record
 from twistserve.logs.observer import log_warning
 from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
-from twistserve.logs.placement import OURS, be_the_last_resort, handlers_of, needs_placing, place
+from twistserve.logs.placement import OURS, all_loggers, be_the_last_resort, handlers_of, needs_placing, place
 from twistserve.logs.printed import printed_name, printed_streams
 from twistserve.logs.queue import queue
 from twistserve.logs.standard_streams import standard_output
@@ -33,12 +33,7 @@ class LogService(Service):
     """
 
     def __init__(
-        self,
-        level: str,
-        log_format: str = "text",
-        *,
-        output: Output | None = None,
-        notices: Sequence[str] = (),
+        self, level: str, log_format: str = "text", *, output: Output | None = None, notices: Sequence[str] = ()
     ) -> None:
         self._level = level
         self._format = log_format
@@ -116,7 +111,7 @@ class LogService(Service):
 
     def settle(self) -> None:
         """Find our place among the project's handlers; those that were made for what is printed get the real stream."""
-        for handler in {id(each): each for each in _all_handlers()}.values():
+        for handler in [handler for logger in all_loggers() for handler in logger.handlers]:
             stream = getattr(handler, "stream", None)
             name = printed_name(stream)
             if self._own_output and isinstance(handler, logging.StreamHandler) and name is not None:
@@ -203,9 +198,3 @@ def _tell_lost(lost: int) -> None:
         "%d lines of the log could not be written and are lost: its reader was too slow or gone, or a disk is full",
         lost,
     )
-
-
-def _all_handlers() -> Iterator[logging.Handler]:
-    for each in (logging.root, *list(logging.root.manager.loggerDict.values())):
-        if isinstance(each, logging.Logger):
-            yield from each.handlers

@@ -13,11 +13,7 @@ from twistserve.logs.loggers import log_event
 from twistserve.logs.queue import queue
 
 _LEVELS: dict[Any, int] = {
-    LogLevel.debug: logging.DEBUG,
-    LogLevel.info: logging.INFO,
-    LogLevel.warn: logging.WARNING,
-    LogLevel.error: logging.ERROR,
-    LogLevel.critical: logging.CRITICAL,
+    level: logging.getLevelNamesMapping()[level.name.upper()] for level in LogLevel.iterconstants()
 }
 _RUNNERS = ("twisted.scripts.", "twisted.application.")
 """Namespaces of twistd and twist, which tell when they begin and end."""
@@ -51,7 +47,7 @@ class RecordingObserver:
         text = eventAsText(event, includeTraceback=False, includeTimestamp=False, includeSystem=False)
         if level == logging.INFO and _is_internal(namespace, text):
             level = logging.DEBUG
-        log_event(_logger_name(namespace), level, text, information)
+        log_event("twisted" if namespace in ("", "log_legacy") else namespace, level, text, information)
 
 
 def log_warning(message: object, category: Any, filename: object, lineno: object, *others: object) -> None:
@@ -67,10 +63,6 @@ def _is_internal(namespace: str, text: str) -> bool:
     if namespace == "log_legacy":
         return _OF_PORTS.fullmatch(text) is not None
     return namespace.startswith("twisted.") and not namespace.startswith(_RUNNERS)
-
-
-def _logger_name(namespace: str) -> str:
-    return "twisted" if namespace in ("", "log_legacy") else namespace
 
 
 def observe_twisted() -> None:

@@ -126,35 +126,13 @@ class SyslogOutput:
         """Write the lines; there is no end of line within one."""
         for level, text in lines:
             for line in text.split("\n"):
-                syslog.syslog(self._priority(level), line.replace("\0", r"\x00"))
-
-    @staticmethod
-    def _priority(level: int) -> int:
-        for least, priority in _PRIORITIES:
-            if level >= least:
-                return priority
-        return syslog.LOG_DEBUG
-
-
-_PRIORITIES = (
-    (logging.CRITICAL, syslog.LOG_CRIT),
-    (logging.ERROR, syslog.LOG_ERR),
-    (logging.WARNING, syslog.LOG_WARNING),
-    (logging.INFO, syslog.LOG_INFO),
-)
+                syslog.syslog(_levels(level)[0], line.replace("\0", r"\x00"))
 
 
 class EventOutput:
     """Twisted's own log, where twistd was given a --logger that formats events as it likes."""
 
     terminal = False
-
-    _levels = (
-        (logging.CRITICAL, LogLevel.critical),
-        (logging.ERROR, LogLevel.error),
-        (logging.WARNING, LogLevel.warn),
-        (logging.INFO, LogLevel.info),
-    )
 
     def write(self, lines: Sequence[Line]) -> None:
         """Emit each line as an event: those that are no records are the access log's."""
@@ -164,8 +142,20 @@ class EventOutput:
 
     def emit(self, namespace: str, number: int, text: str) -> None:
         """Emit a text as one event, with Python's number of its level."""
-        level = next((level for least, level in self._levels if number >= least), LogLevel.debug)
-        Logger(namespace=namespace).emit(level, "{text}", text=text)
+        Logger(namespace=namespace).emit(_levels(number)[1], "{text}", text=text)
+
+
+_LEVELS = (
+    (logging.CRITICAL, (syslog.LOG_CRIT, LogLevel.critical)),
+    (logging.ERROR, (syslog.LOG_ERR, LogLevel.error)),
+    (logging.WARNING, (syslog.LOG_WARNING, LogLevel.warn)),
+    (logging.INFO, (syslog.LOG_INFO, LogLevel.info)),
+)
+
+
+def _levels(level: int) -> tuple[int, Any]:
+    """The system's and Twisted's words for a level of Python's."""
+    return next((words for least, words in _LEVELS if level >= least), (syslog.LOG_DEBUG, LogLevel.debug))
 
 
 class OutputHandler(logging.Handler):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-from collections.abc import Iterator
 from typing import Any
 
 OURS = ("twistserve", "twisted", "py.warnings")
@@ -30,7 +29,7 @@ def place(handler: logging.Handler) -> None:
     A handler of an instrumentation, such as OpenTelemetry's, does not count: it is none that people read.
     """
     _enable_ours()
-    console = _default_console() if _settings_are_there() else None
+    console = _default_console()
     if console is not None:
         logging.getLogger("django").removeHandler(console)
     wanted: list[logging.Logger] = []
@@ -42,8 +41,8 @@ def place(handler: logging.Handler) -> None:
     # First, so that no line is lost in between.
     for logger in wanted:
         logger.addHandler(handler)
-    for each in (logging.root, *list(logging.root.manager.loggerDict.values())):
-        if isinstance(each, logging.Logger) and handler in each.handlers and each not in wanted:
+    for each in all_loggers():
+        if handler in each.handlers and each not in wanted:
             each.removeHandler(handler)
     be_the_last_resort(handler)
 
@@ -58,7 +57,7 @@ def _theirs(logger: logging.Logger, ours: logging.Handler) -> list[logging.Handl
     """The handlers of the project that would get a record; the root logger's if LOGGING names it, or people read it."""
     return [
         each
-        for each in _handlers_of(logger)
+        for each in handlers_of(logger)
         if each is not ours
         and (each not in logging.root.handlers or each.name or isinstance(each, _LASTING + _PASSING_ON))
     ]
@@ -71,8 +70,7 @@ def be_the_last_resort(handler: logging.Handler) -> None:
     the project that calls it, and gets what it wants.
     """
     logging.lastResort = LastResort(handler, logging.WARNING)
-    for each in [each for each in logging.root.handlers if isinstance(each, LastResort)]:
-        logging.root.removeHandler(each)
+    _remove_last_resort()
     if logging.root.handlers and not _theirs(logging.root, handler):
         # An instrumentation's, for which Python would ask lastResort no more.
         logging.root.addHandler(LastResort(handler, logging.WARNING))
@@ -80,14 +78,18 @@ def be_the_last_resort(handler: logging.Handler) -> None:
 
     def configure(**keywords: Any) -> None:
         if keywords:
-            for each in [each for each in logging.root.handlers if isinstance(each, LastResort)]:
-                logging.root.removeHandler(each)
+            _remove_last_resort()
             basic_config(**keywords)
         elif not logging.root.handlers:
             logging.root.addHandler(LastResort(handler))
 
     configure.original = basic_config  # type: ignore[attr-defined]
     logging.basicConfig = configure
+
+
+def _remove_last_resort() -> None:
+    for each in [each for each in logging.root.handlers if isinstance(each, LastResort)]:
+        logging.root.removeHandler(each)
 
 
 class LastResort(logging.Handler):
@@ -102,33 +104,32 @@ class LastResort(logging.Handler):
         logger = logging.root.manager.loggerDict.get(record.name)
         if not isinstance(logger, logging.Logger):
             logger = logging.root
-        if self._handler in _handlers_of(logger) or _theirs(logger, self._handler):
+        if self._handler in handlers_of(logger) or _theirs(logger, self._handler):
             return False
         return bool(self._handler.handle(record))
 
 
 def handlers_of(logger: logging.Logger) -> list[logging.Handler]:
     """The handlers that would get a record of this logger, but for the last resort."""
-    return list(_handlers_of(logger))
+    found: list[logging.Handler] = []
+    while True:
+        found += [each for each in logger.handlers if not isinstance(each, LastResort)]
+        if not logger.propagate or logger.parent is None:
+            return found
+        logger = logger.parent
 
 
-def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    while logger is not None:
-        yield from [each for each in logger.handlers if not isinstance(each, LastResort)]
-        logger = logger.parent if logger.propagate else None
+def all_loggers() -> list[logging.Logger]:
+    """The root logger, and every other that there is."""
+    others = list(logging.root.manager.loggerDict.values())
+    return [logging.root, *(each for each in others if isinstance(each, logging.Logger))]
 
 
 def _enable_ours() -> None:
     """LOGGING disables every logger that it does not name, unless it says otherwise; a server's are not meant."""
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        if isinstance(logger, logging.Logger) and any(name == our or name.startswith(f"{our}.") for our in OURS):
+    for logger in all_loggers():
+        if f"{logger.name}.".startswith(tuple(f"{our}." for our in OURS)):
             logger.disabled = False
-
-
-def _settings_are_there() -> bool:
-    from django.conf import settings
-
-    return settings.configured
 
 
 def _default_console() -> logging.Handler | None:
@@ -136,7 +137,7 @@ def _default_console() -> logging.Handler | None:
     from django.conf import settings
     from django.utils.log import RequireDebugTrue
 
-    if not settings.LOGGING_CONFIG or "django" in settings.LOGGING.get("loggers", {}):
+    if not settings.configured or not settings.LOGGING_CONFIG or "django" in settings.LOGGING.get("loggers", {}):
         return None
     for handler in logging.getLogger("django").handlers:
         default = type(handler) is logging.StreamHandler and handler.formatter is None
@@ -154,7 +155,7 @@ def _reaches_something(ours: logging.Handler) -> bool:
     error.status_code = 500
     return any(
         isinstance(handler, _LASTING + _PASSING_ON) and handler.level <= logging.ERROR and _lets_pass(handler, error)
-        for handler in _handlers_of(logger)
+        for handler in handlers_of(logger)
         if handler is not ours
     )
 

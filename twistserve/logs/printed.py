@@ -28,7 +28,6 @@ class _Lines(io.RawIOBase):
         """What threads have written without an end of line."""
 
     def writable(self) -> bool:
-        """Yes."""
         return True
 
     def fileno(self) -> int:
@@ -76,9 +75,9 @@ def printed_streams(handler: logging.Handler) -> dict[str, TextIO]:
     }
 
 
-def finish_printing() -> None:
-    """Log what was printed without an end of line, at the end of the process."""
-    for stream in (sys.stdout, sys.stderr):
+def finish_printing(*streams: object) -> None:
+    """Log what was printed to these without an end of line."""
+    for stream in streams:
         lines = getattr(stream, "buffer", None)
         if isinstance(lines, _Lines):
             lines.finish()

@@ -9,6 +9,7 @@ import platform
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -33,22 +34,25 @@ def method_label(method: str) -> str:
     return method if method in METHODS else "OTHER"
 
 
-build_info = Gauge(
+# Of several processes, a gauge tells the sum or the greatest value.
+_live_sum = partial(Gauge, multiprocess_mode="livesum")
+_live_max = partial(Gauge, multiprocess_mode="livemax")
+_durations = partial(Histogram, buckets=_SECONDS)
+_sizes = partial(Histogram, buckets=_BYTES)
+
+build_info = _live_max(
     "twistserve_build_info",
     "Always 1; the labels tell which versions serve. Watch a rollout by counting it by version.",
     ["version", "python", "django", "twisted"],
-    multiprocess_mode="livemax",
 )
-startup_seconds = Gauge(
+startup_seconds = _live_max(
     "twistserve_startup_seconds",
     "Seconds from the start of the service until it was ready, 0 before. Let the startup probe allow twice as long.",
-    multiprocess_mode="livemax",
 )
-lifecycle_state = Gauge(
+lifecycle_state = _live_max(
     "twistserve_lifecycle_state",
     "1 for the state the process is in, 0 for the others. Long in starting: /startup says at which step.",
     ["state"],
-    multiprocess_mode="livemax",
 )
 
 requests_total = Counter(
@@ -56,42 +60,35 @@ requests_total = Counter(
     "Requests answered. Their rate is the load, the share of status 5xx the error rate: alert on it.",
     ["method", "status", "handler"],
 )
-request_duration = Histogram(
+request_duration = _durations(
     "twistserve_http_request_duration_seconds",
     "Seconds from the last byte of a request to the last byte of its answer handed to the kernel."
     " Promise a quantile of it; when it rises with twistserve_http_request_queue_seconds, scale.",
     ["method", "handler"],
-    buckets=_SECONDS,
 )
-request_queue = Histogram(
+request_queue = _durations(
     "twistserve_http_request_queue_seconds",
     "Seconds requests waited for a thread. When it rises, add threads if the CPU is idle, replicas if it is not.",
-    buckets=_SECONDS,
 )
-requests_in_progress = Gauge(
+requests_in_progress = _live_sum(
     "twistserve_http_requests_in_progress",
     "Requests received and not yet answered, those that wait included. Rising steadily, answers cannot keep up.",
-    multiprocess_mode="livesum",
 )
-request_queue_length = Gauge(
+request_queue_length = _live_sum(
     "twistserve_http_request_queue_length",
     "Requests waiting for a thread. Readiness fails at --req-queue-len, requests get 503 at --max-queue: scale before.",
-    multiprocess_mode="livesum",
 )
-request_size = Histogram(
+request_size = _sizes(
     "twistserve_http_request_size_bytes",
     "Size of request bodies. Set --max-body-size above the largest that is meant to be.",
-    buckets=_BYTES,
 )
-response_size = Histogram(
+response_size = _sizes(
     "twistserve_http_response_size_bytes",
     "Size of answers' bodies. The rate of the sum is the traffic; what is large is worth caching or paging.",
-    buckets=_BYTES,
 )
-connections = Gauge(
+connections = _live_sum(
     "twistserve_http_connections",
     "Open connections of the web port, idle ones included. At --max-connections new ones wait: raise it or scale.",
-    multiprocess_mode="livesum",
 )
 rejected_requests = Counter(
     "twistserve_http_rejected_requests_total",
@@ -109,20 +106,17 @@ client_disconnects = Counter(
     "twistserve_http_client_disconnects_total",
     "Requests whose client went away before its answer was complete. Rising with the duration, clients lose patience.",
 )
-threads = Gauge(
+threads = _live_sum(
     "twistserve_threads",
     "Threads that run requests, stuck ones included. What twistserve_threads_busy is to be compared with.",
-    multiprocess_mode="livesum",
 )
-threads_busy = Gauge(
+threads_busy = _live_sum(
     "twistserve_threads_busy",
     "Threads running a request now. All of them: add threads. Few, while requests wait: Python is busy, add replicas.",
-    multiprocess_mode="livesum",
 )
-threads_stuck = Gauge(
+threads_stuck = _live_sum(
     "twistserve_threads_stuck",
     "Threads whose request is past its deadline. Above 0, the log says where they stand: often a call without timeout.",
-    multiprocess_mode="livesum",
 )
 probe_status = Gauge(
     "twistserve_probe_status",
@@ -130,16 +124,14 @@ probe_status = Gauge(
     ["probe"],
     multiprocess_mode="livemin",
 )
-check_duration = Histogram(
+check_duration = _durations(
     "twistserve_check_duration_seconds",
     "Seconds a check of a probe took. At --check-timeout its probe fails: keep it well below.",
     ["check"],
-    buckets=_SECONDS,
 )
-reactor_lag = Histogram(
+reactor_lag = _durations(
     "twistserve_reactor_lag_seconds",
     "Seconds a timer of the reactor was late. Above 0.1, something blocks the reactor or the CPU limit is too low.",
-    buckets=_SECONDS,
 )
 log_lines_dropped = Counter(
     "twistserve_log_lines_dropped_total",
@@ -214,7 +206,6 @@ class _RequestSeries:
 
 
 _series: dict[tuple[bytes, str], _RequestSeries] = {}
-_others: dict[str, _RequestSeries] = {}
 _queue, _received, _sent = Tally(request_queue), Tally(request_size), Tally(response_size)
 _views: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -258,9 +249,7 @@ def _record(request: CountedRequest) -> None:
 
 def _new_series(method: bytes, handler: str) -> _RequestSeries:
     label = method_label(method.decode("latin-1"))
-    if label == "OTHER":
-        return _others.setdefault(handler, _RequestSeries(label, handler))
-    return _series.setdefault((method, handler), _RequestSeries(label, handler))
+    return _series.setdefault((label.encode(), handler), _RequestSeries(label, handler))
 
 
 def record_view(route: str, method: str, status: int, seconds: float) -> None:
@@ -280,7 +269,7 @@ _lost_lines = 0
 def flush() -> None:
     """Hand what was counted to prometheus-client. Reactor thread, before a scrape."""
     flush_log()
-    for series in (*_series.values(), *_others.values()):
+    for series in _series.values():
         series.flush()
     for tally in (_queue, _received, _sent):
         tally.flush()
@@ -321,9 +310,8 @@ class Totals:
 
 def totals() -> Totals:
     """What was counted so far, of all methods and handlers. Reactor thread."""
-    series = (*_series.values(), *_others.values())
-    durations = [sum(counts) for counts in zip(*(each.duration.counts for each in series), strict=True)]
-    errors = sum(count for each in series for status, count in each.by_status.items() if status >= 500)
+    durations = [sum(counts) for counts in zip(*(each.duration.counts for each in _series.values()), strict=True)]
+    errors = sum(count for each in _series.values() for status, count in each.by_status.items() if status >= 500)
     return Totals(sum(durations), durations or [0] * len(DURATION_BOUNDS), errors)
 
 

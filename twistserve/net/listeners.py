@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from twistserve.errors import StartError
-from twistserve.net.proxy_protocol import ProxiedEndpoint
+from twistserve.net.proxy_protocol import proxied
 
 BACKLOG = 1024
 
@@ -66,7 +66,7 @@ class Endpoint:
 
             return tls_endpoint(reactor, description)
         if description.startswith("haproxy:"):
-            return ProxiedEndpoint(serverFromString(reactor, description.removeprefix("haproxy:")))
+            return proxied(serverFromString(reactor, description.removeprefix("haproxy:")))
         return serverFromString(reactor, description)
 
     def open(self, factory: IProtocolFactory) -> Deferred[None]:

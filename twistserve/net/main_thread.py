@@ -47,7 +47,7 @@ class MainThread:
         """Ends the process from another thread, where the main thread does not come back from what it is at."""
         self.after_step: Callable[[], None] = lambda: None
         """Called in the main thread after each step of the start-up: it may have changed what is the process's."""
-        self._calls: SimpleQueue[tuple[Callable[[], None], bool] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], object], bool] | None] = SimpleQueue()
         """With whether it may be interrupted."""
         self._lent = self._ended = self._left = False
         self._may_interrupt = self._interrupted = self._handling = False
@@ -55,7 +55,7 @@ class MainThread:
         """Held to decide which thread ends the process."""
         self._back = threading.Event()
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Call it in the main thread: now if this is it, or when it is free; not at all if a reactor has it."""
         if threading.current_thread() is threading.main_thread():
             function()

@@ -9,24 +9,16 @@ import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.endpoints import _WrapperServerEndpoint
 from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
 from twisted.protocols.haproxy._info import ProxyInfo
 from twisted.protocols.haproxy._v1parser import V1Parser
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 
 
-class ProxiedEndpoint:
-    """Listens as `endpoint` does, for connections that tell whom they are from before anything else."""
-
-    def __init__(self, endpoint: Any) -> None:
-        self._endpoint = endpoint
-
-    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Accept connections for `factory`."""
-        listening: Deferred[IListeningPort] = self._endpoint.listen(_Factory(factory))
-        return listening
+def proxied(endpoint: Any) -> Any:
+    """An endpoint for connections that tell whom they are from before anything else."""
+    return _WrapperServerEndpoint(endpoint, _Factory)
 
 
 class _Parser(V1Parser):

@@ -11,10 +11,10 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import Factory
@@ -23,35 +23,33 @@ from twistserve.errors import StartError
 from twistserve.net.listeners import Endpoint, bind
 
 
-class _Listening:
-    """What an endpoint expects back."""
+class _ForEndpoints:
+    """A reactor to endpoints that listens in a way of its own, for TLS too."""
 
-    def stopListening(self) -> Deferred[None]:
-        return succeed(None)
-
-
-class BindingReactor:
-    """A reactor to endpoints that binds where it was to listen."""
+    listenSSL = PosixReactorBase.listenSSL
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self.sockets: list[socket.socket] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> _Listening:
+
+class BindingReactor(_ForEndpoints):
+    """Binds where it was to listen."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
+        self.sockets: list[socket.socket] = []
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Bind a TCP port."""
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         try:
             self.sockets.append(bind(family, (interface, port), v6only=interface != "::"))
         except OSError as error:
             raise CannotListenError(interface, port, error) from error
-        return _Listening()
-
-    def listenSSL(self, *arguments: Any, **keywords: Any) -> Any:
-        """Bind a TCP port for TLS."""
-        return PosixReactorBase.listenSSL(self, *arguments, **keywords)  # type: ignore[arg-type]
+        return SimpleNamespace()
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Bind a Unix socket; one that a dead process has left is replaced."""
@@ -65,30 +63,28 @@ class BindingReactor:
             bound.close()
             raise CannotListenError(None, address, error) from error
         self.sockets.append(bound)
-        return _Listening()
+        return SimpleNamespace()
 
     def adoptStreamPort(self, *arguments: Any) -> Any:
         """Refuse: the descriptor has another number in a worker."""
         raise ValueError("systemd's sockets cannot be shared by workers: give --workers 1")
 
 
-class AdoptingReactor:
-    """A reactor to endpoints that listens on sockets which were bound before."""
+class AdoptingReactor(_ForEndpoints):
+    """Listens on sockets which were bound before."""
 
     def __init__(self, reactor: Any, descriptors: Iterator[int]) -> None:
-        self._reactor = reactor
+        super().__init__(reactor)
         self._descriptors = descriptors
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Listen on the next socket."""
-        return adopt(self._reactor, next(self._descriptors), factory, backlog)
-
-    def listenSSL(self, *arguments: Any, **keywords: Any) -> Any:
-        """Listen on the next socket, for TLS."""
-        return PosixReactorBase.listenSSL(self, *arguments, **keywords)  # type: ignore[arg-type]
+        shared = socket.socket(fileno=next(self._descriptors))
+        shared.listen(backlog)
+        listening = self._reactor.adoptStreamPort(shared.fileno(), shared.family, factory)
+        listening.shared = True
+        shared.close()
+        return listening
 
     def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
         """Listen on the next socket."""
@@ -108,16 +104,6 @@ class _UNIXPort(unix.Port):
         """Accept one connection, so that each process gets some."""
         self.numberAccepts = 1
         super().doRead()
-
-
-def adopt(reactor: Any, descriptor: int, factory: Any, backlog: int) -> Any:
-    """Listen on a socket that other processes listen on too."""
-    shared = socket.socket(fileno=descriptor)
-    shared.listen(backlog)
-    port = reactor.adoptStreamPort(descriptor, shared.family, factory)
-    port.shared = True
-    shared.close()
-    return port
 
 
 def bind_endpoints(reactor: Any, descriptions: Sequence[str]) -> list[socket.socket]:

@@ -14,21 +14,14 @@ import socket
 from collections.abc import Sequence
 
 _libc = ctypes.PyDLL(None, use_errno=True)
-_recv = _libc.recv
+_recv, _send, _sendmsg, _write, _pread = _libc.recv, _libc.send, _libc.sendmsg, _libc.write, _libc.pread
 _recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_recv.restype = ctypes.c_ssize_t
-_send = _libc.send
 _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
-_send.restype = ctypes.c_ssize_t
-_sendmsg = _libc.sendmsg
 _sendmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-_sendmsg.restype = ctypes.c_ssize_t
-_write = _libc.write
 _write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
-_write.restype = ctypes.c_ssize_t
-_pread = _libc.pread
 _pread.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
-_pread.restype = ctypes.c_ssize_t
+for _function in (_recv, _send, _sendmsg, _write, _pread):
+    _function.restype = ctypes.c_ssize_t
 
 READ = 65536
 """Bytes that are read at once from who may send anything."""

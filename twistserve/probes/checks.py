@@ -135,16 +135,9 @@ class Check:
         left = self._started_at + self.seconds - now
         if left <= 0:
             return succeed(self._hangs())
-        waiter: Deferred[Result] = Deferred()
+        waiter: Deferred[Result] = Deferred(self._time_out)
         self._waiting.append(waiter)
-        timeout = self.reactor.callLater(left, self._time_out, waiter)
-
-        def clean_up(result: Result) -> Result:
-            if timeout.active():
-                timeout.cancel()
-            return result
-
-        return waiter.addCallback(clean_up)
+        return waiter.addTimeout(left, self.reactor)
 
     def _work(self) -> None:
         began = time.perf_counter()

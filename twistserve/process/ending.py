@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -107,7 +108,7 @@ class Ending:
         if self._watchdog is not None:
             # The end goes on as it has begun; the watchdog counts.
             return
-        watchdog, self._pid = self._make_watchdog(), os.getpid()
+        watchdog = self._make_watchdog()
         watchdog.hear()
         watchdog.asked()
         watchdog.bound(self._end - CUT)
@@ -170,14 +171,13 @@ class Ending:
 
     def _start(self) -> None:
         if self._watchdog is None:
-            self._pid = os.getpid()
             self._make_watchdog().start()
 
     def _make_watchdog(self) -> Watchdog:
-        if self._watchdog is None:
-            self._watchdog = Watchdog(
-                self._grace + self._end - CUT, self._asks, self._cut_off, self._on_bound, self._on_signal
-            )
+        self._pid = os.getpid()
+        self._watchdog = Watchdog(
+            self._grace + self._end - CUT, self._asks, self._cut_off, self._on_bound, self._on_signal
+        )
         return self._watchdog
 
     def _on_signal(self, number: int) -> None:
@@ -190,7 +190,7 @@ class Ending:
             # handler of a signal may have interrupted who holds its lock.
             _thread.start_new_thread(self._log_when_cut, ())
         self._first.tell_end(seconds + CUT - KILL)
-        main_thread.call(lambda: _use_default(signal.SIGALRM))
+        main_thread.call(partial(signal.signal, signal.SIGALRM, signal.SIG_DFL))
         later = math.ceil(seconds + CUT) + 1
         left = signal.alarm(later)
         # The earlier of two alarms counts if we have set both, or if the kernel has set one because a worker's parent
@@ -216,7 +216,7 @@ class Ending:
             if self._registered:
                 atexit.unregister(_Since(self._leave))  # type: ignore[arg-type]
             atexit._run_exitfuncs()
-            finish_printing()
+            finish_printing(sys.stdout, sys.stderr)
             self.flush(FLUSH)
             for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
                 with suppress(AttributeError, OSError, ValueError):
@@ -270,10 +270,6 @@ class Ending:
         if not self._leaving:
             parts.append(f"the functions registered with atexit were not called: {_functions()}")
         return "; ".join(parts)
-
-
-def _use_default(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
 
 
 def _write_at_once(line: str) -> None:

@@ -4,7 +4,7 @@ The kernel makes pid 1 the parent of every process that lost its own, and only a
 that has ended. Were the server itself the first, it would have to take the exit statuses of all its children, those of
 `subprocess` and `multiprocessing` too. So the server is a child of the first process, as under tini.
 
-The second half of this module runs as a program of its own, ``python -I -S init_process.py``, and imports nothing but
+The second half of this module runs as a program of its own, ``python -I -S first_process.py``, and imports nothing but
 the standard library: the first process replaces itself by it and so holds neither memory, files nor threads.
 """
 
@@ -135,20 +135,44 @@ def _python_can_run_this() -> bool:
 # The program
 
 
-class Bound:
-    """How long the server may still be there: the same bounds that it keeps by itself while it can."""
+class Deadline:
+    """The moment at which the server must be gone: `seconds` after the first signal, `hurry` after the second."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, hurry: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.at = math.inf
-        self._seconds = UNTOLD
+        self._seconds = seconds
+        self._hurry = hurry
         self._clock = clock
         self._asked = False
-        self._partial = b""
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds, infinite as long as nothing has begun."""
         return self.at - self._clock()
+
+    def no_later_than(self, moment: float) -> bool:
+        """Bring the moment forward; whether that changed anything."""
+        earlier = moment < self.at
+        self.at = min(self.at, moment)
+        return earlier
+
+    def within(self, seconds: float) -> bool:
+        """Leave no more than so many seconds; whether that changed anything."""
+        return self.no_later_than(self._clock() + seconds)
+
+    def ask(self) -> bool:
+        """A signal to end has come: the second leaves no time for anything. Whether that changed anything."""
+        seconds = self._hurry if self._asked else self._seconds
+        self._asked = True
+        return self.within(seconds)
+
+
+class Bound(Deadline):
+    """How long the server may still be there: the same bounds that it keeps by itself while it can."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(UNTOLD, HURRY, clock)
+        self._partial = b""
 
     def told(self, data: bytes) -> None:
         """The server has said something, by lines of `FirstProcess`."""
@@ -158,15 +182,7 @@ class Bound:
             if word == b"bound":
                 self._seconds = float(seconds)
             elif word == b"end":
-                self._within(float(seconds))
-
-    def ask(self) -> None:
-        """A signal to end is forwarded; the second leaves no time for anything."""
-        self._within(HURRY if self._asked else self._seconds)
-        self._asked = True
-
-    def _within(self, seconds: float) -> None:
-        self.at = min(self.at, self._clock() + seconds)
+                self.within(float(seconds))
 
 
 def watch_over(server: int, pipe: int) -> NoReturn:

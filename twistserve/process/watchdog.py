@@ -17,37 +17,12 @@ from collections.abc import Callable, Container
 from contextlib import suppress
 from signal import set_wakeup_fd
 
+from twistserve.process.first_process import Deadline
+
 HURRY = 0.5
 """Seconds from a second signal to the cut, which together with what the cut itself may take is less than one."""
 _LOOK_AGAIN = b"\0"
 """No signal has this number."""
-
-
-class Deadline:
-    """The moment at which the process is cut off: `seconds` after the first signal, or earlier."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.at = math.inf
-        self._seconds = seconds
-        self._clock = clock
-        self._asked = False
-
-    @property
-    def left(self) -> float:
-        """Seconds, infinite as long as nothing has begun."""
-        return self.at - self._clock()
-
-    def no_later_than(self, moment: float) -> bool:
-        """Bring the moment forward; whether that changed anything."""
-        earlier = moment < self.at
-        self.at = min(self.at, moment)
-        return earlier
-
-    def ask(self) -> bool:
-        """A signal to end has come: the second leaves no time for anything. Whether that changed anything."""
-        seconds = HURRY if self._asked else self._seconds
-        self._asked = True
-        return self.no_later_than(self._clock() + seconds)
 
 
 class Watchdog:
@@ -66,7 +41,7 @@ class Watchdog:
         on_signal: Callable[[int], None] = lambda number: None,
     ) -> None:
         self._on_signal = on_signal
-        self._deadline = Deadline(seconds)
+        self._deadline = Deadline(seconds, HURRY)
         self._asks = asks
         self._cut = cut
         self._on_bound = on_bound

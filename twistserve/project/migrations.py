@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from twistserve.backoff import backoff
 from twistserve.errors import StartError, describe
@@ -174,46 +174,40 @@ def _lock(alias: str, progress: Progress) -> Iterator[None]:
         connection.close()
 
 
-class _Lock(Protocol):
-    def take(self) -> bool: ...
+class _SessionLock:
+    """A lock that the database's server gives to a connection; `take` and `release` are queries about its `key`."""
 
-    def release(self) -> None: ...
-
-
-class _PostgreSQLLock:
-    """An advisory lock of the session; needs a session of its own, so no pooler that shares them."""
-
-    KEY = int.from_bytes(hashlib.sha256(b"twistserve migrations").digest()[:8], signed=True)
-
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, take: str, release: str, key: object) -> None:
         self._connection = connection
+        self._take = take
+        self._release = release
+        self._key = key
 
     def take(self) -> bool:
         """Whether it is ours now."""
-        return bool(_ask(self._connection, "SELECT pg_try_advisory_lock(%s)", self.KEY))
+        return bool(self._ask(self._take))
 
     def release(self) -> None:
         """Let it go: a connection that goes back to a pool keeps its session."""
         with suppress(Exception):
-            _ask(self._connection, "SELECT pg_advisory_unlock(%s)", self.KEY)
+            self._ask(self._release)
+
+    def _ask(self, query: str) -> object:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, [self._key])
+            return cursor.fetchone()[0]
 
 
-class _MySQLLock:
+def _postgresql_lock(connection: Any) -> _SessionLock:
+    """An advisory lock; needs a session of its own, so no pooler that shares them."""
+    key = int.from_bytes(hashlib.sha256(b"twistserve migrations").digest()[:8], signed=True)
+    return _SessionLock(connection, "SELECT pg_try_advisory_lock(%s)", "SELECT pg_advisory_unlock(%s)", key)
+
+
+def _mysql_lock(connection: Any) -> _SessionLock:
     """GET_LOCK, whose names are the server's, not the database's; MySQL and MariaDB."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        database = str(connection.settings_dict["NAME"])
-        self._name = "twistserve-" + hashlib.sha256(database.encode()).hexdigest()[:32]
-
-    def take(self) -> bool:
-        """Whether it is ours now."""
-        return bool(_ask(self._connection, "SELECT GET_LOCK(%s, 0)", self._name))
-
-    def release(self) -> None:
-        """Let it go."""
-        with suppress(Exception):
-            _ask(self._connection, "SELECT RELEASE_LOCK(%s)", self._name)
+    key = "twistserve-" + hashlib.sha256(str(connection.settings_dict["NAME"]).encode()).hexdigest()[:32]
+    return _SessionLock(connection, "SELECT GET_LOCK(%s, 0)", "SELECT RELEASE_LOCK(%s)", key)
 
 
 class _SQLiteLock:
@@ -227,7 +221,6 @@ class _SQLiteLock:
         self._descriptor = -1
 
     def take(self) -> bool:
-        """Whether it is ours now."""
         if not self._path:
             return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -243,21 +236,14 @@ class _SQLiteLock:
         return False
 
     def release(self) -> None:
-        """Let it go."""
         if self._path:
             with suppress(OSError):
                 os.unlink(self._path)
             os.close(self._descriptor)
 
 
-_LOCKS: dict[str, Callable[[Any], _Lock]] = {
-    "postgresql": _PostgreSQLLock,
-    "mysql": _MySQLLock,
+_LOCKS: dict[str, Callable[[Any], _SessionLock | _SQLiteLock]] = {
+    "postgresql": _postgresql_lock,
+    "mysql": _mysql_lock,
     "sqlite": _SQLiteLock,
 }
-
-
-def _ask(connection: Any, query: str, value: object) -> object:
-    with connection.cursor() as cursor:
-        cursor.execute(query, [value])
-        return cursor.fetchone()[0]

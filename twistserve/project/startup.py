@@ -5,7 +5,6 @@ Any reactor but ours keeps that for itself; then they run in a thread, "start-up
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import shlex
@@ -13,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
+from twistserve.logs.printed import finish_printing, printed
 from twistserve.metrics.catalogue import startup_seconds
 from twistserve.net.main_thread import Interrupted, main_thread
 from twistserve.net.reactor import Reactor
@@ -157,41 +158,21 @@ def process_age() -> float:
 
 def command_steps(commands: Sequence[str]) -> list[Step]:
     """The steps that run management commands."""
-
-    def step(text: str) -> Step:
-        return f"running the command {redacted(text)!r}", lambda: run_command(text)
-
-    return [step(text) for text in commands]
+    return [(f"running the command {redacted(text)!r}", partial(run_command, text)) for text in commands]
 
 
-class OutputLog(io.TextIOBase):
-    """A stream that logs what is written to it line by line, and remembers the end of it."""
+class CommandLog(logging.Handler):
+    """Logs what a command prints, and remembers the end of it."""
 
-    def __init__(self, name: str, level: int) -> None:
-        self._name = name
-        self._level = level
-        self._partial = ""
+    def __init__(self) -> None:
+        super().__init__()
         self.last_lines: deque[str] = deque(maxlen=50)
 
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Log the lines that are complete."""
-        *lines, self._partial = (self._partial + text).split("\n")
-        for line in lines:
-            self._log(line)
-        return len(text)
-
-    def finish(self) -> None:
-        """Log what is left of a line without an end."""
-        if self._partial:
-            self.write("\n")
-
-    def _log(self, line: str) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a line."""
+        line = f"{record.name}: {record.getMessage()}"
         self.last_lines.append(line)
-        logger.log(self._level, "%s: %s", self._name, line)
+        logger.log(record.levelno, "%s", line)
 
 
 def run_command(text: str) -> None:
@@ -213,7 +194,8 @@ def call(words: Sequence[str], command: Any = None) -> str | None:
     """
     from django.core.management import CommandError, call_command
 
-    out, err = OutputLog(words[0], logging.INFO), OutputLog(words[0], logging.WARNING)
+    said, warned = CommandLog(), CommandLog()
+    out, err = printed(words[0], logging.INFO, said, None), printed(words[0], logging.WARNING, warned, None)
     problem: str | None = None
     try:
         call_command(command or words[0], *words[1:], stdout=out, stderr=err)
@@ -225,9 +207,8 @@ def call(words: Sequence[str], command: Any = None) -> str | None:
         logger.debug("%s", shlex.join(words), exc_info=True)
         problem = describe(error)
     finally:
-        out.finish()
-        err.finish()
+        finish_printing(out, err)
     if problem is not None and not logger.isEnabledFor(logging.INFO):
-        for line in (*out.last_lines, *err.last_lines):
-            logger.error("%s: %s", words[0], line)
+        for line in (*said.last_lines, *warned.last_lines):
+            logger.error("%s", line)
     return problem

@@ -39,9 +39,7 @@ def run_system_checks() -> None:
     summary = f"System check identified {found} ({len(messages) - len(visible)} silenced)."
     if serious:
         told = " ".join(map(_in_one_line, serious))
-        raise StartError(
-            redacted(f"SystemCheckError: System check identified some issues: ERRORS: {told} {summary}"),
-        )
+        raise StartError(redacted(f"SystemCheckError: System check identified some issues: ERRORS: {told} {summary}"))
     logger.info(summary)
 
 

@@ -24,7 +24,7 @@ def charts(worker: dict[str, Any]) -> list[Html]:
     return [
         _chart(
             "Requests",
-            f"{number(_last(requests))}/s",
+            f"{number(_last(requests) or 0.0)}/s",
             _errors(errors) + _peak(requests),
             ages,
             {"": requests, "bad": errors},
@@ -49,13 +49,14 @@ def charts(worker: dict[str, Any]) -> list[Html]:
     ]
 
 
-def _last(values: Values) -> float:
-    return next((value for value in reversed(values) if value is not None), 0.0)
+def _last(values: Values) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def _errors(values: Values) -> str:
     """Nothing where they are not counted."""
-    return f"5xx {number(_last(values))}/s, " if any(value is not None for value in values) else ""
+    last = _last(values)
+    return "" if last is None else f"5xx {number(last)}/s, "
 
 
 def _peak(values: Values) -> str:
@@ -64,7 +65,7 @@ def _peak(values: Values) -> str:
 
 def _latency(values: Values) -> str:
     """The last one known, which is estimated from a histogram's buckets."""
-    last = next((value for value in reversed(values) if value is not None), None)
+    last = _last(values)
     return "unknown" if last is None else f"about {duration(last)}"
 
 

@@ -35,6 +35,16 @@ def join(content: Content) -> Html:
     return Html("".join(map(join, content)))
 
 
+def quiet(*content: Content) -> Html:
+    """A paragraph in grey."""
+    return element("p", *content, _class="quiet")
+
+
+def section(name: str, title: Content, *content: Content) -> Html:
+    """A section below its title; `name` is its id."""
+    return element("section", element("h2", title), *content, id=name)
+
+
 def table(caption: Content, columns: dict[str, str | None], rows: Iterable[Content]) -> Html:
     """A table; `columns` tells the CSS class of each by its title, and a row is its cells."""
     titles = [element("th", title, scope="col", _class=kind) for title, kind in columns.items()]

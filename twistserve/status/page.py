@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from twistserve.options import STATUS_JSON
 from twistserve.status.charts import charts
-from twistserve.status.html import Content, Html, badge, duration, element, facts, number, table, time
+from twistserve.status.html import Content, Html, badge, duration, element, facts, number, quiet, section, table, time
 
 _HERE = Path(__file__).parent
 _STYLE = Html((_HERE / "page.css").read_text())
@@ -158,12 +158,8 @@ def _problems(probes: Sequence[Described], workers: Sequence[Described]) -> Html
     if not workers:
         items.append(_problem("fail", "No process serves", None))
     items += _worrying(probes, "warn")
-    return element(
-        "section",
-        element("h2", "What is wrong"),
-        element("ul", items, _class="problems") if items else element("p", "Nothing.", _class="quiet"),
-        id="problems",
-    )
+    found = element("ul", items, _class="problems") if items else quiet("Nothing.")
+    return section("problems", "What is wrong", found)
 
 
 def _worrying(probes: Sequence[Described], status: str) -> list[Html]:
@@ -191,23 +187,18 @@ def _place(request: Described) -> Html | None:
 
 
 def _load(worker: Described, alone: bool) -> Html:
-    return element(
-        "section",
-        element(
-            "h2",
-            "Load" if alone else f"Worker {worker['number']}",
-            element("small", " now, and over the last five minutes"),
-        ),
-        facts(
-            {
-                "pid": str(worker["pid"]),
-                "up": duration(worker["seconds"]),
-                "memory": f"{worker['memory'] >> 20:,} MB",
-                "requests answered": number(worker["answered"]),
-            }
-        ),
+    title = "Load" if alone else f"Worker {worker['number']}"
+    process = {
+        "pid": str(worker["pid"]),
+        "up": duration(worker["seconds"]),
+        "memory": f"{worker['memory'] >> 20:,} MB",
+        "requests answered": number(worker["answered"]),
+    }
+    return section(
+        f"load-{worker['pid']}",
+        [title, element("small", " now, and over the last five minutes")],
+        facts(process),
         element("div", charts(worker), _class="charts"),
-        id=f"load-{worker['pid']}",
     )
 
 
@@ -229,14 +220,12 @@ def _requests(workers: Sequence[Described]) -> Html:
         )
         for request, worker in found
     ]
-    return element(
-        "section",
-        element("h2", "Requests"),
-        table("In flight, or answered and still at a thread", {"age": "number", "request": None}, rows)
-        if rows
-        else element("p", "None is in flight.", _class="quiet"),
-        element("p", f"And {number(more)} more.", _class="quiet") if more else None,
-        id="requests",
+    columns = {"age": "number", "request": None}
+    return section(
+        "requests",
+        "Requests",
+        table("In flight, or answered and still at a thread", columns, rows) if rows else quiet("None is in flight."),
+        quiet(f"And {number(more)} more.") if more else None,
     )
 
 
@@ -255,7 +244,7 @@ def _probes(probes: Sequence[Described]) -> Html:
         rows.append(_probe_row(title, probe))
         rows += [_probe_row(_check(check), check, "check") for check in probe["checks"]]
     columns = {"probe, and its checks": None, "took": "number", "status": "short"}
-    return element("section", element("h2", "Probes"), table("What each would answer now", columns, rows), id="probes")
+    return section("probes", "Probes", table("What each would answer now", columns, rows))
 
 
 def _probe_row(title: Content, found: Described, kind: str | None = None) -> Content:
@@ -275,17 +264,12 @@ def _check(check: Described) -> Content:
 def _options(options: Sequence[Described]) -> Html:
     given = [option for option in options if option["source"] != "default"]
     others = [option for option in options if option["source"] == "default"]
-    return element(
-        "section",
-        element("h2", "Options"),
-        _option_table("Set", given) if given else element("p", "All have their defaults.", _class="quiet"),
-        element(
-            "details",
-            element("summary", f"At their defaults: {len(others)}"),
-            _option_table("Defaults", others),
-            id="defaults",
-        ),
-        id="options",
+    summary = element("summary", f"At their defaults: {len(others)}")
+    return section(
+        "options",
+        "Options",
+        _option_table("Set", given) if given else quiet("All have their defaults."),
+        element("details", summary, _option_table("Defaults", others), id="defaults"),
     )
 
 
@@ -303,4 +287,4 @@ def _option_table(caption: str, options: Sequence[Described]) -> Html:
 
 def _versions(versions: dict[str, str | None]) -> Html:
     known = {name: version for name, version in versions.items() if version is not None}
-    return element("section", element("h2", "Versions"), facts(known), id="versions")
+    return section("versions", "Versions", facts(known))

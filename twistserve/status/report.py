@@ -84,15 +84,13 @@ class StatusReport:
 
     def _ask(self, probe: AskedProbe) -> Deferred[Described]:
         """The probe's results if they come in time, else those from before: it goes on being asked."""
-        answer: Deferred[Described] = Deferred()
 
         def answered(results: Results) -> None:
             self._latest[probe.name] = self._reactor.seconds(), results
-            if timer.active():
-                timer.cancel()
+            if not answer.called:
                 answer.callback(describe_probe(probe, results))
 
-        def too_late() -> None:
+        def too_late(answer: Deferred[Described]) -> None:
             output = f"asked {PATIENCE:g} s ago, no answer yet"
             given_at, before = self._latest.get(probe.name, (0.0, {}))
             if before:
@@ -100,9 +98,9 @@ class StatusReport:
             waiting = Result(Status.WARN, output=output, seconds=PATIENCE)
             answer.callback(describe_probe(probe, {"probe": waiting, **before}))
 
-        timer = self._reactor.callLater(PATIENCE, too_late)
+        answer: Deferred[Described] = Deferred(too_late)
         maybeDeferred(probe.ask).addErrback(_raised).addCallback(answered)
-        return answer
+        return answer.addTimeout(PATIENCE, self._reactor)
 
     def _describe(self, found: list[Any]) -> Described:
         probes, workers = found

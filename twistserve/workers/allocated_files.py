@@ -5,9 +5,9 @@ a number is written, the kernel ends the process by SIGBUS. So files are allocat
 them, and before they grow; what there is no room for is not counted.
 
 `AllocatedDict` takes the place of prometheus-client's `MmapedDict`, whose private fields it uses, as
-tests/workers/test_allocated.py pins them. Nothing here raises for want of room: it runs within `counter.inc()`, in
-views of the project too. Nor does it log: prometheus-client holds its one lock meanwhile, and a handler of the
-project's may count.
+tests/workers/test_allocated_files.py pins them. Nothing here raises for want of room: it runs within
+`counter.inc()`, in views of the project too. Nor does it log: prometheus-client holds its one lock meanwhile, and a
+handler of the project's may count.
 """
 
 from __future__ import annotations
@@ -167,10 +167,7 @@ def _create(path: str, sizes: tuple[int, ...]) -> None:
 
 
 def _allocate(
-    descriptor: int,
-    before: int,
-    size: int,
-    fallocate: Callable[[int, int, int], None] = os.posix_fallocate,
+    descriptor: int, before: int, size: int, fallocate: Callable[[int, int, int], None] = os.posix_fallocate
 ) -> None:
     """Let a file grow from one size to another with blocks of its own. Raises OSError, and leaves it as it was."""
     try:

@@ -69,30 +69,24 @@ class Begin(amp.Command):
     """
 
     arguments: ClassVar = [(b"configuration", JSON()), (b"path", JSON()), (b"prepares", amp.Boolean())]
-    response: ClassVar = []
 
 
 class AtStep(amp.Command):
     """To the parent: the step of the start-up, and how it gets on."""
 
     arguments: ClassVar = [(b"step", amp.Unicode()), (b"detail", amp.Unicode())]
-    response: ClassVar = []
     requiresAnswer = False
 
 
 class Prepared(amp.Command):
     """To the parent: what was to run once has run, and the other workers may begin."""
 
-    arguments: ClassVar = []
-    response: ClassVar = []
     requiresAnswer = False
 
 
 class Ready(amp.Command):
     """To the parent: requests are served."""
 
-    arguments: ClassVar = []
-    response: ClassVar = []
     requiresAnswer = False
 
 
@@ -100,7 +94,6 @@ class Failed(amp.Command):
     """To the parent: the start failed, for this reason; the worker ends."""
 
     arguments: ClassVar = [(b"message", amp.Unicode())]
-    response: ClassVar = []
     requiresAnswer = False
 
 
@@ -108,14 +101,12 @@ class ReplaceMe(amp.Command):
     """To the parent: it is time for another worker in this one's place. `cause` is a metric's label."""
 
     arguments: ClassVar = [(b"cause", amp.Unicode()), (b"reason", amp.Unicode())]
-    response: ClassVar = []
     requiresAnswer = False
 
 
 class Heartbeat(amp.Command):
     """To the worker, every second: are you there, and how busy?"""
 
-    arguments: ClassVar = []
     response: ClassVar = [(b"load", JSON(lambda fields: Load(**fields)))]
 
 
@@ -129,22 +120,16 @@ class RunProbe(amp.Command):
 class Describe(amp.Command):
     """To the worker: everything that the status page shows of it."""
 
-    arguments: ClassVar = []
     response: ClassVar = [(b"status", JSON())]
 
 
 class FlushMetrics(amp.Command):
     """To the worker: bring the metrics up to date, somebody is about to read them."""
 
-    arguments: ClassVar = []
-    response: ClassVar = []
-
 
 class LogStacks(amp.Command):
     """To the worker: log every thread's stack."""
 
-    arguments: ClassVar = []
-    response: ClassVar = []
     requiresAnswer = False
 
 
@@ -152,5 +137,4 @@ class DrainWorker(amp.Command):
     """To the worker: accept no more, answer what is here, end. `last` says that no other will accept in its place."""
 
     arguments: ClassVar = [(b"last", amp.Boolean())]
-    response: ClassVar = []
     requiresAnswer = False
