@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.functional.harness import free_port
+from tests.support.functional.harness import free_port
 
 HEAVY = [
     "treq",

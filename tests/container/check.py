@@ -15,8 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.functional.harness import ROOT, fetch, free_port, wait_for, write_project
 from tests.functional.test_first_process import SETTINGS, VIEWS, children, status, title
+from tests.support.functional.harness import ROOT, fetch, free_port, wait_for, write_project
 
 RELEASE, PYTHON = "trixie", "3.13"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twistserve-container"

@@ -14,9 +14,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from tests.functional.browser import Browser
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server
+from tests.support.functional.browser import Browser
+from tests.support.functional.harness import Serve, Server
 
 TRANSPARENT = "rgba(0, 0, 0, 0)"
 USERNAME, PASSWORD = "ishmael", "Call me 9 times: ünïcode"

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Reply, Server, fetch, free_port, wait_for
 from tests.functional.test_tls import connect as connect_tls
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, fetch, free_port, wait_for
 
 PROMPT = 15.0
 """Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, free_port
+from tests.support.functional.harness import Serve, Server, free_port
 
 RUNNERS = ("twistd", "twist", "manage")
 TWISTED_RUNNERS = ("twistd", "twist")

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from tests.functional import test_http2
-from tests.functional.browser import Browser
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, wait_for
+from tests.support.functional.browser import Browser
+from tests.support.functional.harness import Reply, Serve, Server, wait_for
 
 Project = Callable[..., Path]
 

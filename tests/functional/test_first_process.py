@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import AT_ONCE, Server, command, free_port, wait_for, write_project
+from tests.support.functional.harness import AT_ONCE, Server, command, free_port, wait_for, write_project
 
 ROOT = [] if os.geteuid() == 0 else ["--map-root-user"]
 NAMESPACE = ["unshare", *ROOT, "--pid", "--fork", "--mount-proc", "--kill-child"]

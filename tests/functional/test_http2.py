@@ -24,11 +24,10 @@ from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, serving, wait_for, write_project
 from tests.functional.test_slow_clients import descriptors, resident
 from tests.functional.test_strictness import RECORDER, seen
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import PATIENCE, Serve, Server, free_port, serving, wait_for, write_project
 
 MEGABYTE = 1 << 20
 WHOLE_WINDOW = 2**31 - 1

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.logs import VIEWS, Launch, ends, handlers_logging, launching_with_streams
-from tests.functional.workers import titles, wait_until_ready
+from tests.support.functional.logs import VIEWS, Launch, ends, handlers_logging, launching_with_streams
+from tests.support.functional.workers import titles, wait_until_ready
 
 Project = Callable[..., Path]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Reply, Server, raw, wait_for
-from tests.functional.logs import Launch, Line, ends, in_background, launching_with_streams, lines_of, the_line
+from tests.support.functional.harness import Reply, Server, raw, wait_for
+from tests.support.functional.logs import Launch, Line, ends, in_background, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, wait_for
-from tests.functional.logs import VIEWS as LOGGING_VIEWS
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, Server, wait_for
+from tests.support.functional.logs import VIEWS as LOGGING_VIEWS
+from tests.support.functional.logs import (
     Launch,
     a_pipe,
     ask_again_and_again,
@@ -22,7 +22,7 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import Held, release, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import Held, release, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 

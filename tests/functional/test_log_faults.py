@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, raw, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, Server, raw, wait_for
+from tests.support.functional.logs import (
     VIEWS,
     Launch,
     a_pipe,
@@ -29,7 +29,7 @@ from tests.functional.logs import (
     read_log,
     wait_until_released,
 )
-from tests.functional.workers import titles, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import titles, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Server, raw, wait_for, write_project
-from tests.functional.logs import (
+from tests.support.functional.harness import Server, raw, wait_for, write_project
+from tests.support.functional.logs import (
     VIEWS,
     Launch,
     Line,
@@ -25,8 +25,14 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import Held, release, wait_until_none_is_left, wait_until_ready, wait_until_replaced
-from tests.functional.workers import workers as workers_of
+from tests.support.functional.workers import (
+    Held,
+    release,
+    wait_until_none_is_left,
+    wait_until_ready,
+    wait_until_replaced,
+)
+from tests.support.functional.workers import workers as workers_of
 
 FORMS = pytest.mark.parametrize("form", ["text", "combined", "json"])
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage", "daemon"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Server, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import Server, wait_for
+from tests.support.functional.logs import (
     VIEWS,
     Launch,
     alive,
@@ -21,7 +21,7 @@ from tests.functional.logs import (
     leave_in_the_middle,
     wait_until_released,
 )
-from tests.functional.workers import titles, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import titles, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 

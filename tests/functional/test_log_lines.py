@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, wait_for
+from tests.support.functional.logs import (
     Launch,
     a_pipe,
     ask_again_and_again,
@@ -25,7 +25,7 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 

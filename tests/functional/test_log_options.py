@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import raw
-from tests.functional.logs import VIEWS, Launch, ends, launching_with_streams, lines_of, the_line
+from tests.support.functional.harness import raw
+from tests.support.functional.logs import VIEWS, Launch, ends, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
 

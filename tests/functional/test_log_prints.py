@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Reply, Server
-from tests.functional.logs import Launch, ends, launching_with_streams, lines_of, the_line
+from tests.support.functional.harness import Reply, Server
+from tests.support.functional.logs import Launch, ends, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, command, free_port, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, Server, command, free_port, wait_for
+from tests.support.functional.logs import (
     SETTINGS,
     VIEWS,
     Launch,
@@ -23,7 +23,7 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import kill_all
+from tests.support.functional.workers import kill_all
 
 Project = Callable[..., Path]
 

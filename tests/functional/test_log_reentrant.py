@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE
+from tests.support.functional.logs import (
     Launch,
     alive,
     ask_again_and_again,

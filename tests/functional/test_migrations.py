@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, wait_for
-from tests.functional.stockroom import (
+from tests.functional.test_failing_starts import assert_failed
+from tests.functional.test_starting import PROMPT, refuses
+from tests.support.functional.harness import Serve, Server, wait_for
+from tests.support.functional.stockroom import (
     FIRST,
     Stockroom,
     assert_waits,
@@ -23,8 +24,6 @@ from tests.functional.stockroom import (
     write_app,
     write_stockroom,
 )
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_starting import PROMPT, refuses
 
 TOGETHER = 10
 """Instances that start at the same time."""

@@ -18,9 +18,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, free_port, wait_for
-from tests.functional.stockroom import (
+from tests.functional.test_failing_starts import assert_failed
+from tests.functional.test_starting import PROMPT
+from tests.support.functional.harness import Reply, Serve, Server, free_port, wait_for
+from tests.support.functional.stockroom import (
     FIRST,
     Stockroom,
     assert_waits,
@@ -29,8 +30,6 @@ from tests.functional.stockroom import (
     write_app,
     write_stockroom,
 )
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_starting import PROMPT
 
 TOGETHER = 4
 """Instances that start at the same time."""

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, serving, wait_for, write_project
+from tests.support.functional.harness import PATIENCE, Serve, Server, free_port, serving, wait_for, write_project
 
 FRESH = 1.0
 START = 20.0

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, serving, wait_for, write_project
+from tests.support.functional.harness import Reply, Serve, Server, serving, wait_for, write_project
 
 CHECK_TIMEOUT = 1.0
 FRESH = 1.0

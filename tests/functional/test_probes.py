@@ -19,8 +19,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Reply, Server, serving, wait_for, write_project
+from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, serving, wait_for, write_project
 
 PROBES = ("/startup", "/ready", "/alive")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, free_port, serving, wait_for, write_project
+from tests.support.functional.harness import Reply, Serve, Server, free_port, serving, wait_for, write_project
 
 CHECK_TIMEOUT = 1.0
 FRESH = 1.0

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, serving, wait_for, write_project
 from tests.functional.test_failing_starts import assert_failed
 from tests.functional.test_requests import Wire, asking, at_once, wire
+from tests.support.functional.harness import PATIENCE, Serve, Server, serving, wait_for, write_project
 
 THREADS = 3
 TIMEOUT = 1.2

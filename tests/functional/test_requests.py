@@ -18,8 +18,17 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import EXAMPLE, PATIENCE, Reply, Server, raw, serving, wait_for, write_project
+from tests.support.functional.harness import (
+    EXAMPLE,
+    PATIENCE,
+    Reply,
+    Serve,
+    Server,
+    raw,
+    serving,
+    wait_for,
+    write_project,
+)
 
 LAST_CHUNK = b"0\r\n\r\n"
 MEGABYTE = 1 << 20

@@ -23,8 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, wait_for
+from tests.support.functional.harness import PATIENCE, Serve, Server, free_port, wait_for
 
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, fetch, free_port, wait_for
+from tests.support.functional.harness import PATIENCE, Serve, Server, fetch, free_port, wait_for
 
 VIEWS = """
 import hashlib

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional import slow_files, test_http2, test_tls
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Reply, Server, wait_for
+from tests.functional import test_http2, test_tls
 from tests.functional.test_drain import Client
 from tests.functional.test_http2 import Secure
 from tests.functional.test_slow_clients import descriptors
+from tests.support.functional import slow_files
+from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, wait_for
 
 VIEWS = """
 from django.conf import settings

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, wait_for
+from tests.support.functional.harness import PATIENCE, Serve, Server, free_port, wait_for
 
 RUNNERS = ("twistd", "twist", "manage")
 PROMPT = 15.0

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, fetch, raw, serving, wait_for, write_project
+from tests.support.functional.harness import Reply, Serve, Server, fetch, raw, serving, wait_for, write_project
 
 HOSTILE = "/<script>alert(1)</script>/<img/src=x/onerror=alert(2)>/\"'&lt;"
 

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, serving, wait_for, write_project
 from tests.functional.test_failing_starts import assert_failed
 from tests.functional.test_requests import LAST_CHUNK, Wire, asking, resident, wire
+from tests.support.functional.harness import PATIENCE, Serve, Server, free_port, serving, wait_for, write_project
 
 QUICK = 10.0
 """Seconds within which a refused connection must be closed, on a slow machine."""

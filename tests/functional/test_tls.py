@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, free_port, wait_for
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import PATIENCE, Serve, free_port, wait_for
 
 VIEWS = """
 from django.http import FileResponse, HttpResponse

@@ -24,9 +24,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import ROOT, Server, free_port, wait_for
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import ROOT, Serve, Server, free_port, wait_for
 
 Project = Callable[..., Path]
 

@@ -22,11 +22,11 @@ from statistics import median
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, command, free_port, wait_for
 from tests.functional.test_failing_starts import assert_failed
 from tests.functional.test_tls import connect as connect_tls
-from tests.functional.workers import (
+from tests.support.certificates import write_certificate
+from tests.support.functional.harness import PATIENCE, Serve, Server, command, free_port, wait_for
+from tests.support.functional.workers import (
     PROMPT,
     VIEWS,
     WSGI,
@@ -49,7 +49,6 @@ from tests.functional.workers import (
     wait_until_replaced,
     workers,
 )
-from tests.support.certificates import write_certificate
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""

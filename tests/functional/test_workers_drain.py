@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, free_port, wait_for
 from tests.functional.test_drain import HELLO, VIEWS, Client, Watch, hold, own_lines, release, wait_until_closed
 from tests.functional.test_rolling_update import CONNECTIONS, haproxy
 from tests.functional.test_rolling_update import VIEWS as PROXIED_VIEWS
 from tests.functional.test_rolling_update import Load as ProxiedLoad
-from tests.functional.workers import (
+from tests.support.functional.harness import Serve, Server, free_port, wait_for
+from tests.support.functional.workers import (
     PROMPT,
     Held,
     Launch,
@@ -34,7 +33,7 @@ from tests.functional.workers import (
     wait_until_replaced,
     workers,
 )
-from tests.functional.workers import release as release_held
+from tests.support.functional.workers import release as release_held
 
 ENOUGH = 3000
 """Requests that must have been sent where none may be lost."""

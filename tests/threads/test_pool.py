@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.harness import wait_for
+from tests.support.functional.harness import wait_for
 from twistserve.errors import StartError
 from twistserve.threads.pool import PoolSnapshot, RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue

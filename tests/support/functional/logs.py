@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.functional.harness import PATIENCE, Server, command, free_port, wait_for
-from tests.functional.workers import kill_all
+from tests.support.functional.harness import PATIENCE, Server, command, free_port, wait_for
+from tests.support.functional.workers import kill_all
 
 SETTINGS = "site_settings"
 

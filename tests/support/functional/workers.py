@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, wait_for, write_project
+from tests.support.functional.harness import PATIENCE, Serve, Server, wait_for, write_project
 
 PROMPT = 15.0
 """Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
