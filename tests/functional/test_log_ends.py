@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import PATIENCE, Server, wait_for
+from tests.support.functional.harness import PATIENCE, PROMPT, Server, release, wait_for
 from tests.support.functional.logs import VIEWS as LOGGING_VIEWS
 from tests.support.functional.logs import (
     Launch,
@@ -22,12 +22,10 @@ from tests.support.functional.logs import (
     read_log,
     the_line,
 )
-from tests.support.functional.workers import Held, release, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import Held, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 FORMS = pytest.mark.parametrize("form", ["text", "json"])
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import Server, wait_for
+from tests.support.functional.harness import PROMPT, Server, wait_for
 from tests.support.functional.logs import (
     VIEWS,
     Launch,
@@ -25,8 +25,6 @@ from tests.support.functional.workers import titles, wait_until_none_is_left, wa
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 PLACES = pytest.mark.parametrize("place", ["root", "twistserve", "twistserve.access", "twistserve.lifecycle"])
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import PATIENCE, wait_for
+from tests.support.functional.harness import PATIENCE, PROMPT, wait_for
 from tests.support.functional.logs import (
     Launch,
     a_pipe,
@@ -29,8 +29,6 @@ from tests.support.functional.workers import wait_until_none_is_left, wait_until
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 
 VIEWS = """
 import logging, os, subprocess, sys, threading

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import PATIENCE, Server, command, free_port, wait_for
+from tests.support.functional.harness import PATIENCE, PROMPT, Server, command, free_port, wait_for
 from tests.support.functional.logs import (
     SETTINGS,
     VIEWS,
@@ -27,8 +27,6 @@ from tests.support.functional.workers import kill_all
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 DEBUG = pytest.mark.parametrize("debug", [True, False])
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])

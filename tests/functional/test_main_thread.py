@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import AT_ONCE, Serve, Server, wait_for
-from tests.support.functional.workers import lines_with, titles, wait_until_ready, wait_until_replaced, workers
+from tests.support.functional.harness import AT_ONCE, Serve, Server, lines_with, wait_for
+from tests.support.functional.workers import titles, wait_until_ready, wait_until_replaced, workers
 
 Project = Callable[..., Path]
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_starting import PROMPT, refuses
-from tests.support.functional.harness import Serve, Server, wait_for
+from tests.support.functional.harness import PROMPT, Serve, Server, assert_failed, refuses, wait_for
 from tests.support.functional.stockroom import (
     FIRST,
     Stockroom,

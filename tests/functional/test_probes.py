@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, serving, wait_for, write_project
+from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, refuses, serving, wait_for, write_project
 
 PROBES = ("/startup", "/ready", "/alive")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -265,15 +265,6 @@ def timed(call: Callable[[], Reply]) -> tuple[Reply, float]:
     """A reply and the seconds it took."""
     began = time.monotonic()
     return call(), time.monotonic() - began
-
-
-def refuses(port: int) -> bool:
-    """Whether nobody listens on this port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 # The form of the answers

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.functional.test_status_page import HOSTILE, held, present, requests, write_shop
 from tests.support.functional.browser import Browser
 from tests.support.functional.harness import Server, serving, wait_for
+from tests.support.functional.status_page import HOSTILE, held, present, requests, write_shop
 
 LONG_PATH = "/a-path-that-is-longer-than-any-telephone-is-wide/" + "and-goes-on" * 12
 

@@ -11,8 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from benchmarks.environments import ROOT, ensure
-from tests.functional.test_browser import address, png
-from tests.support.functional.browser import Browser
+from tests.support.functional.browser import Browser, address, png
 from tests.support.functional.harness import Serve, Server, wait_for
 from tests.support.functional.workers import ended, wait_until_ready
 

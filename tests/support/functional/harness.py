@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,12 @@ EXAMPLE = ROOT / "example"
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds a condition may take on a slow, noisy machine before the test fails."""
+
+PATIENCE_WITH_FAILURE = 30.0
+"""Seconds for a start that cannot succeed."""
+
+PROMPT = 15.0
+"""Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
 
 AT_ONCE = 2.5
 """Seconds for an end after a second signal, which takes less than one, on a machine that is busy."""
@@ -43,6 +50,15 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def refuses(port: int) -> bool:
+    """Whether nothing listens on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
@@ -97,6 +113,12 @@ def raw(port: int, data: bytes, timeout: float = PATIENCE) -> bytes:
         while chunk := connection.recv(65536):
             received += chunk
         return received
+
+
+def at_once(calls: int, call: Callable[[], Reply]) -> list[Reply]:
+    """The replies of as many calls, all under way together."""
+    with ThreadPoolExecutor(calls) as clients:
+        return [future.result() for future in [clients.submit(call) for _ in range(calls)]]
 
 
 @dataclass
@@ -243,6 +265,11 @@ def serving(*args: str, until: str = "/ready", **kwargs: Any) -> Iterator[Server
         server.end()
 
 
+def release(server: Server) -> None:
+    """Let every view that is held return."""
+    (server.cwd / "go").touch()
+
+
 def write_project(directory: Path, views: str = "urlpatterns = []\n", settings: str = "", **modules: str) -> Path:
     """Write a one-module Django project, as the fixture `project` describes it."""
     directory.mkdir(exist_ok=True)
@@ -269,3 +296,22 @@ def write_project(directory: Path, views: str = "urlpatterns = []\n", settings: 
     for name, text in modules.items():
         (directory / f"{name}.py").write_text(text)
     return directory
+
+
+def assert_failed(server: Server, *named: str) -> str:
+    """The one line of an end with status 1, which must contain each of these."""
+    status = server.wait(PATIENCE_WITH_FAILURE)
+    assert status == 1, f"status {status}\n{server.output}"
+    lines = server.stderr.splitlines()
+    assert len(lines) == 1, server.output
+    [line] = lines
+    assert line.strip()
+    assert "Traceback" not in server.output
+    assert "Unhandled" not in server.output
+    for part in named:
+        assert part in line, f"{part!r} is not named by: {line}"
+    return line
+
+
+def lines_with(text: str, *words: str) -> list[str]:
+    return [line for line in text.splitlines() if all(word in line for word in words)]
