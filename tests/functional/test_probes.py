@@ -19,13 +19,22 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, refuses, serving, wait_for, write_project
+from tests.support.functional.harness import (
+    PATIENCE,
+    SETTLE,
+    Reply,
+    Serve,
+    Server,
+    present,
+    refuses,
+    serving,
+    wait_for,
+    write_project,
+)
 
 PROBES = ("/startup", "/ready", "/alive")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 CHECK_TIMEOUT = 1.0
-FRESH = 1.05
-"""Seconds after which no probe is answered with a check's result from before."""
 BUILD_INFO = "twistserve_build_info"
 REQUESTS = "twistserve_http_requests_total"
 
@@ -193,19 +202,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--threads", "2", "--check-timeout", f"{CHECK_TIMEOUT:g}")
     with serving(*options, cwd=directory, logs=directory, settings="site_settings") as server:
         yield server
-
-
-@contextmanager
-def present(server: Server, name: str, text: str = "") -> Iterator[Path]:
-    """A file beside the project's manage.py, as long as the block runs; no check's result is from before."""
-    path = server.cwd / name
-    path.write_text(text)
-    time.sleep(FRESH)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-        time.sleep(FRESH)
 
 
 @contextmanager
@@ -926,6 +922,6 @@ def test_checks_are_timed(example_server: Server) -> None:
         )
 
     before = count()
-    time.sleep(FRESH)
+    time.sleep(SETTLE)
     example_server.probe("/ready")
     wait_for(lambda: count() == before + 1, "the check to be timed")

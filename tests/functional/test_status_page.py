@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.functional.harness import Reply, Serve, Server, fetch, serving, wait_for, write_project
-from tests.support.functional.status_page import HOSTILE, SHOP, VIEWS, document, held, present, requests, write_shop
+from tests.support.functional.harness import Reply, Serve, Server, fetch, present, serving, wait_for, write_project
+from tests.support.functional.status_page import HOSTILE, SHOP, VIEWS, document, held, requests, write_shop
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_hostile_path_is_shown_and_does_nothing(shop: Server) -> None:
 
 def test_the_reasons_of_checks(shop: Server) -> None:
     """A failing check and a warning are on the page with what they say, escaped, before everything else."""
-    with present(shop, "empty"), present(shop, "faint"):
+    with present(shop, "empty", settle=0), present(shop, "faint", settle=0):
         # Results are shared for a second.
         wait_for(
             lambda: [probe["status"] for probe in document(shop)["probes"]] == ["pass", "fail", "warn"],
@@ -170,7 +170,7 @@ def test_the_reasons_of_checks(shop: Server) -> None:
 def test_a_check_that_hangs_does_not_hold_the_page_up(shop: Server) -> None:
     """The page comes soon and says that there is no answer yet, and later what the probe says."""
     document(shop)
-    with present(shop, "hangs"):
+    with present(shop, "hangs", settle=0):
         time.sleep(1.1)
         began = time.monotonic()
         probe = document(shop)["probes"][1]

@@ -33,6 +33,9 @@ PROMPT = 15.0
 AT_ONCE = 2.5
 """Seconds for an end after a second signal, which takes less than one, on a machine that is busy."""
 
+SETTLE = 1.05
+"""Seconds after which a probe tells no result of a check from before."""
+
 T = TypeVar("T")
 
 
@@ -263,6 +266,19 @@ def serving(*args: str, until: str = "/ready", **kwargs: Any) -> Iterator[Server
         yield server.wait_until(until)
     finally:
         server.end()
+
+
+@contextmanager
+def present(server: Server, name: str, text: str = "", settle: float = SETTLE) -> Iterator[Path]:
+    """A file beside the project's manage.py, as long as the block runs; no check's result is from before."""
+    path = server.cwd / name
+    path.write_text(text)
+    time.sleep(settle)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        time.sleep(settle)
 
 
 def release(server: Server) -> None:

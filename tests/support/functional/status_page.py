@@ -71,17 +71,6 @@ def write_shop(directory: Path) -> Path:
 
 
 @contextmanager
-def present(server: Server, name: str) -> Iterator[None]:
-    """A file beside the project's manage.py, as long as the block runs."""
-    path = server.cwd / name
-    path.touch()
-    try:
-        yield
-    finally:
-        path.unlink()
-
-
-@contextmanager
 def held(server: Server, *paths: str) -> Iterator[list[bytes]]:
     """Requests of these paths, sent in this order, held by their view until the block ends; the answers come then."""
     (server.cwd / "gate").unlink(missing_ok=True)
