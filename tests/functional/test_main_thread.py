@@ -97,7 +97,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DI
 
 @pytest.fixture
 def app(project: Project) -> Callable[..., Path]:
-    """A project whose application does something when it is ready: `app("statement\nstatement")`."""
+    r"""A project whose application does something when it is ready: `app("statement\nstatement")`."""
 
     def make(ready: str = "", settings: str = "") -> Path:
         text = APP + textwrap.indent(textwrap.dedent(ready), " " * 8)

@@ -96,7 +96,7 @@ Launch = Callable[..., Server]
 
 @contextmanager
 def launching_with_streams(logs: Path) -> Iterator[Launch]:
-    """Starts servers whose standard streams are anything:
+    """Starts servers whose standard streams are anything.
 
     `launch("--threads", "1", cwd=..., redirect=">/dev/full", stdout=a_descriptor, until="/ready")`. `redirect` is a
     shell's; `limits` are shell commands before it, such as `ulimit -f 16`. None of the processes outlives the block.
