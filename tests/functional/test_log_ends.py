@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import PATIENCE, PROMPT, Server, release, wait_for
+from tests.support.functional.harness import PATIENCE, PROMPT, UNTRACED, Server, release, wait_for
 from tests.support.functional.logs import VIEWS as LOGGING_VIEWS
 from tests.support.functional.logs import (
     Launch,
@@ -169,7 +169,7 @@ def test_children_of_multiprocessing(launch: Launch, project: Project, form: str
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_forks_while_other_threads_log(launch: Launch, project: Project, form: str, workers: str) -> None:
     """No child inherits a lock that nobody will release; each writes its line, whole, and writes no other's again."""
-    server = launch("--log-format", form, "--workers", workers, cwd=project(VIEWS))
+    server = launch("--log-format", form, "--workers", workers, cwd=project(VIEWS), env=UNTRACED)
     background = in_background(lambda: ask_again_and_again(server, 300, "/shout/?text=x"))
     assert server.get("/heavily/", timeout=120).text == "30"
     background.join(PATIENCE)

@@ -34,7 +34,10 @@ AT_ONCE = 2.5
 """Seconds for an end after a second signal, which takes less than one, on a machine that is busy."""
 
 SETTLE = 1.05
-"""Seconds after which a probe tells no result of a check from before."""
+"""Seconds after which no probe responds with the result of a check from before."""
+
+UNTRACED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+"""The environment of a process that `make coverage` must leave alone: it would write, import or lock on its own."""
 
 T = TypeVar("T")
 
