@@ -358,7 +358,7 @@ def test_injected_headers(limited: Secure) -> None:
         for kind in ("value-crlf", "value-nul", "name-lf", "name-colon", "length"):
             answer = client.get(f"/inject/{kind}")
             assert (answer.status, answer.body) == (500, b"The application failed.\n")
-    assert limited.server.output.count("start_response: ") >= 5
+    wait_for(lambda: limited.server.output.count("start_response: ") >= 5, "the errors to be logged")
     seen(limited.server)
 
 
