@@ -90,7 +90,7 @@ def _deliver_interrupts() -> Iterator[None]:
 
 @pytest.fixture
 def launch(serve: Serve, project: Callable[..., Path]) -> Launch:
-    """Start a server of a project with the views above, at once: `launch("--threads", "1", settings="...")`."""
+    """Start a server of a project with the views of `draining`, at once: `launch("--threads", "1", settings="...")`."""
 
     def launcher(
         *args: str, runner: str = "twistd", env: dict[str, str] | None = None, views: str = VIEWS, **texts: str

@@ -1,4 +1,4 @@
-"""Servers that end, and the clients they have then."""
+"""Servers that drain: their views, and the clients that they have then."""
 
 from __future__ import annotations
 

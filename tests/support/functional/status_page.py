@@ -66,7 +66,7 @@ urlpatterns = [
 
 
 def write_shop(directory: Path) -> Path:
-    """The project of this module: its views hold requests until there is a file `gate`."""
+    """The project of the shop: its views hold requests until there is a file `gate`."""
     return write_project(directory, VIEWS, 'INSTALLED_APPS += ["shop"]\n', shop=SHOP)
 
 
