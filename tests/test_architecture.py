@@ -1,4 +1,7 @@
-"""Imports run one way: a room of the package knows those before it in this order, and no room knows a later one."""
+"""Imports run one way: a room of the package knows those before it in this order, and no room knows a later one.
+
+The tests mirror the package.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "twistserve"
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
     *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "command_line", "lifecycle"),
     *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
@@ -16,6 +20,12 @@ ORDER = (
 """Each subject's room, the lowest first."""
 ENTRIES = ("plugin", "management", "middleware", "workers.__main__", "probes.__main__")
 """What is started from outside; nothing imports these."""
+WITHOUT_TESTS = {
+    # Functional tests start them, in a process of their own.
+    "probes/__main__.py",
+    "workers/__main__.py",
+}
+"""Modules without a test file of their own, beside the `__init__` of packages."""
 
 
 def modules() -> dict[str, Path]:
@@ -67,3 +77,33 @@ def test_imports_run_one_way() -> None:
 def test_no_module_is_in_a_circle() -> None:
     """Within a room either; a CycleError names the modules."""
     TopologicalSorter({name: imported - {name} for name, imported in graph().items()}).prepare()
+
+
+# The tests
+
+
+def test_every_module_has_its_tests_at_the_same_place() -> None:
+    """Those of net/tls.py are in tests/net/test_tls.py; no exception is there in vain."""
+    paths = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    missing = {str(path) for path in paths if not (TESTS / path.parent / f"test_{path.name}").exists()}
+    assert missing == WITHOUT_TESTS
+
+
+def test_no_module_of_tests_imports_another() -> None:
+    """What they share is in tests/support; fixtures come from conftest by themselves."""
+    wrong = [
+        f"{path.relative_to(TESTS)} imports {name}"
+        for path in TESTS.rglob("*.py")
+        for name in imported_tests(path)
+        if any(part == "conftest" or part.startswith("test_") for part in name.split("."))
+    ]
+    assert wrong == []
+
+
+def imported_tests(path: Path) -> Iterator[str]:
+    """What a module imports from tests, by full names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").partition(".")[0] == "tests"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("tests."))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
-from tests.functional.harness import free_port
+from tests.support.functional.harness import UNTRACED, free_port
 
 HEAVY = [
     "treq",
@@ -40,9 +41,8 @@ print(" ".join(sys.modules))
 
 def test_a_start_with_one_process_imports_nothing_that_it_does_not_use() -> None:
     """Of what is heavy or for other configurations, composing the service for the defaults imports nothing."""
-    done = subprocess.run(
-        [sys.executable, "-c", STARTED, str(free_port())], capture_output=True, text=True, check=True, timeout=60
-    )
+    command, environment = [sys.executable, "-c", STARTED, str(free_port())], {**os.environ, **UNTRACED}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     imported = set(done.stdout.split())
     assert "twistserve.composition.one_process" in imported
     assert imported.isdisjoint(HEAVY), sorted(imported.intersection(HEAVY))

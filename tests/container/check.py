@@ -15,8 +15,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.functional.harness import ROOT, fetch, free_port, wait_for, write_project
-from tests.functional.test_first_process import SETTINGS, VIEWS, children, status, title
+from tests.support.functional.first_process import SETTINGS, VIEWS
+from tests.support.functional.harness import ROOT, fetch, free_port, wait_for, write_project
+from tests.support.functional.processes import children, status, title
 
 RELEASE, PYTHON = "trixie", "3.13"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twistserve-container"

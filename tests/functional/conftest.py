@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.functional.browser import Browser, chromium
-from tests.functional.harness import EXAMPLE, Server, start, wait_for, write_project
-from tests.functional.prometheus import Prometheus
-
-Serve = Callable[..., Server]
-Scrape = Callable[..., Prometheus]
+from tests.support.functional.browser import Browser, chromium
+from tests.support.functional.harness import EXAMPLE, Serve, Server, start, wait_for, write_project
+from tests.support.functional.prometheus import Prometheus, Scrape
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Scrape, Serve
-from tests.functional.harness import ROOT
-from tests.functional.prometheus import PROMTOOL
 from tests.support.contract import CONTRACT
+from tests.support.functional.harness import ROOT, Serve
+from tests.support.functional.prometheus import PROMTOOL, Scrape
 
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ALERTS.with_name("alerts_test.yaml")

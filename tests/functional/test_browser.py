@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from tests.functional.browser import Browser
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server
+from tests.support.functional.browser import Browser, address, png
+from tests.support.functional.harness import Serve, Server
 
 TRANSPARENT = "rgba(0, 0, 0, 0)"
 USERNAME, PASSWORD = "ishmael", "Call me 9 times: ünïcode"
-
-
-def png(width: int, height: int) -> bytes:
-    """A picture of coloured noise, about three bytes a pixel however well it is compressed."""
-    noise = random.Random(width)
-    rows = b"".join(b"\0" + noise.randbytes(width * 3) for _ in range(height))
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def address(server: Server, path: str) -> str:
-    """The URL of a path, as a person would type it."""
-    return f"http://127.0.0.1:{server.port}{path}"
 
 
 @pytest.fixture

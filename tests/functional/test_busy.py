@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Reply, Server, serving, wait_for, write_project
+from tests.support.functional.harness import Reply, Server, serving, wait_for, write_project
 
 VIEWS = """
 import threading

@@ -14,12 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, start, wait_for, write_project
-from tests.functional.workers import titles
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import PATIENCE, PROMPT, Serve, Server, free_port, start, wait_for, write_project
+from tests.support.functional.workers import titles
 
-PROMPT = 15.0
 RUNNERS = ("twistd", "twist", "manage")
 
 VIEWS = """

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.functional.conftest import Scrape, Serve
-from tests.functional.harness import ROOT, Server
-from tests.functional.prometheus import Prometheus
 from tests.support.contract import CONTRACT
+from tests.support.functional.harness import ROOT, Serve, Server
+from tests.support.functional.prometheus import Prometheus, Scrape
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "twistserve.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

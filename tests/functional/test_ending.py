@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import AT_ONCE, PATIENCE, Server, fetch, free_port, start, wait_for, write_project
-from tests.functional.workers import titles, wait_until_ready, workers
+from tests.support.functional.harness import (
+    AT_ONCE,
+    PATIENCE,
+    Serve,
+    Server,
+    fetch,
+    free_port,
+    start,
+    wait_for,
+    write_project,
+)
+from tests.support.functional.workers import titles, wait_until_ready, workers
 
 RUNNERS = ("twistd", "twist", "manage")
 GRACE = "0.5"

@@ -11,32 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, free_port
+from tests.support.functional.harness import Serve, assert_failed, free_port
 
 RUNNERS = ("twistd", "twist", "manage")
 TWISTED_RUNNERS = ("twistd", "twist")
 """manage.py imports the settings itself, before `serve` has a say."""
 
-PATIENCE_WITH_FAILURE = 30.0
 
 Project = Callable[..., Path]
 Fail = Callable[..., str]
-
-
-def assert_failed(server: Server, *named: str) -> str:
-    """The one line of an end with status 1, which must contain each of these."""
-    status = server.wait(PATIENCE_WITH_FAILURE)
-    assert status == 1, f"status {status}\n{server.output}"
-    lines = server.stderr.splitlines()
-    assert len(lines) == 1, server.output
-    [line] = lines
-    assert line.strip()
-    assert "Traceback" not in server.output
-    assert "Unhandled" not in server.output
-    for part in named:
-        assert part in line, f"{part!r} is not named by: {line}"
-    return line
 
 
 @pytest.fixture(autouse=True)

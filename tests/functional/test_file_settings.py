@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.functional import test_http2
-from tests.functional.browser import Browser
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, wait_for
+from tests.support.functional import http2
+from tests.support.functional.browser import Browser
+from tests.support.functional.harness import Reply, Serve, Server, wait_for
 
 Project = Callable[..., Path]
 
@@ -332,7 +331,7 @@ def test_what_a_trusted_proxy_says(serve: Serve, project: Project, tmp_path: Pat
     """A file's log line has the client's address, line and response the proxy's id, over HTTP/1.1 and HTTP/2."""
     directory = furnish(project(VIEWS, SETTINGS + "WHITENOISE_ROOT = BASE_DIR / 'uploads'\n"))
     (directory / "collected" / "large.bin").write_bytes(bytes(200_000))
-    secure = test_http2.start(serve, tmp_path, "--static", "--media", "--log-format", "json", cwd=directory)
+    secure = http2.start(serve, tmp_path, "--static", "--media", "--log-format", "json", cwd=directory)
     server, fields = secure.server, {"X-Forwarded-For": "203.0.113.9, 127.0.0.1", "Accept-Encoding": "gzip"}
     cases = [
         ("/static/a.css", {}, 200),

@@ -16,8 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import EXAMPLE, PATIENCE, Server, raw, serving
+from tests.support.functional.harness import EXAMPLE, PATIENCE, Serve, Server, raw, serving
 
 SOURCE = EXAMPLE / "catalogue" / "static"
 SECRET = b"kept back from every visitor"

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import AT_ONCE, Server, command, free_port, wait_for, write_project
+from tests.support.functional.first_process import SETTINGS, VIEWS
+from tests.support.functional.harness import AT_ONCE, Server, command, free_port, wait_for, write_project
+from tests.support.functional.processes import children, status, title
 
 ROOT = [] if os.geteuid() == 0 else ["--map-root-user"]
 NAMESPACE = ["unshare", *ROOT, "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -26,49 +28,12 @@ FOREIGN = ("TWISTSERVE_", "KUBERNETES_", "DJANGO_")
 GRACE = "0.5"
 END = 10.0
 
-SETTINGS = """
-import atexit
-def note():
-    with open(BASE_DIR / "ended", "a") as record:
-        record.write("the function ran\\n")
-atexit.register(note)
-"""
 KEEPS_LOCK = """
 import ctypes
 (BASE_DIR / "reached").touch()
 libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
 libc.pthread_mutex_lock(mutex)
 libc.pthread_mutex_lock(mutex)
-"""
-VIEWS = """
-import multiprocessing, os, re, signal, subprocess, time
-from django.http import HttpResponse
-from django.urls import path
-
-def orphans(request):
-    for _ in range(5):
-        subprocess.run("sleep 0.1 & sleep 0.2 & exit 0", shell=True)
-    return HttpResponse("left")
-
-def statuses(request):
-    shells = [subprocess.run(["sh", "-c", f"sleep 0 & exit {number}"]).returncode for number in range(10)]
-    forks = []
-    for number in range(10):
-        child = multiprocessing.Process(target=os._exit, args=(number,))
-        child.start()
-        child.join(20)
-        forks.append(child.exitcode)
-    return HttpResponse(f"{shells} {forks}")
-
-def compute(request):
-    re.match(r"(a+)+$", "a" * 60 + "b")
-
-def die(request):
-    os.kill(os.getpid(), signal.SIGABRT)
-
-urlpatterns = [
-    path("orphans/", orphans), path("statuses/", statuses), path("compute/", compute), path("die/", die),
-]
 """
 
 Launch = Callable[..., "Container"]
@@ -89,24 +54,6 @@ class Container(Server):
 
     def signal(self, number: int) -> None:
         os.kill(self.first, number)
-
-
-def children(pid: int) -> list[int]:
-    found: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, path.read_text().split())
-    return found
-
-
-def status(pid: int) -> dict[str, str]:
-    """What /proc tells of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def title(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
 
 
 @pytest.fixture

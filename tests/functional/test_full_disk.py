@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, wait_for
-from tests.functional.workers import workers
+from tests.support.functional.harness import Serve, Server, wait_for
+from tests.support.functional.workers import workers
 
 VIEWS = """
 import os, tempfile

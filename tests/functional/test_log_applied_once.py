@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.logs import VIEWS, Launch, ends, handlers_logging, launching_with_streams
-from tests.functional.workers import titles, wait_until_ready
+from tests.support.functional.harness import PROMPT
+from tests.support.functional.logs import VIEWS, Launch, ends, handlers_logging, launching_with_streams
+from tests.support.functional.workers import titles, wait_until_ready
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 
 HANDLERS = """

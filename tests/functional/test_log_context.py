@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Reply, Server, raw, wait_for
-from tests.functional.logs import Launch, Line, ends, in_background, launching_with_streams, lines_of, the_line
+from tests.support.functional.harness import PROMPT, Reply, Server, raw, wait_for
+from tests.support.functional.logs import Launch, Line, ends, in_background, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, wait_for
-from tests.functional.logs import VIEWS as LOGGING_VIEWS
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, PROMPT, UNTRACED, Server, release, wait_for
+from tests.support.functional.logs import VIEWS as LOGGING_VIEWS
+from tests.support.functional.logs import (
     Launch,
     a_pipe,
     ask_again_and_again,
@@ -22,12 +22,10 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import Held, release, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import Held, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 FORMS = pytest.mark.parametrize("form", ["text", "json"])
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 
@@ -171,7 +169,7 @@ def test_children_of_multiprocessing(launch: Launch, project: Project, form: str
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_forks_while_other_threads_log(launch: Launch, project: Project, form: str, workers: str) -> None:
     """No child inherits a lock that nobody will release; each writes its line, whole, and writes no other's again."""
-    server = launch("--log-format", form, "--workers", workers, cwd=project(VIEWS))
+    server = launch("--log-format", form, "--workers", workers, cwd=project(VIEWS), env=UNTRACED)
     background = in_background(lambda: ask_again_and_again(server, 300, "/shout/?text=x"))
     assert server.get("/heavily/", timeout=120).text == "30"
     background.join(PATIENCE)

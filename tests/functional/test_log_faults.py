@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, raw, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, PROMPT, Server, raw, wait_for
+from tests.support.functional.logs import (
     VIEWS,
     Launch,
     a_pipe,
@@ -29,12 +29,10 @@ from tests.functional.logs import (
     read_log,
     wait_until_released,
 )
-from tests.functional.workers import titles, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import titles, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 RUNNERS = ("twistd", "twist", "manage")
 RUNNERS_AND_FORMS = [("twistd", "text"), ("twistd", "json"), ("twist", "text"), ("manage", "combined")]
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])

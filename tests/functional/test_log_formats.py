@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Server, raw, wait_for, write_project
-from tests.functional.logs import (
+from tests.support.functional.harness import PROMPT, Server, raw, release, wait_for, write_project
+from tests.support.functional.logs import (
     VIEWS,
     Launch,
     Line,
@@ -25,13 +25,11 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import Held, release, wait_until_none_is_left, wait_until_ready, wait_until_replaced
-from tests.functional.workers import workers as workers_of
+from tests.support.functional.workers import Held, wait_until_none_is_left, wait_until_ready, wait_until_replaced
+from tests.support.functional.workers import workers as workers_of
 
 FORMS = pytest.mark.parametrize("form", ["text", "combined", "json"])
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage", "daemon"])
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 
 WSGI = """
 import logging, warnings

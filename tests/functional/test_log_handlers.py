@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Server, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PROMPT, Server, wait_for
+from tests.support.functional.logs import (
     VIEWS,
     Launch,
     alive,
@@ -21,12 +21,10 @@ from tests.functional.logs import (
     leave_in_the_middle,
     wait_until_released,
 )
-from tests.functional.workers import titles, wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import titles, wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 PLACES = pytest.mark.parametrize("place", ["root", "twistserve", "twistserve.access", "twistserve.lifecycle"])
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, PROMPT, wait_for
+from tests.support.functional.logs import (
     Launch,
     a_pipe,
     ask_again_and_again,
@@ -25,12 +25,10 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import wait_until_none_is_left, wait_until_ready
+from tests.support.functional.workers import wait_until_none_is_left, wait_until_ready
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 
 VIEWS = """
 import logging, os, subprocess, sys, threading

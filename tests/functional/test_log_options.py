@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import raw
-from tests.functional.logs import VIEWS, Launch, ends, launching_with_streams, lines_of, the_line
+from tests.support.functional.harness import PROMPT, raw
+from tests.support.functional.logs import VIEWS, Launch, ends, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
-
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import Reply, Server
-from tests.functional.logs import Launch, ends, launching_with_streams, lines_of, the_line
+from tests.support.functional.harness import PROMPT, Reply, Server
+from tests.support.functional.logs import Launch, ends, launching_with_streams, lines_of, the_line
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, command, free_port, wait_for
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, PROMPT, Server, command, free_port, wait_for
+from tests.support.functional.logs import (
     SETTINGS,
     VIEWS,
     Launch,
@@ -23,12 +23,10 @@ from tests.functional.logs import (
     read_log,
     the_line,
 )
-from tests.functional.workers import kill_all
+from tests.support.functional.workers import kill_all
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 RUNNERS = pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
 DEBUG = pytest.mark.parametrize("debug", [True, False])
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import PATIENCE
-from tests.functional.logs import (
+from tests.support.functional.harness import PATIENCE, PROMPT
+from tests.support.functional.logs import (
     Launch,
     alive,
     ask_again_and_again,
@@ -22,8 +22,6 @@ from tests.functional.logs import (
 
 Project = Callable[..., Path]
 
-PROMPT = 15.0
-"""Seconds in which a server without requests in flight is gone: less than --graceful-timeout, which is 25."""
 
 VIEWS = """
 import gc, logging, warnings

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import AT_ONCE, Server, wait_for
-from tests.functional.workers import lines_with, titles, wait_until_ready, wait_until_replaced, workers
+from tests.support.functional.harness import AT_ONCE, Serve, Server, lines_with, wait_for
+from tests.support.functional.workers import titles, wait_until_ready, wait_until_replaced, workers
 
 Project = Callable[..., Path]
 
@@ -98,7 +97,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DI
 
 @pytest.fixture
 def app(project: Project) -> Callable[..., Path]:
-    """A project whose application does something when it is ready: `app("statement\nstatement")`."""
+    r"""A project whose application does something when it is ready: `app("statement\nstatement")`."""
 
     def make(ready: str = "", settings: str = "") -> Path:
         text = APP + textwrap.indent(textwrap.dedent(ready), " " * 8)

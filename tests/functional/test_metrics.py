@@ -12,9 +12,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, raw, serving, wait_for, write_project
 from tests.support.contract import CONTRACT
+from tests.support.functional.harness import Reply, Serve, Server, raw, serving, wait_for, write_project
 
 VIEWS = """
 from django.http import HttpResponse

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, wait_for
-from tests.functional.stockroom import (
+from tests.support.functional.harness import PROMPT, Serve, Server, assert_failed, refuses, wait_for
+from tests.support.functional.stockroom import (
     FIRST,
     Stockroom,
     assert_waits,
@@ -23,8 +22,6 @@ from tests.functional.stockroom import (
     write_app,
     write_stockroom,
 )
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_starting import PROMPT, refuses
 
 TOGETHER = 10
 """Instances that start at the same time."""

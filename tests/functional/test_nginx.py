@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.functional.harness import PATIENCE, Server, fetch, free_port, serving, wait_for, write_project
+from tests.support.functional.harness import PATIENCE, Server, fetch, free_port, serving, wait_for, write_project
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, raw, wait_for
+from tests.support.functional.harness import PATIENCE, Serve, Server, free_port, raw, wait_for
 
 VIEWS = """
 import os

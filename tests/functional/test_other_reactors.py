@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import free_port
-from tests.functional.test_starting import lines_with
-from tests.functional.test_tls import get
-from tests.functional.test_webhooks import Receiver
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import Serve, free_port, lines_with
+from tests.support.functional.tls import get
+from tests.support.functional.webhooks import Receiver
 
 VIEWS = """
 import sys, threading

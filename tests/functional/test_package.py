@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import BIN, ROOT
+from tests.support.functional.harness import BIN, ROOT, Serve
 
 RUNNERS = ("twistd", "twist")
 DEFAULTS = {

@@ -18,9 +18,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, free_port, wait_for
-from tests.functional.stockroom import (
+from tests.support.functional.harness import PROMPT, Reply, Serve, Server, assert_failed, free_port, wait_for
+from tests.support.functional.processes import children
+from tests.support.functional.stockroom import (
     FIRST,
     Stockroom,
     assert_waits,
@@ -29,8 +29,6 @@ from tests.functional.stockroom import (
     write_app,
     write_stockroom,
 )
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_starting import PROMPT
 
 TOGETHER = 4
 """Instances that start at the same time."""
@@ -150,19 +148,6 @@ class Cluster:
 
 def is_root() -> bool:
     return os.getuid() == 0
-
-
-def children(parent: int) -> list[int]:
-    """The processes that this one has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, its_parent, *_ = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(its_parent) == parent:
-            found.append(int(stat.parent.name))
-    return found
 
 
 @pytest.fixture(scope="session")

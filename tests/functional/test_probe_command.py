@@ -15,10 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, serving, wait_for, write_project
+from tests.support.functional.harness import (
+    PATIENCE,
+    Serve,
+    Server,
+    free_port,
+    present,
+    serving,
+    wait_for,
+    write_project,
+)
 
-FRESH = 1.0
 START = 20.0
 """Seconds that Python, Django and the project may take to be imported on a busy machine."""
 
@@ -103,19 +110,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = write_project(tmp_path_factory.mktemp("command") / "project", settings=SETTINGS, shop=SHOP)
     with serving("--check-timeout", "30", cwd=directory, logs=directory, settings="site_settings") as server:
         yield server
-
-
-@contextmanager
-def present(server: Server, name: str) -> Iterator[None]:
-    """A file beside the project's manage.py, as long as the block runs; no result is from before."""
-    path = server.cwd / name
-    path.touch()
-    time.sleep(FRESH)
-    try:
-        yield
-    finally:
-        path.unlink()
-        time.sleep(FRESH)
 
 
 # A server that runs

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, serving, wait_for, write_project
+from tests.support.functional.harness import Reply, Serve, Server, present, serving, wait_for, write_project
 
 CHECK_TIMEOUT = 1.0
 FRESH = 1.0
@@ -188,19 +187,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--threads", "2", "--check-timeout", f"{CHECK_TIMEOUT:g}")
     with serving(*options, cwd=directory, logs=directory, settings="site_settings") as server:
         yield server
-
-
-@contextmanager
-def present(server: Server, name: str) -> Iterator[None]:
-    """A file beside the project's manage.py, as long as the block runs; no result is from before."""
-    path = server.cwd / name
-    path.touch()
-    time.sleep(FRESH)
-    try:
-        yield
-    finally:
-        path.unlink()
-        time.sleep(FRESH)
 
 
 def runs(server: Server, name: str = "shelves") -> int:

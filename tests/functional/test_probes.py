@@ -19,14 +19,22 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Reply, Server, serving, wait_for, write_project
+from tests.support.functional.harness import (
+    PATIENCE,
+    SETTLE,
+    Reply,
+    Serve,
+    Server,
+    present,
+    refuses,
+    serving,
+    wait_for,
+    write_project,
+)
 
 PROBES = ("/startup", "/ready", "/alive")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 CHECK_TIMEOUT = 1.0
-FRESH = 1.05
-"""Seconds after which no probe is answered with a check's result from before."""
 BUILD_INFO = "twistserve_build_info"
 REQUESTS = "twistserve_http_requests_total"
 
@@ -197,19 +205,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def present(server: Server, name: str, text: str = "") -> Iterator[Path]:
-    """A file beside the project's manage.py, as long as the block runs; no check's result is from before."""
-    path = server.cwd / name
-    path.write_text(text)
-    time.sleep(FRESH)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-        time.sleep(FRESH)
-
-
-@contextmanager
 def waiting_requests(server: Server, count: int) -> Iterator[list[Future[Reply]]]:
     """As many requests as said, which stay in their view until the block ends, and then all succeed."""
     gate = server.cwd / "gate"
@@ -266,15 +261,6 @@ def timed(call: Callable[[], Reply]) -> tuple[Reply, float]:
     """A reply and the seconds it took."""
     began = time.monotonic()
     return call(), time.monotonic() - began
-
-
-def refuses(port: int) -> bool:
-    """Whether nobody listens on this port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 # The form of the answers
@@ -936,6 +922,6 @@ def test_checks_are_timed(example_server: Server) -> None:
         )
 
     before = count()
-    time.sleep(FRESH)
+    time.sleep(SETTLE)
     example_server.probe("/ready")
     wait_for(lambda: count() == before + 1, "the check to be timed")

@@ -13,9 +13,8 @@ import pytest
 
 import twisted
 import twistserve
-from tests.functional.conftest import Scrape, Serve
-from tests.functional.harness import EXAMPLE, Server, free_port, wait_for
-from tests.functional.prometheus import PROMTOOL, Series
+from tests.support.functional.harness import EXAMPLE, Serve, Server, free_port, wait_for
+from tests.support.functional.prometheus import PROMTOOL, Scrape, Series
 
 LOGO = EXAMPLE / "catalogue" / "static" / "catalogue" / "logo.png"
 

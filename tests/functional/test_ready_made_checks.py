@@ -8,17 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, free_port, serving, wait_for, write_project
+from tests.support.functional.harness import Reply, Serve, Server, free_port, present, serving, wait_for, write_project
 
 CHECK_TIMEOUT = 1.0
-FRESH = 1.0
 SLACK = 0.5
 """Seconds that an answer may come after the deadline of its checks."""
 PASSWORD = "t0p"
@@ -110,19 +108,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--check", "caches", "--check", "storage", "--check-timeout", f"{CHECK_TIMEOUT:g}")
     with serving(*options, cwd=directory, logs=directory, settings="site_settings") as server:
         yield server
-
-
-@contextmanager
-def present(server: Server, name: str) -> Iterator[None]:
-    """A file beside the project's manage.py, as long as the block runs; no result is from before."""
-    path = server.cwd / name
-    path.touch()
-    time.sleep(FRESH)
-    try:
-        yield
-    finally:
-        path.unlink()
-        time.sleep(FRESH)
 
 
 def entry(reply: Reply, name: str) -> dict[str, Any]:

@@ -12,13 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, wait_for
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_requests import Wire, asking, wire
+from tests.support.functional.harness import PROMPT, Serve, Server, assert_failed, wait_for
+from tests.support.functional.wire import Wire, asking, wire
 
-PROMPT = 15.0
-"""Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
 LIFETIME = 50
 
 VIEWS = """

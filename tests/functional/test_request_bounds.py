@@ -14,10 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, serving, wait_for, write_project
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_requests import Wire, asking, at_once, wire
+from tests.support.functional.harness import (
+    PATIENCE,
+    Serve,
+    Server,
+    assert_failed,
+    at_once,
+    serving,
+    wait_for,
+    write_project,
+)
+from tests.support.functional.wire import Wire, asking, wire
 
 THREADS = 3
 TIMEOUT = 1.2

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server
-from tests.functional.test_failing_starts import assert_failed
+from tests.support.functional.harness import Serve, Server, assert_failed
 
 RUNNERS = ("twistd", "twist", "manage")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, fetch, free_port, wait_for
+from tests.support.functional.harness import PATIENCE, Serve, Server, fetch, free_port, wait_for
+from tests.support.functional.processes import descriptors, resident
 
 VIEWS = """
 import hashlib
@@ -43,17 +43,6 @@ def stream(request):
 
 urlpatterns = [path(f"{view.__name__}/", view) for view in (hello, page, file, stream, digest)]
 """
-
-
-def resident(server: Server) -> int:
-    """Bytes of memory that the server occupies."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
-def descriptors(server: Server) -> int:
-    """Files and sockets that the server has open."""
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
 def connect(server: Server) -> socket.socket:

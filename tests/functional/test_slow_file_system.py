@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional import slow_files, test_http2, test_tls
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Reply, Server, wait_for
-from tests.functional.test_drain import Client
-from tests.functional.test_http2 import Secure
-from tests.functional.test_slow_clients import descriptors
+from tests.support.functional import http2, slow_files, tls
+from tests.support.functional.draining import Client
+from tests.support.functional.harness import PATIENCE, Reply, Serve, Server, wait_for
+from tests.support.functional.http2 import Secure
+from tests.support.functional.processes import descriptors
 
 VIEWS = """
 from django.conf import settings
@@ -102,7 +101,7 @@ def start(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> Iterato
         program = [sys.executable, slow_files.__file__, str(backing), str(directory / "media")]
         alone = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
         given = ("--static", "--media", *options)
-        secure = test_http2.start(serve, directory, *given, cwd=directory, prefix=[*alone, *program])
+        secure = http2.start(serve, directory, *given, cwd=directory, prefix=[*alone, *program])
         site = Site(secure.server, backing, secure)
         assert site.server.get("/static/small.css").body == SMALL
         return site
@@ -127,7 +126,7 @@ def test_nothing_but_the_file_waits(start: Start, step: str) -> None:
     over_tls = site.secure.connect()
     streams = [over_tls.ask(path) for path in paths]
     one = ThreadPoolExecutor(1)
-    alone = one.submit(test_tls.get, site.secure.port, paths[1])
+    alone = one.submit(tls.get, site.secure.port, paths[1])
     wait_for(lambda: site.in_flight() == 2 * len(paths) + 1, "the requests to be waiting")
     site.others_are_served()
     site.release()
@@ -172,7 +171,7 @@ def leave_plainly(site: Site, path: str) -> None:
 
 def leave_tls(site: Site, path: str) -> None:
     """HTTP/1.1 over TLS."""
-    connection = test_tls.connect(site.secure.port, "one.example")
+    connection = tls.connect(site.secure.port, "one.example")
     connection.request("GET", path)
     wait_for(lambda: site.in_flight() == 1, "the request to be waiting")
     connection.close()
@@ -196,7 +195,7 @@ def test_a_client_that_leaves_leaves_nothing(start: Start, leave: Callable[[Site
     site = start()
     # A few are opened with the first request and stay: what the interpreter and the threads need.
     assert site.server.get(path).status == 200
-    assert test_tls.get(site.secure.port, "/hello/").endswith(b"hello")
+    assert tls.get(site.secure.port, "/hello/").endswith(b"hello")
     wait_for(lambda: site.in_flight() == 0, "no request to be left")
     before = descriptors(site.server)
     site.hold()
@@ -328,7 +327,7 @@ def test_a_file_that_the_kernel_has_forgotten(serve: Serve, project: Callable[..
             file.write(LARGE)
             file.flush()
             os.fsync(file.fileno())
-    secure = test_http2.start(serve, directory, "--static", "--media", cwd=directory)
+    secure = http2.start(serve, directory, "--static", "--media", cwd=directory)
 
     def forget() -> None:
         for place in ("static", "media"):
@@ -339,7 +338,7 @@ def test_a_file_that_the_kernel_has_forgotten(serve: Serve, project: Callable[..
         forget()
         assert secure.server.get(f"/{prefix}/large.bin").body == LARGE
         forget()
-        assert test_tls.get(secure.port, f"/{prefix}/large.bin").endswith(LARGE)
+        assert tls.get(secure.port, f"/{prefix}/large.bin").endswith(LARGE)
         forget()
         with secure.connect() as client:
             assert client.get(f"/{prefix}/large.bin").body == LARGE

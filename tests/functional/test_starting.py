@@ -6,7 +6,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, free_port, wait_for
+from tests.support.functional.harness import PATIENCE, PROMPT, Serve, Server, free_port, lines_with, refuses, wait_for
+from tests.support.functional.processes import is_running
 
 RUNNERS = ("twistd", "twist", "manage")
-PROMPT = 15.0
-"""Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
 
 VIEWS = """
 import time
@@ -82,33 +79,12 @@ def holding(project: Project) -> Project:
     return write
 
 
-def refuses(port: int) -> bool:
-    """Whether nothing listens on this port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process lives; one that has ended may stay in the table until its parent looks."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def hold_a_request(server: Server, size: int) -> http.client.HTTPConnection:
     """A connection whose request is in a view that returns `size` bytes once the file `go` is there."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     connection.request("GET", f"/hold/?size={size}")
     wait_for((server.cwd / f"entered-{size}").exists, "the request to reach its view")
     return connection
-
-
-def lines_with(text: str, marker: str) -> list[str]:
-    return [line for line in text.splitlines() if marker in line]
 
 
 # Starting, serving, stopping

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.functional.browser import Browser
-from tests.functional.harness import Server, serving, wait_for
-from tests.functional.test_status_page import HOSTILE, held, present, requests, write_shop
+from tests.support.functional.browser import Browser
+from tests.support.functional.harness import Server, present, serving, wait_for
+from tests.support.functional.status_page import HOSTILE, held, requests, write_shop
 
 LONG_PATH = "/a-path-that-is-longer-than-any-telephone-is-wide/" + "and-goes-on" * 12
 
@@ -81,7 +81,7 @@ def test_it_follows_what_happens(browser: Browser, shop: Server) -> None:
     assert "None is in flight." in words(browser, "#requests")
     with held(shop, "/slow/"):
         wait_for(lambda: "GET /slow/" in words(browser, "#requests"), "the request to be shown")
-        with present(shop, "empty"):
+        with present(shop, "empty", settle=0):
             wait_for(lambda: words(browser, "h1") == "Failing", "the check to be shown")
             assert browser.driver.title.startswith("Failing: ")
             assert "Readiness: shop.shelves" in words(browser, "#problems")
@@ -157,7 +157,7 @@ def test_the_policy_stops_what_gets_in_all_the_same(browser: Browser, shop: Serv
 def test_no_width_scrolls_sideways(browser: Browser, shop: Server, width: int) -> None:
     """Everything is within the screen, whatever is told: long paths, failing checks, unfolded options."""
     screen(browser, width)
-    with present(shop, "empty"), held(shop, LONG_PATH, HOSTILE):
+    with present(shop, "empty", settle=0), held(shop, LONG_PATH, HOSTILE):
         wait_for(lambda: len(requests(shop)) == 2, "the requests")
         open_page(browser, shop)
         browser.find("#defaults summary").click()
@@ -197,7 +197,7 @@ return worst;
 def test_light_and_dark(browser: Browser, shop: Server, name: str, ground: tuple[int, ...]) -> None:
     """The page follows the preference, and every text stands out from its ground as WCAG 2 wants (AA, 4.5 to 1)."""
     scheme(browser, name)
-    with present(shop, "empty"), present(shop, "faint"), held(shop, "/slow/"):
+    with present(shop, "empty", settle=0), present(shop, "faint", settle=0), held(shop, "/slow/"):
         wait_for(lambda: len(requests(shop)) == 1, "the request")
         open_page(browser, shop)
         wait_for(lambda: words(browser, "h1") == "Failing", "the check to be shown")

@@ -4,79 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Reply, Server, fetch, raw, serving, wait_for, write_project
-
-HOSTILE = "/<script>alert(1)</script>/<img/src=x/onerror=alert(2)>/\"'&lt;"
-
-SHOP = """
-import time
-from pathlib import Path
-
-from django.core.checks import Error, Warning, register
-
-HERE = Path(__file__).resolve().parent
-
-
-def there(name):
-    return (HERE / name).exists()
-
-
-@register("readiness")
-def shelves(**kwargs):
-    if there("raises"):
-        raise ValueError("postgres://shop:hunter2@db/shop in /srv/shop/settings.py")
-    while there("hangs"):
-        time.sleep(0.01)
-    return [Error("<script>alert(3)</script>")] if there("empty") else []
-
-
-@register("liveness")
-def pulse(**kwargs):
-    return [Warning("It is faint.", id="shop.W001")] if there("faint") else []
-"""
-
-VIEWS = """
-import time
-
-from django.http import HttpResponse
-from django.urls import re_path
-
-import shop
-
-
-def hold(request):
-    while not shop.there("gate"):
-        time.sleep(0.01)
-    return HttpResponse("held")
-
-
-def fails(request):
-    return HttpResponse("failed", status=503)
-
-
-urlpatterns = [
-    re_path("^quick/", lambda request: HttpResponse("quick")),
-    re_path("^fails/", fails),
-    re_path("", hold),
-]
-"""
-
-
-def write_shop(directory: Path) -> Path:
-    """The project of this module: its views hold requests until there is a file `gate`."""
-    return write_project(directory, VIEWS, 'INSTALLED_APPS += ["shop"]\n', shop=SHOP)
+from tests.support.functional.harness import Reply, Serve, Server, fetch, present, serving, wait_for, write_project
+from tests.support.functional.status_page import HOSTILE, SHOP, VIEWS, document, held, requests, write_shop
 
 
 @pytest.fixture(scope="module")
@@ -88,62 +25,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@contextmanager
-def present(server: Server, name: str) -> Iterator[None]:
-    """A file beside the project's manage.py, as long as the block runs."""
-    path = server.cwd / name
-    path.touch()
-    try:
-        yield
-    finally:
-        path.unlink()
-
-
-@contextmanager
-def held(server: Server, *paths: str) -> Iterator[list[bytes]]:
-    """Requests of these paths, sent in this order, held by their view until the block ends; the answers come then."""
-    (server.cwd / "gate").unlink(missing_ok=True)
-    answers: list[bytes] = []
-
-    def ask(path: str) -> None:
-        request = f"GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
-        answers.append(raw(server.port, request.encode("latin-1")))
-
-    def arrived(number: int) -> bool:
-        threads = [each["threads"] for each in document(server)["workers"]]
-        total, busy = (sum(each[name] for each in threads) for name in ("total", "busy"))
-        return len(requests(server)) >= number and busy >= min(number, total)
-
-    clients = [threading.Thread(target=ask, args=(path,)) for path in paths]
-    try:
-        for number, client in enumerate(clients, 1):
-            client.start()
-            wait_for(partial(arrived, number), "the request to arrive")
-        yield answers
-    finally:
-        (server.cwd / "gate").touch()
-        for client in clients:
-            client.join()
-
-
-def document(server: Server) -> dict[str, Any]:
-    """What /status.json says."""
-    reply = server.probe("/status.json")
-    assert reply.status == 200
-    found: dict[str, Any] = reply.json()
-    return found
-
-
 def worker(server: Server) -> dict[str, Any]:
     """The one process that serves."""
     (found,) = document(server)["workers"]
     assert isinstance(found, dict)
     return found
-
-
-def requests(server: Server) -> list[dict[str, Any]]:
-    """The requests that are told, in their order."""
-    return [request for each in document(server)["workers"] for request in each["requests"]]
 
 
 def both(server: Server) -> Iterator[str]:
@@ -264,7 +150,7 @@ def test_a_hostile_path_is_shown_and_does_nothing(shop: Server) -> None:
 
 def test_the_reasons_of_checks(shop: Server) -> None:
     """A failing check and a warning are on the page with what they say, escaped, before everything else."""
-    with present(shop, "empty"), present(shop, "faint"):
+    with present(shop, "empty", settle=0), present(shop, "faint", settle=0):
         # Results are shared for a second.
         wait_for(
             lambda: [probe["status"] for probe in document(shop)["probes"]] == ["pass", "fail", "warn"],
@@ -284,7 +170,7 @@ def test_the_reasons_of_checks(shop: Server) -> None:
 def test_a_check_that_hangs_does_not_hold_the_page_up(shop: Server) -> None:
     """The page comes soon and says that there is no answer yet, and later what the probe says."""
     document(shop)
-    with present(shop, "hangs"):
+    with present(shop, "hangs", settle=0):
         time.sleep(1.1)
         began = time.monotonic()
         probe = document(shop)["probes"][1]

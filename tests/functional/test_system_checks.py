@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_starting import lines_with
+from tests.support.functional.harness import Serve, assert_failed, lines_with
 
 SETTINGS = """
 INSTALLED_APPS += ["till"]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, free_port, wait_for
 from tests.support.certificates import write_certificate
+from tests.support.functional.harness import Serve, free_port, wait_for
+from tests.support.functional.tls import get, served
 
 VIEWS = """
 from django.http import FileResponse, HttpResponse
@@ -30,40 +26,6 @@ def file(request):
 
 urlpatterns = [path("scheme/", scheme), path("big/", big), path("file/", file)]
 """
-
-
-def connect(port: int, name: str) -> http.client.HTTPSConnection:
-    """A connection that asks for a server name and believes any certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=context)
-    connection.sock = context.wrap_socket(_plain(port), server_hostname=name)
-    return connection
-
-
-def _plain(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-
-
-def served(port: int, name: str) -> int:
-    """The serial number of the certificate that is served for a name."""
-    connection = connect(port, name)
-    try:
-        der = connection.sock.getpeercert(binary_form=True)
-        assert der is not None
-        return x509.load_der_x509_certificate(der).serial_number
-    finally:
-        connection.close()
-
-
-def get(port: int, path: str) -> bytes:
-    connection = connect(port, "one.example")
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read()
-    finally:
-        connection.close()
 
 
 def test_tls_directory(serve: Serve, project: Callable[..., Path], tmp_path: Path) -> None:

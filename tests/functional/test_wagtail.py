@@ -11,11 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from benchmarks.environments import ROOT, ensure
-from tests.functional.browser import Browser
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, wait_for
-from tests.functional.test_browser import address, png
-from tests.functional.workers import ended, wait_until_ready
+from tests.support.functional.browser import Browser, address, png
+from tests.support.functional.harness import Serve, Server, wait_for
+from tests.support.functional.workers import ended, wait_until_ready
 
 # The first test has to install Wagtail.
 pytestmark = pytest.mark.timeout(300)

@@ -22,12 +22,22 @@ from statistics import median
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, command, free_port, wait_for
-from tests.functional.test_failing_starts import assert_failed
-from tests.functional.test_tls import connect as connect_tls
-from tests.functional.workers import (
+from tests.support.certificates import write_certificate
+from tests.support.functional.harness import (
+    PATIENCE,
     PROMPT,
+    Serve,
+    Server,
+    assert_failed,
+    command,
+    free_port,
+    lines_with,
+    refuses,
+    release,
+    wait_for,
+)
+from tests.support.functional.tls import connect as connect_tls
+from tests.support.functional.workers import (
     VIEWS,
     WSGI,
     Held,
@@ -36,8 +46,6 @@ from tests.functional.workers import (
     ended,
     kill_all,
     launching,
-    lines_with,
-    release,
     restarts,
     resume,
     states,
@@ -49,7 +57,6 @@ from tests.functional.workers import (
     wait_until_replaced,
     workers,
 )
-from tests.support.certificates import write_certificate
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""
@@ -109,13 +116,6 @@ def write_command(directory: Path) -> str:
     commands.mkdir(parents=True)
     (commands / "hold.py").write_text(COMMAND)
     return "INSTALLED_APPS += ['holding']\n"
-
-
-def refuses(port: int) -> bool:
-    """Whether nothing listens on this port."""
-    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE):
-        return False
-    return True
 
 
 def imports(server: Server) -> list[tuple[int, float]]:

@@ -11,20 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import Server, free_port, wait_for
-from tests.functional.test_drain import HELLO, VIEWS, Client, Watch, hold, own_lines, release, wait_until_closed
-from tests.functional.test_rolling_update import CONNECTIONS, haproxy
-from tests.functional.test_rolling_update import VIEWS as PROXIED_VIEWS
-from tests.functional.test_rolling_update import Load as ProxiedLoad
-from tests.functional.workers import (
-    PROMPT,
+from tests.support.functional.draining import HELLO, VIEWS, Client, Watch, hold, own_lines, wait_until_closed
+from tests.support.functional.haproxy import CONNECTIONS, haproxy
+from tests.support.functional.haproxy import VIEWS as PROXIED_VIEWS
+from tests.support.functional.haproxy import Load as ProxiedLoad
+from tests.support.functional.harness import PROMPT, Serve, Server, free_port, lines_with, release, wait_for
+from tests.support.functional.workers import (
     Held,
     Launch,
     Load,
     ended,
     launching,
-    lines_with,
     restarts,
     resume,
     states,
@@ -34,7 +31,6 @@ from tests.functional.workers import (
     wait_until_replaced,
     workers,
 )
-from tests.functional.workers import release as release_held
 
 ENOUGH = 3000
 """Requests that must have been sent where none may be lost."""
@@ -282,7 +278,7 @@ def test_a_worker_that_is_killed_loses_what_it_had_and_no_more(launch: Launch) -
             kills.append(time.monotonic())
             os.kill(victim, signal.SIGKILL)
             wait_until_replaced(server, {victim})
-            release_held(server)
+            release(server)
             assert held.outcome() == f"200 held request-{number}"
             (server.cwd / "go").unlink()
         load.wait_for(200)

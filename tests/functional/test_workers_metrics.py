@@ -17,18 +17,15 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, wait_for
-from tests.functional.test_drain import Client
-from tests.functional.workers import (
+from tests.support.functional.draining import Client
+from tests.support.functional.harness import PATIENCE, Serve, Server, lines_with, release, wait_for
+from tests.support.functional.workers import (
     VIEWS,
     Held,
     Launch,
     Load,
     ended,
     launching,
-    lines_with,
-    release,
     resume,
     suspend,
     wait_until_none_is_left,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from tests.functional.harness import wait_for
 from tests.support.bench import Application, Bench
+from tests.support.functional.harness import wait_for
 from tests.support.http1 import get
 from twistserve.http.deadlines import Deadline, Deadlines
 

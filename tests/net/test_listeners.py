@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
-from tests.functional.harness import free_port
+from tests.support.functional.harness import free_port
 from twistserve.errors import StartError
 from twistserve.net import listeners
 from twistserve.net.listeners import Endpoint, Port

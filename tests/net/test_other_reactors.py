@@ -39,6 +39,5 @@ def test_a_new_reactor_has_no_work(reactor: Any) -> None:
 )
 def test_a_reactor_that_is_asked_for_something_has_work(reactor: Any, use: Callable[[Any], object]) -> None:
     """Whoever has asked it for something waits for it to run."""
-
     use(reactor)
     assert _has_work(reactor)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import Factory, Protocol
 
-from tests.functional.harness import free_port
+from tests.support.functional.harness import free_port
 from twistserve.errors import StartError
 from twistserve.net.listeners import Endpoint
 from twistserve.net.reactor import Reactor

@@ -128,7 +128,6 @@ def test_send_buffers(pair: Pair) -> None:
 
 def test_what_was_sent_is_not_kept(pair: Pair) -> None:
     """A large body is not held until the next response."""
-
     ours, _ = pair
     body = b"body" * 100
     before = sys.getrefcount(body)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.functional.harness import wait_for
+from tests.support.functional.harness import wait_for
 from tests.support.http1 import Connection, Lab, get
 from twistserve.http.deadlines import Deadlines
 from twistserve.threads.pool import RequestThreadPool

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.harness import wait_for
+from tests.support.functional.harness import wait_for
 from twistserve.threads.dispatcher import LOOK, MOST_PATIENCE, NAP, PATIENCE, Dispatcher
 from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue

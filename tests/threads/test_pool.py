@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.harness import wait_for
+from tests.support.functional.harness import wait_for
 from twistserve.errors import StartError
 from twistserve.load import Load
 from twistserve.threads.pool import RequestThreadPool

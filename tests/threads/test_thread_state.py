@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.functional.harness import wait_for
+from tests.support.functional.harness import wait_for
 from twistserve.threads import thread_state as doing
 from twistserve.threads.thread_state import ThreadState, ThreadStateReader
 

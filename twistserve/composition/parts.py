@@ -119,6 +119,7 @@ def recycling_service(
     recycle: Callable[[str, str], None],
     reactor: Any,
 ) -> Iterator[Service]:
+    """What looks after --max-lifetime and --max-memory, if there is either; `recycle` gets the cause and the reason."""
     if configuration.max_lifetime or configuration.max_memory:
         memory = configuration.max_memory << 20
         answered = lambda: serving.site.responses  # noqa: E731
@@ -126,6 +127,7 @@ def recycling_service(
 
 
 def web_port(configuration: Configuration, reactor: Any) -> Port:
+    """The port of --host and --port, which is neither bound yet nor taken from a parent."""
     return Port(reactor, configuration.host, configuration.port, "--port", configuration.backlog)
 
 

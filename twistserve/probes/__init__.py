@@ -1,0 +1,1 @@
+"""The probe port: startup, readiness and liveness, the checks behind them, and what asks them."""

@@ -1,0 +1,1 @@
+"""Several processes that serve: their parent, which keeps them running, and what the two say to each other."""

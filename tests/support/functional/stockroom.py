@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.functional.harness import Server, wait_for
+from tests.support.functional.harness import Server, wait_for
 
 MODELS = """
 from django.db import models

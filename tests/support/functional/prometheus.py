@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.functional.harness import fetch, free_port, wait_for
+from tests.support.functional.harness import fetch, free_port, wait_for
 
 PROMETHEUS = "/usr/bin/prometheus"
 PROMTOOL = "/usr/bin/promtool"
@@ -93,3 +93,7 @@ class Prometheus:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+Scrape = Callable[..., Prometheus]
+"""The fixture `scrape`."""

@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.functional.harness import PATIENCE, Server, command, free_port, wait_for
-from tests.functional.workers import kill_all
+from tests.support.functional.harness import PATIENCE, Server, command, free_port, wait_for
+from tests.support.functional.workers import kill_all
 
 SETTINGS = "site_settings"
 
@@ -96,7 +96,7 @@ Launch = Callable[..., Server]
 
 @contextmanager
 def launching_with_streams(logs: Path) -> Iterator[Launch]:
-    """Starts servers whose standard streams are anything:
+    """Starts servers whose standard streams are anything.
 
     `launch("--threads", "1", cwd=..., redirect=">/dev/full", stdout=a_descriptor, until="/ready")`. `redirect` is a
     shell's; `limits` are shell commands before it, such as `ulimit -f 16`. None of the processes outlives the block.

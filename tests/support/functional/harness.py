@@ -12,19 +12,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "example"
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds a condition may take on a slow, noisy machine before the test fails."""
 
+PATIENCE_WITH_FAILURE = 30.0
+"""Seconds for a start that cannot succeed."""
+
+PROMPT = 15.0
+"""Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
+
 AT_ONCE = 2.5
 """Seconds for an end after a second signal, which takes less than one, on a machine that is busy."""
+
+SETTLE = 1.05
+"""Seconds after which no probe responds with the result of a check from before."""
+
+UNTRACED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+"""The environment of a process that `make coverage` must leave alone: it would write, import or lock on its own."""
 
 T = TypeVar("T")
 
@@ -43,6 +56,15 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def refuses(port: int) -> bool:
+    """Whether nothing listens on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
@@ -97,6 +119,12 @@ def raw(port: int, data: bytes, timeout: float = PATIENCE) -> bytes:
         while chunk := connection.recv(65536):
             received += chunk
         return received
+
+
+def at_once(calls: int, call: Callable[[], Reply]) -> list[Reply]:
+    """The replies of as many calls, all under way together."""
+    with ThreadPoolExecutor(calls) as clients:
+        return [future.result() for future in [clients.submit(call) for _ in range(calls)]]
 
 
 @dataclass
@@ -170,6 +198,10 @@ class Server:
                 self.kill()
 
 
+Serve = Callable[..., Server]
+"""The fixture `serve`."""
+
+
 def command(runner: str, programs: Path = BIN) -> list[str]:
     """The words that start the service in one of its ways: `twistd`, `asyncio`, `daemon`, `twist` or `manage`.
 
@@ -239,6 +271,24 @@ def serving(*args: str, until: str = "/ready", **kwargs: Any) -> Iterator[Server
         server.end()
 
 
+@contextmanager
+def present(server: Server, name: str, text: str = "", settle: float = SETTLE) -> Iterator[Path]:
+    """A file beside the project's manage.py, as long as the block runs; no check's result is from before."""
+    path = server.cwd / name
+    path.write_text(text)
+    time.sleep(settle)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        time.sleep(settle)
+
+
+def release(server: Server) -> None:
+    """Let every view that is held return."""
+    (server.cwd / "go").touch()
+
+
 def write_project(directory: Path, views: str = "urlpatterns = []\n", settings: str = "", **modules: str) -> Path:
     """Write a one-module Django project, as the fixture `project` describes it."""
     directory.mkdir(exist_ok=True)
@@ -265,3 +315,22 @@ def write_project(directory: Path, views: str = "urlpatterns = []\n", settings: 
     for name, text in modules.items():
         (directory / f"{name}.py").write_text(text)
     return directory
+
+
+def assert_failed(server: Server, *named: str) -> str:
+    """The one line of an end with status 1, which must contain each of these."""
+    status = server.wait(PATIENCE_WITH_FAILURE)
+    assert status == 1, f"status {status}\n{server.output}"
+    lines = server.stderr.splitlines()
+    assert len(lines) == 1, server.output
+    [line] = lines
+    assert line.strip()
+    assert "Traceback" not in server.output
+    assert "Unhandled" not in server.output
+    for part in named:
+        assert part in line, f"{part!r} is not named by: {line}"
+    return line
+
+
+def lines_with(text: str, *words: str) -> list[str]:
+    return [line for line in text.splitlines() if all(word in line for word in words)]

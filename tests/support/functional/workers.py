@@ -14,11 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.functional.conftest import Serve
-from tests.functional.harness import PATIENCE, Server, wait_for, write_project
-
-PROMPT = 15.0
-"""Seconds that an end without waiting may take: less than the grace of requests in flight, which is 25."""
+from tests.support.functional.harness import PATIENCE, PROMPT, Serve, Server, wait_for, write_project
+from tests.support.functional.processes import state
 
 VIEWS = """
 import os, re, time
@@ -139,10 +136,6 @@ def restarts(server: Server) -> dict[str, int]:
     return {line.partition('"')[0]: int(float(line.split()[-1])) for line in lines if float(line.split()[-1])}
 
 
-def lines_with(text: str, *words: str) -> list[str]:
-    return [line for line in text.splitlines() if all(word in line for word in words)]
-
-
 @contextmanager
 def launching(serve: Serve, directory: Path) -> Iterator[Launch]:
     """Starts servers of the views above with two workers: `launch("--threads", "1", settings="...")`.
@@ -201,11 +194,6 @@ def kill_all(server: Server) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def state(pid: int) -> str:
-    """One letter: R running, S sleeping, T stopped, Z ended."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 def states_of_threads(pid: int) -> set[str]:
     """The same of each thread of a process."""
     stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
@@ -250,11 +238,6 @@ class Held:
 
     def __del__(self) -> None:
         self.connection.close()
-
-
-def release(server: Server) -> None:
-    """Let every view that is held return."""
-    (server.cwd / "go").touch()
 
 
 class Load:

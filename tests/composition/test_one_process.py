@@ -1,0 +1,144 @@
+"""The only process: the order of its services, where it listens, and what signals do."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.composition import Composed, Log, Port, Reactor, Serving, configuration, named
+from twistserve.composition import one_process as module
+from twistserve.composition import parts
+from twistserve.errors import StartError
+from twistserve.lifecycle import Lifecycle, State
+from twistserve.process.ending import Ending
+
+
+class Process:
+    """The tree for some options, and what it was made of."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
+        self.reactor = Reactor()
+        self.lifecycle = Lifecycle(self.reactor)
+        self.ports: list[Port] = []
+        self.steps: list[Any] = []
+        self.recycled: Any = None
+        monkeypatch.setattr(parts, "Port", self.make_port)
+        monkeypatch.setattr(module, "Serving", self.make_serving)
+        monkeypatch.setattr(module, "StartupService", self.make_startup)
+        monkeypatch.setattr(module, "outside_services", self.make_outside)
+        monkeypatch.setattr(module, "service_tree", Composed)
+        log: Any = Log()
+        tree: Any = module.one_process(configuration(**given), self.lifecycle, Ending(), log, self.reactor)
+        self.tree: Composed = tree
+
+    def make_port(self, *arguments: Any, **keywords: Any) -> Port:
+        self.ports.append(Port(*arguments, **keywords))
+        return self.ports[-1]
+
+    def make_serving(self, *arguments: Any) -> Serving:
+        self.serving = Serving(*arguments)
+        return self.serving
+
+    def make_startup(self, steps: Any, *arguments: Any) -> Any:
+        self.steps = steps
+        return named("start-up")
+
+    def make_outside(self, configuration: Any, results: Any, *arguments: Any) -> Any:
+        self.results = results
+        yield named("probes")
+        yield named("webhooks")
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda **given: Process(monkeypatch, **given)
+
+
+def test_probes_are_answered_before_the_start_up_and_after_the_web_port_has_closed(process: Any) -> None:
+    """The log is the first that starts and the last that stops, and nothing is recycled that does not serve yet."""
+    order = process(max_lifetime="1000").tree.order
+    assert order == ["log", "observer", "probes", "webhooks", "pool", "web", "start-up", "recycling"]
+
+
+def test_the_web_port_is_reserved_at_once(process: Any) -> None:
+    """A conflict is told before anything has started."""
+    found = process(host="127.0.0.1", port="8123")
+    [port] = found.ports
+    assert (port.where, port.options[0], port.bound) == (("127.0.0.1", 8123), "--port", True)
+    assert found.serving.listeners == [port]
+
+
+def test_endpoints_take_the_place_of_the_port(process: Any) -> None:
+    """Nothing listens on --port then."""
+    found = process(endpoint=["tcp:8123", "unix:/run/shop"])
+    assert found.ports == []
+    assert [str(each) for each in found.serving.listeners] == ["tcp:8123", "unix:/run/shop"]
+
+
+def test_a_port_that_is_taken_is_an_error_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the option."""
+    monkeypatch.setattr(module, "Serving", Serving)
+    log: Any = Log()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = configuration(host="127.0.0.1", port=str(taken.getsockname()[1]), no_probe=True)
+        with pytest.raises(StartError, match=r"^--port: "):
+            module.one_process(given, Lifecycle(Reactor()), Ending(), log, Reactor())
+
+
+def test_forked_children_have_none_of_the_ports(process: Any) -> None:
+    """The names of all that listen are asked for when a child is forked."""
+    found = process(endpoint=["tcp:8123", "tcp:8124"])
+    for listener, name in zip(found.serving.listeners, ("one", "two"), strict=True):
+        listener.names.append(name)
+    assert found.tree.names() == ["one", "two"]
+
+
+def test_the_steps_of_the_start_up(process: Any) -> None:
+    """Commands run once Django is set up; checks may run from then on, and those of --check are prepared last."""
+    found = process(command=["migrate", "seed --all"], check=["caches"])
+    assert found.serving.between == ["running the command 'migrate'", "running the command 'seed --all'"]
+    (name, set_up), last = found.steps
+    assert (name, last[0]) == ("setting Django up", "preparing the checks of --check")
+    assert not found.results.django_ready
+    set_up()
+    assert found.results.django_ready
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_signals_that_end_it(process: Any, number: signal.Signals) -> None:
+    """It drains, and the reactor stops."""
+    found = process()
+    found.tree.actions[number](number.name)
+    assert (found.lifecycle.state, found.lifecycle.reason) == (State.DRAINING, f"received {number.name}")
+    assert found.reactor.stops == 1
+
+
+def test_sigquit_logs_the_stacks(process: Any) -> None:
+    """And ends nothing."""
+    found = process()
+    found.tree.actions[signal.SIGQUIT]("SIGQUIT")
+    assert found.serving.stacks == ["SIGQUIT"]
+    assert found.lifecycle.state is State.STARTING
+
+
+def test_sighup_needs_workers(process: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Where there are none a line says so, and it goes on."""
+    found = process()
+    found.tree.actions[signal.SIGHUP]("SIGHUP")
+    assert "received SIGHUP, which is for the workers of --workers: there are none" in caplog.text
+    assert found.lifecycle.state is State.STARTING
+
+
+def test_being_recycled_is_a_drain(process: Any) -> None:
+    """What has started the process starts another one."""
+    found = process(max_lifetime="10")
+    found.serving.site = SimpleNamespace(responses=99)
+    found.lifecycle.enter(State.READY, "a test")
+    found.tree.services[-1].look()
+    assert found.lifecycle.state is State.DRAINING
+    assert "99 requests answered" in found.lifecycle.reason
+    assert found.reactor.stops == 1

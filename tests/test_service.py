@@ -1,0 +1,203 @@
+"""From options to a tree of services: what is told of bad ones, and what twistd's own options have to do with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import twisted.internet
+
+from tests.support.composition import Log, Reactor
+from twistserve import service as module
+from twistserve.command_line import CommandLine
+from twistserve.errors import StartError
+from twistserve.logs.observer import RecordingObserver
+from twistserve.process.first_process import FirstProcess
+from twistserve.service import compose, makeService
+
+
+class Ending:
+    """In place of the process's end: notes what it is told."""
+
+    def __init__(self, first: Any = None) -> None:
+        self.first = first
+        self.early = self.failed = False
+        self.granted = 0.0
+        self.pid_file = ""
+
+    def take_early_signals(self) -> None:
+        self.early = True
+
+    def fail_early(self) -> None:
+        self.failed = True
+
+    def grant(self, seconds: float) -> None:
+        self.granted = seconds
+
+    def follow(self, lifecycle: Any, reactor: Any) -> None:
+        pass
+
+
+class Bench:
+    """Composes with fakes for what is composed; `kind` tells which of them it was."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ending = Ending()
+        self.setting: Any = {}
+        self.notices: list[str] = []
+        self.configuration: Any = None
+        self.kind = ""
+        self.before: list[str] = []
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+        monkeypatch.setattr(twisted.internet, "reactor", Reactor(), raising=False)
+        monkeypatch.setattr(module, "load_settings", lambda *arguments: self.setting)
+        monkeypatch.setattr(module, "LogService", self.make_log)
+        monkeypatch.setattr(module, "Ending", self.make_ending)
+        monkeypatch.setattr(module, "leave_first_process", self.leave_first_process)
+        monkeypatch.setattr(module, "one_process", self.composer("one process"))
+        monkeypatch.setattr("twistserve.composition.parent.parent", self.composer("parent"))
+        for name in [name for name in os.environ if name.startswith(("TWISTSERVE_", "KUBERNETES_"))]:
+            monkeypatch.delenv(name)
+
+    def make_log(self, *arguments: Any, notices: Any, output: Any) -> Log:
+        self.notices, self.output = notices, output
+        return Log()
+
+    def make_ending(self, first: Any) -> Ending:
+        self.ending.first = first
+        return self.ending
+
+    def leave_first_process(self) -> Any:
+        self.before.append("the first process")
+        return "a first process"
+
+    def composer(self, kind: str) -> Any:
+        def composed(configuration: Any, *arguments: Any) -> Any:
+            self.configuration, self.kind = configuration, kind
+            return SimpleNamespace(log_observer=None)
+
+        return composed
+
+    def compose(self, *arguments: Any, **given: Any) -> Any:
+        ending: Any = self.ending
+        return compose(given, ending, *arguments)
+
+    def make_service(self, **runner: Any) -> Any:
+        """The service that twistd makes, whose own options are `runner`."""
+        options: Any = CommandLine()
+        options.parent = runner
+        return makeService(options)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+# Composing
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "told"),
+    [
+        ({"port": "abc"}, {}, "--port: 'abc' from the command line is not valid"),
+        ({}, {"THREADS": 0}, "--threads: 0 from the setting TWISTSERVE['THREADS'] is not valid"),
+        ({}, {"PROT": 8000}, "the setting TWISTSERVE has an unknown key 'PROT': did you mean 'PORT'?"),
+    ],
+)
+def test_bad_options_end_the_process_with_one_line(bench: Bench, given: Any, setting: Any, told: str) -> None:
+    """Python ends with status 1 for a SystemExit with text, and the rest of the end is held to its time."""
+    bench.setting = setting
+    with pytest.raises(SystemExit) as raised:
+        bench.compose(**given)
+    assert str(raised.value.code).startswith(f"twistserve: {told}")
+    assert "\n" not in str(raised.value.code)
+    assert bench.ending.failed
+    assert bench.kind == ""
+
+
+def test_a_log_that_cannot_be_written_is_told_in_the_same_way(bench: Bench) -> None:
+    """It is opened before the settings are imported."""
+
+    def make_output() -> None:
+        raise StartError("--logfile: '/log' cannot be opened: Permission denied")
+
+    bench.setting = {"PROT": 8000}
+    with pytest.raises(SystemExit, match="twistserve: --logfile"):
+        bench.compose(make_output)
+    assert bench.ending.failed
+
+
+@pytest.mark.parametrize(("given", "kind"), [({}, "one process"), ({"workers": "2"}, "parent")])
+def test_workers_have_a_parent(bench: Bench, given: Any, kind: str) -> None:
+    """One process alone has none."""
+    bench.compose(**given)
+    assert bench.kind == kind
+
+
+def test_the_end_may_take_as_long_as_the_options_say(bench: Bench) -> None:
+    """The delay of the drain, and then the time of the requests in flight."""
+    bench.compose(drain_delay="5", graceful_timeout="20")
+    assert bench.ending.granted == 25
+
+
+def test_defaults_give_way_to_what_is_configured(bench: Bench) -> None:
+    """manage.py serve runs the system checks unless it is told otherwise."""
+    bench.compose(lambda: None, {"system_checks": True})
+    assert bench.configuration.system_checks
+    bench.setting = {"SYSTEM_CHECKS": False}
+    bench.compose(lambda: None, {"system_checks": True})
+    assert not bench.configuration.system_checks
+
+
+def test_variables_that_are_not_options_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was probably meant; what Kubernetes sets beside a Service named twistserve is not told."""
+    monkeypatch.setenv("TWISTSERVE_PROT", "8000")
+    monkeypatch.setenv("TWISTSERVE_ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ", "1")
+    monkeypatch.setenv("TWISTSERVE_SERVICE_HOST", "10.0.0.1")
+    bench.compose()
+    assert bench.notices == [
+        "the environment variable TWISTSERVE_PROT is not a known option (did you mean TWISTSERVE_PORT?)",
+        "the environment variable TWISTSERVE_ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ is not a known option; see --help",
+    ]
+
+
+# twistd
+
+
+def test_twistd_in_the_foreground(bench: Bench) -> None:
+    """It may be the first process of a container, which a child goes on for; its log is standard output's."""
+    tree = bench.make_service(nodaemon=True, logfile=None, syslog=None, logger=None, pidfile="")
+    assert bench.before == ["the first process"]
+    assert (bench.ending.first, bench.ending.early, bench.ending.pid_file) == ("a first process", True, "")
+    assert bench.output is None
+    assert isinstance(tree.log_observer, RecordingObserver)
+
+
+def test_twistd_as_a_daemon(bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent ends at once, so that there is nobody to go on for; it changes its directory after this."""
+    monkeypatch.chdir(tmp_path)
+    bench.make_service(nodaemon=False, logfile=str(tmp_path / "log"), syslog=None, logger=None, pidfile="twistd.pid")
+    assert bench.before == []
+    assert isinstance(bench.ending.first, FirstProcess)
+    assert bench.ending.pid_file == str(tmp_path / "twistd.pid")
+    assert bench.output is not None
+
+
+def test_a_daemon_cannot_log_to_standard_output(bench: Bench) -> None:
+    """It is told before the project is imported."""
+    with pytest.raises(SystemExit, match="twistserve: --logfile: a daemon cannot log to standard output"):
+        bench.make_service(nodaemon=False, logfile="-", syslog=None, logger=None, pidfile="twistd.pid")
+    assert bench.kind == ""
+
+
+def test_twist_is_always_in_the_foreground(bench: Bench) -> None:
+    """It has neither a daemon nor a pid file."""
+    bench.make_service(fileLogObserverFactory=None)
+    assert bench.before == ["the first process"]
+    assert bench.ending.pid_file == ""
