@@ -106,9 +106,8 @@ def test_a_bad_value_is_named_with_its_source_and_remedy(word: str, value: str, 
 
 
 def test_a_bad_value_in_the_environment_names_the_variable() -> None:
-    """The source of the error is the variable's name; Kubernetes' service links get a hint of their own."""
+    """The source of the error is the variable's name."""
     assert "TWISTSERVE_THREADS" in error(environ={"TWISTSERVE_THREADS": "many"})
-    assert "enableServiceLinks" in error(environ={"TWISTSERVE_PORT": "tcp://10.0.0.1:80"})
     assert "true or false" in error(environ={"TWISTSERVE_STATIC": "maybe"})
 
 
@@ -176,15 +175,42 @@ def test_the_status_page_has_a_path_of_its_own() -> None:
     assert resolved("--metrics", "status.json", "--no-status-page").metrics == "/status.json"
 
 
+def service_links(prefix: str, address: str = "10.0.0.7") -> dict[str, str]:
+    """The environment of a pod beside a Service with two ports."""
+    links = {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": "80", f"{prefix}_SERVICE_PORT_HTTP": "80"}
+    links[f"{prefix}_PORT"] = f"tcp://{address}:80"
+    for port, protocol in ((80, "tcp"), (53, "udp")):
+        name = f"{prefix}_PORT_{port}_{protocol.upper()}"
+        links |= {name: f"{protocol}://{address}:{port}", f"{name}_PROTO": protocol, f"{name}_PORT": str(port)}
+        links[f"{name}_ADDR"] = address
+    return links
+
+
 def test_unknown_variables_are_found() -> None:
     """A misspelt variable is noticed; what Kubernetes sets for a Service named twistserve is not."""
     environ = {
         "TWISTSERVE_PRT": "1",
         "TWISTSERVE_PORT": "2",
-        "TWISTSERVE_SERVICE_HOST": "h",
-        "TWISTSERVE_PORT_80_TCP": "",
+        **service_links("TWISTSERVE"),
+        **service_links("TWISTSERVE_PROBE"),
+        **service_links("TWISTSERVE_SHOP_2"),
     }
     assert options.unknown_variables(environ) == {"TWISTSERVE_PRT": "TWISTSERVE_PORT"}
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "[fd00::7]"])
+def test_what_kubernetes_sets_for_a_service_is_no_option(address: str) -> None:
+    """A Service `twistserve-probe` sets TWISTSERVE_PROBE_PORT; the pod's own variable stands in the place of it."""
+    links = service_links("TWISTSERVE_PROBE", address) | service_links("TWISTSERVE", address)
+    assert resolve({}, links, lambda *_: {}).probe_port == 8001
+    links |= {"TWISTSERVE_PROBE_PORT": "9001", "TWISTSERVE_PORT": "9000"}
+    configuration = resolve({}, links, lambda *_: {})
+    assert (configuration.port, configuration.probe_port) == (9000, 9001)
+
+
+def test_no_option_has_a_name_that_kubernetes_would_set() -> None:
+    """It would be ignored."""
+    assert not [option.key for option in TABLE if options.is_service_link(f"TWISTSERVE_{option.key}", "")]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from twistserve import service as module
 from twistserve.command_line import CommandLine
 from twistserve.errors import StartError
 from twistserve.logs.observer import RecordingObserver
+from twistserve.logs.output import FileOutput
 from twistserve.process.first_process import FirstProcess
 from twistserve.service import compose, makeService
 
@@ -186,7 +187,8 @@ def test_twistd_as_a_daemon(bench: Bench, tmp_path: Any, monkeypatch: pytest.Mon
     assert bench.before == []
     assert isinstance(bench.ending.first, FirstProcess)
     assert bench.ending.pid_file == str(tmp_path / "twistd.pid")
-    assert bench.output is not None
+    assert isinstance(bench.output, FileOutput)
+    bench.output._file.close()
 
 
 def test_a_daemon_cannot_log_to_standard_output(bench: Bench) -> None:

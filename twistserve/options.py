@@ -23,8 +23,9 @@ COMMAND_LINE = "the command line"
 STATUS_PAGE, STATUS_JSON = "/", "/status.json"
 """Where the probe port has the page for people, and the same as JSON."""
 
-# What Kubernetes puts into the environment of every pod beside a Service named "twistserve".
-_SERVICE_LINK = re.compile(r"TWISTSERVE_(SERVICE_(HOST|PORT.*)|PORT_\d+_.*)")
+# What Kubernetes puts into the environment of every pod beside a Service named twistserve, or twistserve-something.
+_SERVICE_NAME = re.compile(r"TWISTSERVE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
+_SERVICE_VALUE = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 
 
 class Kind(NamedTuple):
@@ -171,8 +172,9 @@ class Configuration:
     keep_alive_timeout: float = _web("seconds a connection may be idle between requests", _POSITIVE_SECONDS, 75.0)
     max_connections: int = _web("connections served at the same time; more of them wait", _POSITIVE, 10_000)
     forwarded_allow_ips: tuple[str, ...] = _web(
-        "addresses and networks of proxies whose X-Forwarded-For, -Proto, -Host and -Port are believed, with commas"
-        " between; * for all",
+        "proxies whose X-Forwarded-For and -Proto are believed, and whose -Host and -Port reach Django: addresses,"
+        " networks, and the words loopback, private (RFC 1918, 4193 and 6598), unix (the peers of Unix sockets) and"
+        " * (all), with commas between",
         Kind("LIST", values.peers),
         ("127.0.0.1", "::1"),
         default_text="127.0.0.1,::1",
@@ -307,10 +309,11 @@ def resolve(
     `given` holds raw values of the command line by option name; `load_settings` makes Django's settings
     available; `defaults` are values in place of the table's. Raises `StartError`.
     """
+    variables = {option.name: ENVIRONMENT_PREFIX + option.key for option in TABLE}
     from_environment = {
-        option.name: environ[ENVIRONMENT_PREFIX + option.key]
-        for option in TABLE
-        if environ.get(ENVIRONMENT_PREFIX + option.key)
+        name: environ[variable]
+        for name, variable in variables.items()
+        if environ.get(variable) and not is_service_link(variable, environ[variable])
     }
     layers: list[Layer] = [
         (COMMAND_LINE, given),
@@ -336,9 +339,17 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     known = {ENVIRONMENT_PREFIX + option.key for option in TABLE}
     return {
         name: next(iter(difflib.get_close_matches(name, known, 1)), None)
-        for name in sorted(environ)
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name)
+        for name, value in sorted(environ.items())
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not is_service_link(name, value)
     }
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes has set a variable for a Service: its name may be an option's, its value then is not.
+
+    A Service `twistserve-probe` gives TWISTSERVE_PROBE_PORT=tcp://10.0.0.7:8001.
+    """
+    return _SERVICE_NAME.fullmatch(name) is not None or _SERVICE_VALUE.fullmatch(value) is not None
 
 
 def _from_setting(setting: object) -> dict[str, object]:

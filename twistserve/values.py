@@ -17,8 +17,7 @@ _SECONDS = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 def port(text: str) -> int:
     """A TCP port."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        hint = "; Kubernetes sets this for a Service named twistserve: set enableServiceLinks: false in the pod"
-        raise ValueError("give a port, a whole number from 1 to 65535" + (hint if text.startswith("tcp://") else ""))
+        raise ValueError("give a port, a whole number from 1 to 65535")
     return int(text)
 
 
@@ -60,14 +59,16 @@ def size(text: str) -> int:
 
 
 def peers(text: str) -> tuple[str, ...]:
-    """Addresses and networks, or `*`."""
-    peers = tuple(filter(None, re.split(r"[\s,]+", text)))
+    """Addresses, networks, and words for sets of peers."""
+    peers = tuple(filter(None, re.split(r"[\s,]+", text.lower())))
     try:
         for peer in peers:
-            if peer != "*":
+            if peer not in ("loopback", "private", "unix", "*"):
                 ip_network(peer, strict=False)
     except ValueError as error:
-        raise ValueError(f"give addresses or networks with commas between, or * ({error})") from error
+        raise ValueError(
+            f"give addresses, networks, or the words loopback, private, unix or *, with commas between ({error})"
+        ) from error
     return peers
 
 

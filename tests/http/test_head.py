@@ -23,6 +23,30 @@ def test_white_space_around_values() -> None:
     assert body == b"ab"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Content-Type", "Authorization", "Range", "If-Range", "If-Modified-Since", "If-Unmodified-Since", "Origin"),
+        *("Content-Range", "Date", "Referer", "User-Agent", "Max-Forwards", "Proxy-Authorization", "From"),
+    ],
+)
+def test_a_field_that_may_stand_once(name: str) -> None:
+    """Repeated, it would mean one thing to a proxy and another to Django, which sees the values joined."""
+    field = name.encode() + b": a"
+    for fields, status in (((field,), 200), ((field, b"X-A: b", field.lower()), 400)):
+        connection = Lab(at_once=True).connect()
+        connection.feed(get(b"/", *fields))
+        assert connection.statuses == [status]
+
+
+@pytest.mark.parametrize("name", ["Cookie", "Forwarded", "Via", "Accept", "X-Forwarded-For", "If-None-Match", "X-A"])
+def test_a_field_that_may_be_repeated(name: str) -> None:
+    """It is a list, or nobody's."""
+    connection = Lab(at_once=True).connect()
+    connection.feed(get(b"/", name.encode() + b": a", name.lower().encode() + b": b"))
+    assert connection.statuses == [200]
+
+
 HEADS: dict[str, tuple[list[tuple[bytes, bytes]], int]] = {
     "method unknown": ([(b":method", b"BREW")], 501),
     "method small": ([(b":method", b"get")], 501),

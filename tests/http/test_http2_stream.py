@@ -54,6 +54,18 @@ def test_connection_fields_are_not_sent() -> None:
         assert head[b"date"] != b"then"
 
 
+def test_an_id_of_the_applications() -> None:
+    """It is in the response once, and is what the log has."""
+    client = Client()
+    number = client.request()
+    request = client.recorder.requests[0]
+    request.request_id = b"ours"
+    request.connection.respond(Response(200, fields_of([(b"X-Request-ID", b"mine")]), request_id=b"mine"))
+    client.exchange()
+    assert client.head(number)[b"x-request-id"] == b"mine"
+    assert request.request_id == b"mine"
+
+
 def test_body() -> None:
     """A body without a length is complete before the request begins, and counted; a large one is in a file."""
     client = Client()

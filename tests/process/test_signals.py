@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.epollreactor import EPollReactor
 
 from twistserve.net.main_thread import INTERRUPT
-from twistserve.process.signals import Signals, is_applications, is_ours
+from twistserve.process.signals import Signals, is_applications, is_ours, outlive_log_rotation
 
 ONE, TWO = signal.SIGUSR1, signal.SIGUSR2
 
@@ -52,6 +52,19 @@ def _restore() -> Iterator[None]:
 
 def handler(number: int, frame: FrameType | None) -> None:
     """Stands for the application's."""
+
+
+def test_log_rotation_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    """A line tells of the signal that would end the process; a handler that is there has it to itself."""
+    for before in (signal.SIG_DFL, signal.SIG_IGN):
+        signal.signal(signal.SIGUSR1, before)
+        outlive_log_rotation(Reactor())
+        with caplog.at_level("INFO"):
+            signal.raise_signal(signal.SIGUSR1)
+    assert caplog.text.count("received SIGUSR1: it is ignored") == 2
+    signal.signal(signal.SIGUSR1, handler)
+    outlive_log_rotation(Reactor())
+    assert signal.getsignal(signal.SIGUSR1) is handler
 
 
 def test_whose_handlers() -> None:

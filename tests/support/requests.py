@@ -16,11 +16,15 @@ class FakeConnection:
     transport = None
     deadline = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, peer: object = None) -> None:
+        self.peer = peer
         self.response: Response | None = None
         self.body = b""
         self.ended = self.aborted = False
         self.producer: Any = None
+
+    def getPeer(self) -> object:
+        return self.peer
 
     def respond(self, response: Response) -> None:
         assert self.response is None, "there is a response already"

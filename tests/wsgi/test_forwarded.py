@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.address import UNIXAddress
 
-from tests.support.requests import make_request
+from tests.support.requests import FakeConnection, make_request
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
 
@@ -47,15 +48,12 @@ def test_the_client_is_the_first_from_the_right_that_is_no_proxy(hops: str, clie
     assert applied("127.0.0.1", **{"for": hops})["REMOTE_ADDR"] == client
 
 
-def test_scheme_host_and_port_of_a_trusted_peer() -> None:
-    """They replace the connection's; of a list the nearest proxy's counts."""
-    environ = applied("10.9.9.9", proto="http, HTTPS", host="evil.example, www.example", port="8443")
-    assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"]) == ("https", "www.example:8443")
-    assert environ["SERVER_PORT"] == "8443"
-    environ = applied("10.9.9.9", proto="https", host="www.example", port="443")
-    assert environ["HTTP_HOST"] == "www.example"
-    assert applied("10.9.9.9", host="www.example:81", port="82")["HTTP_HOST"] == "www.example:81"
-    assert applied("10.9.9.9", proto="gopher", port="x")["wsgi.url_scheme"] == "http"
+def test_what_a_trusted_peer_says_besides() -> None:
+    """The scheme is believed, of a list the nearest proxy's; host and port are left to Django's settings."""
+    environ = applied("10.9.9.9", proto="http, HTTPS", host="www.example, x", port="8443")
+    assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"], environ["SERVER_PORT"]) == ("https", "inside", "8000")
+    assert (environ["HTTP_X_FORWARDED_HOST"], environ["HTTP_X_FORWARDED_PORT"]) == ("www.example, x", "8443")
+    assert applied("10.9.9.9", proto="gopher")["wsgi.url_scheme"] == "http"
 
 
 def test_an_untrusted_peers_fields_are_removed() -> None:
@@ -69,6 +67,48 @@ def test_an_untrusted_peers_fields_are_removed() -> None:
 def test_all_peers_can_be_trusted() -> None:
     """`*` trusts every peer, and so every hop: the leftmost is the client."""
     assert applied("203.0.113.1", "*", **{"for": "1.2.3.4, 5.6.7.8"})["REMOTE_ADDR"] == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    ("word", "peers", "others"),
+    [
+        ("loopback", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"], ["10.0.0.1", "unix", "-", ""]),
+        (
+            "private",
+            ["10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "100.127.9.9", "fd00::1"],
+            ["127.0.0.1", "172.32.0.1", "100.128.0.1", "203.0.113.1", "fe80::1", "2001:db8::1", "unix", "-"],
+        ),
+        ("unix", ["unix"], ["127.0.0.1", "10.0.0.1", "-", ""]),
+        ("*", ["unix", "203.0.113.1", "2001:db8::1", "-"], []),
+        ("unix,192.0.2.0/24", ["unix", "192.0.2.7"], ["127.0.0.1"]),
+    ],
+)
+def test_words_for_sets_of_peers(word: str, peers: list[str], others: list[str]) -> None:
+    """Each stands for the peers that one would expect, and for no other."""
+    trusted = TrustedPeers(word.split(","))
+    assert [peer for peer in peers if not trusted.trusts(peer)] == []
+    assert [peer for peer in others if trusted.trusts(peer)] == []
+
+
+def test_the_peer_of_a_unix_socket() -> None:
+    """It has no address, and is trusted by its name."""
+    for trusted, request_id in (("unix", "a-1"), ("127.0.0.1", "")):
+        connection = FakeConnection(UNIXAddress(None))
+        request = make_request(b"/", (b"X-Request-ID", b"a-1"), remote="-", connection=connection)
+        EnvironMaker(TrustedPeers([trusted])).identify(request)
+        assert request.request_id.decode() == request_id
+
+
+def test_a_proxy_that_is_not_named_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """By its address, the field, and the option that is to name it: a redirect to https may go on for ever."""
+    peers = TrustedPeers(["127.0.0.1"])
+    for peer in ("10.0.0.9", "10.0.0.10"):
+        peers.apply({"twistserve.peer": peer, "HTTP_X_FORWARDED_PROTO": "https"})
+    [line] = caplog.messages
+    assert line.startswith("X-Forwarded-Proto was removed from a request of 10.0.0.9, which --forwarded-allow-ips")
+    peers = TrustedPeers([])
+    peers.apply({"twistserve.peer": "unix", "HTTP_X_FORWARDED_FOR": "1.2.3.4"})
+    assert "X-Forwarded-For was removed from a request of a Unix socket" in caplog.messages[-1]
 
 
 def test_what_is_no_network_is_refused() -> None:

@@ -247,6 +247,19 @@ def test_the_write_callable() -> None:
     assert body_of(Lab(application).run()) == b"onetwo"
 
 
+def test_an_id_of_the_applications() -> None:
+    """It is in the response once, and is what the log has."""
+    lab = Lab(respond(b"ok", fields=[("x-request-id", "mine")]))
+    seen: list[bytes] = []
+    lab.bench.site._on_responses = lambda requests: seen.extend(request.request_id for request in requests)
+    for _ in range(2):
+        lab.run()
+    lab.bench.site.tell()
+    assert lab.connection.sent.lower().count(b"x-request-id") == 2
+    assert lab.connection.sent.count(b"\r\nx-request-id: mine\r\n") == 2
+    assert seen == [b"mine", b"mine"]
+
+
 def test_a_queue_that_is_full() -> None:
     """The response is 503 at once, and asks to try again."""
     lab = Lab(respond(b"ok"))

@@ -25,7 +25,7 @@ from twistserve.probes.handlers import Changed, Metrics, Probe, ProbeResults, Pr
 from twistserve.probes.port import ProbeService
 from twistserve.process.ending import Ending
 from twistserve.process.forks import ForkGuard
-from twistserve.process.signals import Signals
+from twistserve.process.signals import Signals, outlive_log_rotation
 from twistserve.project.application import django_version
 from twistserve.recycling import RecyclingService
 from twistserve.server import Serving
@@ -84,6 +84,7 @@ def _hear_signals(tree: ServiceTree, ending: Ending, signals: Signals, reactor: 
     def begin() -> None:
         if threading.current_thread() is threading.main_thread():
             signals.note(ending.replaced)
+            outlive_log_rotation(reactor)
             ending.on_signal = signals.heard
             reactor.callWhenRunning(signals.take)
             main_thread.after_step = signals.keep

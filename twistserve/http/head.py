@@ -24,6 +24,15 @@ _JUDGED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"
 _JUDGED_SIZES = frozenset(map(len, _JUDGED))
 _SPACE = ord(" ")
 
+_SINGLE = frozenset(
+    (
+        *(b"authorization", b"content-location", b"content-range", b"content-type", b"date", b"from"),
+        *(b"if-modified-since", b"if-range", b"if-unmodified-since", b"max-forwards", b"origin"),
+        *(b"proxy-authorization", b"range", b"referer", b"user-agent"),
+    )
+)
+"""Fields that are no lists (RFC 9110 section 5.5): of two a proxy takes the first, or the last, and WSGI joins them."""
+
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 """The fields that tell where a body ends."""
 
@@ -67,15 +76,19 @@ class Head:
         """Refuse what llhttp lets pass. Raises `Refusal`."""
         if self.version not in ("1.1", "1.0"):
             raise Refusal(505)
-        size, padded = len(self.target), False
+        size, padded, names = len(self.target), False, b""
         for name, value in self.fields:
             size += len(name) + len(value) + 4
+            names += name + b":"
             if value and value[-1] <= _SPACE:
                 padded = True
             if len(name) in _JUDGED_SIZES and (lower := name.lower()) in _JUDGED:
                 self._check_field(lower, value)
         if size > limits.max_head or len(self.fields) > MAX_HEADERS:
             raise Refusal(414 if len(self.target) > limits.max_head else 431, "head_too_large")
+        listed = names.lower().split(b":")
+        if len(set(listed)) < len(listed) and any(listed.count(name) > 1 for name in _SINGLE.intersection(listed)):
+            raise Refusal(400)
         # One Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2).
         if self._hosts != 1 and (self._hosts or self.version == "1.1"):
             raise Refusal(400)

@@ -217,7 +217,9 @@ class Http1Connection(Protocol):
         tail = tails(self._persistent)
         if self._chunked:
             tail = b"Transfer-Encoding: chunked\r\n" + tail
-        if request.request_id:
+        if response.request_id:
+            request.request_id = response.request_id
+        elif request.request_id:
             tail = b"X-Request-ID: %b\r\n%b" % (request.request_id, tail)
         if self._persistent and request.version == "1.0":
             tail = b"Connection: keep-alive\r\n" + tail

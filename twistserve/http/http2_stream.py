@@ -220,7 +220,9 @@ class Stream:
     def _send_head(self, response: Response, end: bool = False) -> None:
         sent: RawHeaders = [(b":status", b"%d" % response.status)]
         sent += [(field.name, field.value) for field in response.fields]
-        if self.request is not None and self.request.request_id:
+        if self.request is not None and response.request_id:
+            self.request.request_id = response.request_id
+        elif self.request is not None and self.request.request_id:
             # A new one each time, not worth the room to remember it.
             sent.append(NeverIndexedHeaderTuple(b"x-request-id", self.request.request_id))
         sent += tails.fields()

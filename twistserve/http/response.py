@@ -89,11 +89,11 @@ class Response:
     """Status, fields, and a body: all of it, or its first part and the `producer` of the rest.
 
     `length` is in bytes that of the whole body, if there is a producer, or None if only its end will tell; a response
-    without a body has none. Never changed once it is made, so that it can be sent again and again. Any thread may make
-    one.
+    without a body has none. `request_id` is what its fields say of that, and stands in the place of ours. Never changed
+    once it is made, so that it can be sent again and again. Any thread may make one.
     """
 
-    __slots__ = ("_head", "body", "fields", "length", "producer", "status", "status_line")
+    __slots__ = ("_head", "body", "fields", "length", "producer", "request_id", "status", "status_line")
 
     def __init__(
         self,
@@ -104,6 +104,7 @@ class Response:
         producer: Any = None,
         length: int | None = None,
         line: bytes = b"",
+        request_id: bytes = b"",
     ) -> None:
         self.status = status
         self.fields = fields
@@ -111,6 +112,7 @@ class Response:
         self.producer = producer
         self.length = length
         self.status_line = line or status_line(status)
+        self.request_id = request_id
         self._head = b""
 
     @property

@@ -151,5 +151,22 @@ class Signals:
             logger.warning("the application's handler of %s is not called: the service has the signal", _name(number))
 
 
+def outlive_log_rotation(reactor: Any) -> None:
+    """Have SIGUSR1 do no harm, by which log rotation tells servers to reopen their files. Main thread.
+
+    twistd with a log file has a handler that does so, and the application may have one of its own: they stay.
+    """
+
+    def tell() -> None:
+        logger.info("received SIGUSR1: it is ignored, for there is no log file to reopen")
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        # In the reactor: logging within a handler of a signal may wait for a lock that this thread holds.
+        reactor.callFromThread(tell)
+
+    if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
+        signal.signal(signal.SIGUSR1, handle)
+
+
 def _name(number: int) -> str:
     return signal.Signals(number).name

@@ -17,8 +17,8 @@ from twistserve.load import Load
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
 TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, FIRST_SOCKET = 3, 4, 5, 6, 7
 
-FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP)
-"""Signals that a terminal sends to the whole group of processes; a worker is started with them blocked."""
+FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that may be sent to the whole group of processes, by a terminal; a worker is started with them blocked."""
 
 
 class Connection(amp.AMP):

@@ -8,10 +8,12 @@ import re
 import sys
 from typing import IO, Any
 
+from twisted.internet.address import UNIXAddress
+
 from twistserve.http.request import Request
 from twistserve.metrics.catalogue import METHODS
 from twistserve.wsgi.file_wrapper import FileWrapper
-from twistserve.wsgi.forwarded import FIELDS, TrustedPeers
+from twistserve.wsgi.forwarded import FIELDS, UNIX, TrustedPeers
 
 _HEX = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
@@ -56,6 +58,8 @@ class EnvironMaker:
     def identify(self, request: Request) -> None:
         """Give a request the client's address and the id that a trusted peer has forwarded. Reactor thread."""
         peer = request.remote
+        if peer == "-" and isinstance(request.connection.getPeer(), UNIXAddress):
+            peer = UNIX
         if not self._trusted.trusts(peer):
             return
         forwarded = False
@@ -99,16 +103,18 @@ class EnvironMaker:
 
     def _of_connection(self, connection: Any) -> dict[str, Any]:
         peer, host = connection.getPeer(), connection.getHost()
+        name = getattr(host, "host", "localhost")
         environ: dict[str, Any] = {
             **self._common,
-            "SERVER_NAME": getattr(host, "host", "localhost"),
+            # Brackets around an address of IPv6 (RFC 3875 section 4.1.14).
+            "SERVER_NAME": f"[{name}]" if ":" in name else name,
             "SERVER_PORT": str(getattr(host, "port", "0")),
             # An IPv4 client of a socket that serves IPv6 too.
             "REMOTE_ADDR": (getattr(peer, "host", None) or "").removeprefix("::ffff:"),
             "REMOTE_PORT": str(getattr(peer, "port", "")),
             "wsgi.url_scheme": "https" if connection.isSecure() else "http",
         }
-        environ["twistserve.peer"] = environ["REMOTE_ADDR"]
+        environ["twistserve.peer"] = UNIX if isinstance(peer, UNIXAddress) else environ["REMOTE_ADDR"]
         return environ
 
 

@@ -6,26 +6,43 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
+
 FIELDS = frozenset(("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT"))
 """What proxies forward, by its name in an environ."""
+UNIX = "unix"
+"""The peer of a Unix socket."""
+NETWORKS = {
+    "loopback": ("127.0.0.0/8", "::1/128"),
+    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "100.64.0.0/10"),
+}
+"""What words stand for; `private` are the networks of RFC 1918, RFC 4193 and RFC 6598."""
 _MAX_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 128
 
 
 class TrustedPeers:
-    """Addresses, networks or '*' of proxies in front of us. Raises ValueError for anything else."""
+    """Proxies in front of us, as `--forwarded-allow-ips` names them: addresses, networks, and words for sets of them.
+
+    Raises ValueError for anything else.
+    """
 
     def __init__(self, peers: Sequence[str]) -> None:
         self._all = "*" in peers
-        self._networks = [ipaddress.ip_network(peer, strict=False) for peer in peers if peer != "*"]
+        self._unix = "unix" in peers
+        named = [network for peer in peers for network in NETWORKS.get(peer, (peer,)) if peer not in ("*", "unix")]
+        self._networks = [ipaddress.ip_network(network, strict=False) for network in named]
         self._remembered: dict[str, bool] = {}
         self._clients: dict[tuple[str, str], str] = {}
+        self._warned = False
 
     def trusts(self, peer: str) -> bool:
-        """Whether this address is a proxy's; a Unix socket's peer, which has none, is the administrator's choice."""
+        """Whether a peer is a proxy: an address, or `UNIX` for the peer of a Unix socket, which has none."""
         known = self._remembered.get(peer)
         if known is None:
-            known = self._all or self._contains(peer)
+            known = self._all or (self._unix if peer == UNIX else self._contains(peer))
             if len(self._remembered) < _MAX_REMEMBERED:
                 self._remembered[peer] = known
         return known
@@ -35,26 +52,33 @@ class TrustedPeers:
         return address is not None and any(address in network for network in self._networks)
 
     def apply(self, environ: dict[str, Any]) -> None:
-        """Put what a trusted peer has forwarded in its place in an environ with `FIELDS`; remove what another has."""
+        """Believe in an environ with `FIELDS` what a trusted peer has forwarded, and remove it from another's.
+
+        Host and port stay as they are, for Django's USE_X_FORWARDED_HOST and _PORT to decide.
+        """
         peer = environ["twistserve.peer"]
         if not self.trusts(peer):
             for field in FIELDS:
-                environ.pop(field, None)
+                if environ.pop(field, None) is not None and not self._warned:
+                    self._warn(peer, field)
             return
         if hops := environ.get("HTTP_X_FORWARDED_FOR"):
             client = self.client(peer, hops)
             if client != peer:
                 environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client, ""
-        scheme = _last(environ, "HTTP_X_FORWARDED_PROTO").lower()
+        scheme: str = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
-        host, port = _last(environ, "HTTP_X_FORWARDED_HOST"), _last(environ, "HTTP_X_FORWARDED_PORT")
-        if host:
-            environ["HTTP_HOST"] = host
-        if port.isascii() and port.isdigit():
-            environ["SERVER_PORT"] = port
-            if host and port != {"http": "80", "https": "443"}[environ["wsgi.url_scheme"]] and not _has_port(host):
-                environ["HTTP_HOST"] = f"{host}:{port}"
+
+    def _warn(self, peer: str, field: str) -> None:
+        """Tell once of a proxy that is not named: a site that knows no scheme may redirect to itself for ever."""
+        self._warned = True
+        logger.warning(
+            "%s was removed from a request of %s, which --forwarded-allow-ips does not name: if that is your proxy,"
+            " name its address or network there, or one of loopback, private, unix and *; told once",
+            field.removeprefix("HTTP_").replace("_", "-").title(),
+            "a Unix socket" if peer == UNIX else peer,
+        )
 
     def client(self, peer: str, hops: str) -> str:
         """The client's address, by the X-Forwarded-For of a trusted peer.
@@ -96,13 +120,3 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped if mapped is not None else address
-
-
-def _last(environ: dict[str, Any], field: str) -> str:
-    """The value that the nearest proxy added."""
-    value: str = environ.get(field, "")
-    return value.rpartition(",")[2].strip()
-
-
-def _has_port(host: str) -> bool:
-    return ":" in host.rpartition("]")[2]

@@ -84,6 +84,8 @@ class Call:
     _fields: list[Field] | None = None
     """The head of the response, once start_response was called."""
     _length: int | None = None
+    _request_id = b""
+    """The application's own."""
     _sent = 0
     _begun = False
     _finished = False
@@ -252,7 +254,12 @@ class Call:
         fields: list[Field] = []
         length: int | None = None
         for header in headers:
-            field, number = known_fields.get(header) or checked_field(*header)
+            known = known_fields.get(header)
+            if known is None:
+                known = checked_field(*header)
+                if known[0] is not None and known[0].name == b"x-request-id":
+                    self._request_id = known[0].value
+            field, number = known
             if number is not None:
                 if length is not None:
                     raise ValueError("start_response: there is more than one Content-Length")
@@ -303,7 +310,15 @@ class Call:
         """Send the head, and the body or its first part."""
         assert self._fields is not None
         self._begun = True
-        response = Response(self._status, self._fields, body, producer=producer, length=self._length, line=self._line)
+        response = Response(
+            self._status,
+            self._fields,
+            body,
+            producer=producer,
+            length=self._length,
+            line=self._line,
+            request_id=self._request_id,
+        )
         self._reply(self._on_response, response)
 
     def _end(self) -> None:

@@ -43,7 +43,7 @@ def checked_field(name: str, value: str) -> tuple[Field | None, int | None]:
             raise ValueError(f"start_response: Content-Length {value!r} is not a number")
         length = int(value)
     field = next(iter(fields_of([(name.encode("latin-1"), value.encode("latin-1"))])), None)
-    if len(name) + len(value) <= _LONGEST_KNOWN and lower != "set-cookie":
+    if len(name) + len(value) <= _LONGEST_KNOWN and lower not in ("set-cookie", "x-request-id"):
         _remember(known_fields, (name, value), (field, length))
     return field, length
 

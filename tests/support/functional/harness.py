@@ -210,6 +210,7 @@ def command(runner: str, programs: Path = BIN) -> list[str]:
     return {
         "twistd": [str(programs / "twistd"), "-n", "--pidfile=", "djangoserve"],
         "asyncio": [str(programs / "twistd"), "-n", "--pidfile=", "--reactor=asyncio", "djangoserve"],
+        "with a log file": [str(programs / "twistd"), "-n", "--pidfile=", "--logfile=twistd.log", "djangoserve"],
         "with a pid file": [str(programs / "twistd"), "-n", "--pidfile=twistd.pid", "djangoserve"],
         "daemon": [str(programs / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "djangoserve"],
         "twist": [str(programs / "twist"), "djangoserve"],
