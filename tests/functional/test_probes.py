@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -850,12 +851,13 @@ def test_sizes_and_durations(example_server: Server) -> None:
 
 
 def test_clients_that_go_away_are_counted(shop: Server) -> None:
-    """A client that leaves before its answer is counted as a disconnect."""
+    """A client that resets its connection before its answer is counted as a disconnect."""
     before = sample(shop, "twistserve_http_client_disconnects_total")
     (shop.cwd / "gate").unlink(missing_ok=True)
     with socket.create_connection(("127.0.0.1", shop.port), timeout=PATIENCE) as connection:
         connection.sendall(b"GET /wait/?gate=gate HTTP/1.1\r\nHost: shop.example\r\n\r\n")
         wait_for(lambda: sample(shop, "twistserve_http_requests_in_progress") == 1, "the request to be in progress")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_for(lambda: sample(shop, "twistserve_http_client_disconnects_total") == before + 1, "the disconnect to count")
     wait_for(lambda: sample(shop, "twistserve_http_requests_in_progress") == 0, "no request to be in progress")
     (shop.cwd / "gate").touch()

@@ -178,8 +178,8 @@ def test_the_drain_has_its_delay(launch: Launch) -> None:
     server = launch("--max-lifetime", "3", "--drain-delay", "2")
     greet(server, 3)
     server.wait_until("/ready", 503)
-    for _ in range(5):
-        greet(server, 2)
+    for _ in range(10):
+        greet(server, 1)
     assert server.wait(PROMPT) == 0
     assert server.stdout.count("ready -> draining") == 1
 

@@ -163,10 +163,13 @@ def leave_plainly(site: Site, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     clients.append(Client.kept_alive(site.server, request * 3))
     wait_for(lambda: site.in_flight() == 5, "the requests to be waiting")
-    for client in clients[:2]:
-        client.closes()
-    for client in clients[2:]:
-        client.resets()
+    # A response that is begun goes on, for a client that has ended its sending side may go on reading.
+    ending = clients[:2] if "read-large" not in path else []
+    for client in clients:
+        if client in ending:
+            client.closes()
+        else:
+            client.resets()
 
 
 def leave_tls(site: Site, path: str) -> None:

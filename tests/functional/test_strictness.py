@@ -758,14 +758,14 @@ def test_underscores_forge_nothing(clean: Server) -> None:
 
 
 def test_forwarded_by_a_trusted_peer(clean: Server) -> None:
-    """A trusted peer's X-Forwarded fields say who the client is and what it asked for."""
+    """A trusted peer's X-Forwarded fields say who the client is, and by which scheme; host and port reach Django."""
     fields = ("X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.example")
     with wire(clean.port) as connection:
         environ = environ_of(connection, *fields, "X-Forwarded-Port: 443")
         assert environ["REMOTE_ADDR"] == "198.51.100.7"
         assert environ["wsgi.url_scheme"] == "https"
-        assert environ["HTTP_HOST"] == "shop.example"
-        assert environ["SERVER_PORT"] == "443"
+        assert (environ["HTTP_X_FORWARDED_HOST"], environ["HTTP_X_FORWARDED_PORT"]) == ("shop.example", "443")
+        assert (environ["HTTP_HOST"], environ["SERVER_PORT"]) == ("testserver", str(clean.port))
         plain = environ_of(connection)
     assert (plain["REMOTE_ADDR"], plain["wsgi.url_scheme"]) == ("127.0.0.1", "http")
     assert (plain["HTTP_HOST"], plain["SERVER_PORT"]) == ("testserver", str(clean.port))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.http1 import HalfClosing, Lab, get
-from twistserve.http.connections import SWEEP
-from twistserve.http.limits import FRESH, LINGER, Limits
+from tests.support.http1 import HalfClosing, Lab, get, streamed
+from twistserve.http.connections import SWEEP, SWEEP_OF_A_DRAIN
+from twistserve.http.limits import FRESH, LINGER, QUIET, Limits
 
 # The drain
 
@@ -25,6 +25,7 @@ def test_a_drain() -> None:
     idle, running, arriving = [lab.connect() for _ in range(3)]
     idle.feed(get(b"/idle"))
     lab.recorder.respond()
+    lab.wait(QUIET)
     running.feed(get(b"/running"))
     arriving.feed(b"GET /arriving HT")
     lab.site.drain().addCallback(done.append)
@@ -43,6 +44,76 @@ def test_a_drain() -> None:
     assert done == [None]
 
 
+def test_the_end_is_announced() -> None:
+    """From then on each response says that the connection ends, the last of a pipeline; new connections are served."""
+    lab = Lab()
+    idle, running = lab.connect(), lab.connect()
+    idle.feed(get(b"/idle"))
+    lab.recorder.respond()
+    running.feed(get(b"/1") + get(b"/2"))
+    lab.site.announce()
+    lab.wait(30)
+    assert not idle.closed
+    idle.feed(get(b"/next"))
+    new = lab.connect()
+    new.feed(get(b"/new"))
+    for _ in range(4):
+        lab.recorder.respond()
+    assert lab.recorder.targets == [b"/idle", b"/1", b"/next", b"/new", b"/2"]
+    for connection, responses in ((idle, 2), (running, 2), (new, 1)):
+        assert connection.statuses == [200] * responses
+        assert connection.sent.count(b"\r\nConnection: close\r\n") == 1
+        assert connection.sent.rindex(b"Connection: close") > connection.sent.rindex(b"HTTP/1.1 200")
+        assert connection.closed
+
+
+def test_a_drain_waits_for_what_a_connection_may_be_about_to_bring() -> None:
+    """One that had a response within the last second has until the end of that; what it brings is responded to."""
+    lab = Lab()
+    quiet, busy = lab.connect(), lab.connect()
+    for connection in (quiet, busy):
+        connection.feed(get(b"/"))
+        lab.recorder.respond()
+    lab.clock.advance(0.4)
+    lab.site.drain()
+    lab.wait(0.5)
+    assert (quiet.closed, busy.closed) == (False, False)
+    busy.feed(get(b"/another"))
+    lab.wait(0.2)
+    assert (quiet.closed, busy.closed) == (True, False)
+    lab.recorder.respond()
+    assert busy.statuses == [200, 200]
+    assert b"\r\nConnection: close\r\n" in busy.sent
+    assert busy.closed
+
+
+def test_a_drain_waits_where_a_head_could_not_announce_it() -> None:
+    """A response that began before: its connection may bring another request for a second."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/"))
+    lab.recorder.respond(streamed(length=0))
+    lab.wait(10)
+    lab.site.drain()
+    connection.http.end()
+    assert not connection.closed
+    lab.wait(QUIET)
+    assert connection.closed
+
+
+def test_a_drain_looks_often() -> None:
+    """It is over soon after the last idle connection may be closed."""
+    lab = Lab()
+    lab.site.startFactory()
+    connection = lab.connect()
+    connection.feed(get(b"/"))
+    lab.recorder.respond()
+    lab.site.drain()
+    lab.clock.pump([SWEEP_OF_A_DRAIN] * 11)
+    assert connection.closed
+    lab.site.abort()
+
+
 def test_a_drain_on_which_a_connection_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """That one is aborted, whatever it was; the others drain."""
     lab = Lab()
@@ -50,6 +121,7 @@ def test_a_drain_on_which_a_connection_fails(monkeypatch: pytest.MonkeyPatch) ->
     for number, connection in enumerate(connections):
         connection.feed(get(b"/%d" % number))
         lab.recorder.respond()
+    lab.wait(QUIET)
 
     def fail() -> None:
         raise KeyError("a mistake")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -23,7 +24,7 @@ from tests.support.http1 import (
 from twistserve.http.body import Body
 from twistserve.http.head import Head
 from twistserve.http.http1 import Http1Connection
-from twistserve.http.limits import LINGER, Limits
+from twistserve.http.limits import LEFT, LINGER, Limits
 from twistserve.http.parser import RequestParser
 from twistserve.http.response import Response, content_length
 
@@ -101,6 +102,9 @@ def test_a_lost_connection_ends_its_requests() -> None:
     class Pending:
         def given_up(self) -> None:
             told.append(b"/1")
+
+        def is_waiting(self) -> bool:
+            return True
 
         def where(self) -> str:
             return "nowhere"
@@ -617,4 +621,102 @@ def test_a_drain_answers_all_of_a_pipeline_that_is_handled_at_once() -> None:
     connection.feed(get(b"/1") + get(b"/2") + get(b"/3"))
     assert lab.recorder.targets == [b"/1", b"/2", b"/3"]
     assert connection.sent.count(b"Connection: close") == 1
+    assert connection.closed
+
+
+# Clients that end their sending side
+
+
+class Waiting:
+    """What responds later; `waits` says whether that is for a thread."""
+
+    def __init__(self, waits: bool = True) -> None:
+        self.waits, self.left = waits, 0
+
+    def given_up(self) -> None:
+        self.left += 1
+
+    def is_waiting(self) -> bool:
+        return self.waits
+
+    def where(self) -> str:
+        return "nowhere"
+
+
+def test_a_client_that_half_closes_is_responded_to() -> None:
+    """All that it has asked for (RFC 9112 section 9.6); then the connection is closed."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/1") + get(b"/2"))
+    connection.http.readConnectionLost()
+    lab.wait(1000)
+    for number in range(2):
+        assert not connection.closed
+        lab.recorder.respond()
+        assert len(connection.statuses) == number + 1
+    assert connection.sent.count(b"\r\nConnection: close\r\n") == 1
+    assert connection.closed
+
+
+@pytest.mark.parametrize("data", [b"", get(b"/"), posted(b"/", 5) + b"abc", b"GET / HT"])
+def test_a_client_that_half_closes_and_waits_for_nothing(data: bytes) -> None:
+    """Its connection is closed without a word: idle, or with a request that will never be complete."""
+    lab = Lab(at_once=True)
+    connection = lab.connect()
+    connection.feed(data)
+    connection.http.readConnectionLost()
+    assert connection.closed
+    assert connection.statuses == ([200] if data == get(b"/") else [])
+    connection.lose()
+    assert (len(lab.site.connections), lab.site.requests) == (0, set())
+
+
+def test_a_client_that_half_closes_during_its_response() -> None:
+    """It has the rest of it, whose head said that the connection goes on; then that ends."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/"))
+    lab.recorder.respond(streamed(length=4))
+    connection.http.readConnectionLost()
+    lab.wait(1000)
+    connection.http.write(b"body")
+    connection.http.end()
+    assert connection.sent.endswith(b"body")
+    assert connection.closed
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_request_that_waits_while_its_client_may_have_left(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is dropped, and counted as left, when it has waited so long for a thread; one that runs goes on."""
+    lab = Lab()
+    now = [100.0]
+    for module in ("http1", "request", "site"):
+        monkeypatch.setattr(f"twistserve.http.{module}.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    connection, pending = lab.connect(), Waiting(waits)
+    monkeypatch.setattr(connection.transport, "abortConnection", connection.lose, raising=False)
+    connection.feed(get(b"/"))
+    lab.recorder.pending[0].pending = pending
+    now[0] += 2
+    connection.http.readConnectionLost()
+    now[0] += LEFT - 2.1
+    lab.wait(LEFT - 2.1)
+    assert (pending.left, lab.told) == (0, [])
+    now[0] += 1.1
+    lab.wait(1.1)
+    assert pending.left == waits
+    assert [(request.status, request.left) for request in lab.told] == ([(499, True)] if waits else [])
+    if not waits:
+        lab.wait(1000)
+        lab.recorder.respond()
+        assert connection.statuses == [200]
+
+
+def test_a_refusal_of_a_client_that_half_closes() -> None:
+    """It is sent after the responses before it all the same."""
+    lab = Lab()
+    connection = lab.connect()
+    connection.feed(get(b"/") + MALFORMED)
+    connection.http.readConnectionLost()
+    lab.recorder.respond()
+    assert connection.statuses == [200, 400]
     assert connection.closed

@@ -313,14 +313,41 @@ def test_a_client_that_reads_nothing() -> None:
 
 
 def test_drain_idle() -> None:
-    """An idle connection is closed at once, with a GOAWAY."""
-    client = Client()
+    """A connection that has been idle for a second is closed at once, another when it has; a first GOAWAY says so."""
+    for seconds in (1, 0):
+        client = Client()
+        client.request()
+        ok(client.recorder.requests[0])
+        client.exchange()
+        client.clock.advance(seconds)
+        client.site.drain()
+        client.exchange()
+        assert (client.closed, client.goaway[0]) == (seconds == 1, (ErrorCodes.NO_ERROR, WHOLE_WINDOW))
+        client.wait(1)
+        assert (client.closed, client.goaway[1:]) == (True, [(ErrorCodes.NO_ERROR, 1)])
+
+
+def test_the_end_is_announced() -> None:
+    """By a GOAWAY with the highest number, once; what comes is served until the drain, however long that is."""
+    client, fresh = Client(), Client()
     client.request()
-    ok(client.recorder.requests[0])
+    for each in (client, fresh):
+        each.site.announce()
     client.exchange()
+    assert (client.goaway, fresh.goaway) == ([(ErrorCodes.NO_ERROR, WHOLE_WINDOW)], [])
+    client.wait(5)
+    client.h2.state_machine.state = ConnectionState.CLIENT_OPEN
+    late = client.request()
+    for request in client.recorder.requests:
+        ok(request)
+    client.exchange()
+    assert (client.ended(late), client.closed, len(client.goaway)) == (True, False, 1)
+    fresh.request()
+    assert fresh.goaway == [(ErrorCodes.NO_ERROR, WHOLE_WINDOW)]
+    client.clock.advance(1)
     client.site.drain()
     client.exchange()
-    assert (client.closed, client.goaway) == (True, [(ErrorCodes.NO_ERROR, 1)])
+    assert (client.closed, client.goaway[1:]) == (True, [(ErrorCodes.NO_ERROR, late)])
 
 
 def test_drain_fresh() -> None:

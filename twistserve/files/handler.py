@@ -187,6 +187,10 @@ class Opening:
         if self._handler.deadlines is not None:
             self._handler.deadlines.begin(self)
 
+    def is_waiting(self) -> bool:
+        """Always: for a thread, or with one for the file system."""
+        return True
+
     def where(self) -> str:
         """Where it stands, in one line."""
         begun = self._job is not None and self._job.begun

@@ -17,6 +17,8 @@ logger = get_logger(__name__)
 
 SWEEP = 1.0
 """Seconds between two looks for connections past their deadline: one timer for all costs less than one each."""
+SWEEP_OF_A_DRAIN = 0.1
+"""The same in a drain, which waits for idle connections."""
 
 
 Unanswered = tuple[bytes, bytes, float, str]
@@ -32,6 +34,9 @@ class Connection(Protocol):
 
     def timed_out(self) -> None:
         """The deadline has passed."""
+
+    def announce(self) -> None:
+        """Tell the client, where HTTP has a way to, that the connection will end."""
 
     def drain(self) -> None:
         """End as soon as nothing is lost by it."""
@@ -57,7 +62,10 @@ class Connections:
     """The connections that are open, at most as many as `most()` says; `clock` tells the reactor's seconds."""
 
     def __init__(self, most: Callable[[], int], reactor: Any) -> None:
+        self.leaving = False
+        """Whether responses say that the connection ends."""
         self.draining = False
+        """Whether connections end that nothing more is expected of."""
         self.on_full: Callable[[bool], None] = lambda full: None
         """Told when there are as many as may be, and when there are fewer again."""
         self._most = most
@@ -120,9 +128,18 @@ class Connections:
             if 0.0 < connection.deadline <= now:
                 _end_if_it_fails(connection, connection.timed_out)
 
+    def announce(self) -> None:
+        """From now on, have each end with its next response, so that clients go elsewhere; nothing is lost by that."""
+        self.leaving = True
+        for connection in self:
+            _end_if_it_fails(connection, connection.announce)
+
     def drain(self) -> Deferred[None]:
         """Close idle ones, the others when their response is sent; fires when all are closed."""
-        self.draining = True
+        self.leaving = self.draining = True
+        if self._sweeping.running:
+            self._sweeping.stop()
+            self._sweeping.start(SWEEP_OF_A_DRAIN, now=False)
         drained: Deferred[None] = Deferred()
         self._drained = drained
         for connection in self:

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from itertools import repeat
 from typing import Any
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from twistserve.http.connections import Unanswered
 from twistserve.http.head import Refusal
-from twistserve.http.limits import FRESH, LINGER
+from twistserve.http.limits import FRESH, LEFT, LINGER, QUIET
 from twistserve.http.parser import RequestParser
 from twistserve.http.request import Request
 from twistserve.http.response import Response, error, tails
@@ -42,6 +44,7 @@ _WAITING, _STARTING, _RESPONDING = Phase.WAITING, Phase.STARTING, Phase.RESPONDI
 _LINGERING, _CLOSING = Phase.LINGERING, Phase.CLOSING
 
 
+@implementer(IHalfCloseableProtocol)
 class Http1Connection(Protocol):
     """A connection, and what its requests' handlers respond by."""
 
@@ -62,6 +65,10 @@ class Http1Connection(Protocol):
     """Requests that have come meanwhile."""
     _begun_at = 0.0
     """When, in reactor seconds, the request that arrives began to."""
+    _idle_since = 0.0
+    """When, in reactor seconds, the last response was complete."""
+    _ended = False
+    """Whether the client has ended its sending side: what it has asked for is responded to."""
     _persistent = True
     """Whether the connection goes on after the present response, as its head says."""
     _chunked = False
@@ -133,8 +140,34 @@ class Http1Connection(Protocol):
         finally:
             self.site.connections.left(self)
 
+    def readConnectionLost(self) -> None:
+        """The client has ended its sending side (RFC 9112 section 9.6): respond to what it has asked for, and close."""
+        self._ended = True
+        self._parser.drop()
+        if self.request is not None:
+            self._drop_if_it_waits()
+        elif self._phase is not _WAITING or not (self._waiting or self._parser.refusal):
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our sending side is closed."""
+
+    def _drop_if_it_waits(self) -> None:
+        """Bound how long a request waits for a thread whose client may have left."""
+        request = self.request
+        if request is None or request.status or request.pending is None or not request.pending.is_waiting():
+            return
+        if (left := LEFT - (time.perf_counter() - request.received_at)) > 0:
+            self._await(left)
+        else:
+            self.abortConnection()
+
     def timed_out(self) -> None:
         """The deadline has passed: say so if a request had begun, and close; abort if the client does not read."""
+        if self._ended and self.request is not None and not self.request.status:
+            self.deadline = 0.0
+            self._drop_if_it_waits()
+            return
         before, self._progress = self._progress, self._how_far()
         untaken, _ = self._progress
         if self._progress != before and (untaken or self.request is not None):
@@ -210,7 +243,7 @@ class Http1Connection(Protocol):
         assert request is not None
         request.status = response.status
         last = self._parser.finished and not self._waiting and self._parser.refusal is None
-        ends = last or (self.site.connections.draining and self._nothing_follows())
+        ends = last or (self.site.connections.leaving and self._nothing_follows())
         endless = response.producer is not None and response.length is None
         self._chunked = endless and request.version == "1.1"
         self._persistent = not ends and self._chunked is endless
@@ -267,7 +300,7 @@ class Http1Connection(Protocol):
         self.site.responded(request)
         if not self._persistent:
             self._waiting = None
-            if self.site.connections.draining:
+            if self.site.connections.leaving and not self._ended:
                 # The client did not ask for it, and may just be sending the next request.
                 self._linger()
             else:
@@ -293,17 +326,21 @@ class Http1Connection(Protocol):
             site.handle(self.request)
             if self._phase is _STARTING:
                 self._phase = _WAITING if self.request is None else _RESPONDING
+            if self._ended:
+                self._drop_if_it_waits()
         if self._phase is not _WAITING or self._full:
+            return
+        self._idle_since = site.clock()
+        if self._ended and not parser.refusal:
+            self.loseConnection()
             return
         if parser.refusal is not None:
             self._send_refusal(parser.refusal)
             return
-        if site.connections.draining and self._nothing_follows():
-            # Its head went out before the drain, and could not say that the connection ends.
-            self._linger()
-            return
         if not parser.receiving:
-            self.deadline = site.clock() + site.limits.keep_alive_timeout
+            # In a drain, the head has said that the connection ends if it went out after its beginning.
+            quiet = QUIET if site.connections.draining else site.limits.keep_alive_timeout
+            self.deadline = self._idle_since + quiet
         elif parser.in_body:
             self._await(site.limits.body_timeout)
             self._invite_body()
@@ -364,6 +401,9 @@ class Http1Connection(Protocol):
         self._await(FRESH if self.site.connections.draining else self.site.limits.header_timeout)
         self._read_on()
 
+    def announce(self) -> None:
+        """Each response says so from now on."""
+
     def drain(self) -> None:
         """Close now if no request is here, on its way or to be expected, else after its response."""
         if hasattr(self.transport, "doRead"):
@@ -373,6 +413,8 @@ class Http1Connection(Protocol):
             return
         if self.fresh:
             self._await(FRESH)
+        elif (at := self._idle_since + QUIET) > self.site.clock():
+            self.deadline = at
         else:
             self.loseConnection()
 

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from twistserve.http.connections import Unanswered
 from twistserve.http.http1 import Http1Connection
 from twistserve.http.http2_stream import Stream
-from twistserve.http.limits import FRESH, MAX_HEADERS
+from twistserve.http.limits import FRESH, MAX_HEADERS, QUIET
 
 STREAMS = 100
 """Requests at a time on one connection; a client that begins more of them loses it."""
@@ -81,6 +81,10 @@ class Http2Connection(Protocol):
     _full = False
     _closing = False
     _sending = False
+    _idle_since = 0.0
+    """When, in reactor seconds, the last response was taken."""
+    _announced_at: float | None = None
+    """When the client was told that the connection will end."""
     _last_call = math.inf
     """When further streams begin to be refused, for the connection ends; reactor seconds."""
 
@@ -191,8 +195,10 @@ class Http2Connection(Protocol):
 
     def _on_request(self, event: events.RequestReceived) -> None:
         site, number = self.site, event.stream_id
-        if site.connections.draining and self._last_call == math.inf:
-            self._announce_end()
+        if site.connections.draining:
+            self._end_soon()
+        elif site.connections.leaving:
+            self.announce()
         if site.clock() > self._last_call or site.streams >= site.limits.max_connections:
             # Not looked at: the client may try again, here or elsewhere (section 8.7).
             self.h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
@@ -286,6 +292,7 @@ class Http2Connection(Protocol):
         self._ready.pop(stream, None)
         self._credit += taken
         if not self.streams and not self._closing:
+            self._idle_since = self.after(0.0)
             self._deadline = self.after(self.site.limits.keep_alive_timeout)
             if self.site.connections.draining or self._last_call < math.inf:
                 self.loseConnection()
@@ -308,22 +315,36 @@ class Http2Connection(Protocol):
 
     # The end
 
+    def announce(self) -> None:
+        """Send a GOAWAY that lets come what is on its way (section 6.8); once, and not before the first request.
+
+        After a GOAWAY of its own, h2 would send nothing.
+        """
+        if self._announced_at is None and self.h2.highest_inbound_stream_id and not self._closing:
+            self._announced_at = self.after(0.0)
+            self._flush()
+            self.transport.write(b"\0\0\x08\x07\0\0\0\0\0" + _EVERY_STREAM.to_bytes(4, "big") + b"\0\0\0\0")
+
     def drain(self) -> None:
         """Close now if no request is here or to be expected, else after the responses; tell the client."""
         if self._closing:
             return
-        if self.streams:
-            self._announce_end()
-        elif self.h2.highest_inbound_stream_id:
-            self.loseConnection()
-        else:
+        if not self.h2.highest_inbound_stream_id:
             self._deadline = self.after(FRESH)
+            return
+        self._end_soon()
+        if self.streams:
+            return
+        if (at := self._idle_since + QUIET) > self.site.clock():
+            self._deadline = at
+        else:
+            self.loseConnection()
 
-    def _announce_end(self) -> None:
-        """Send a GOAWAY that lets come what is on its way (section 6.8). After its own, h2 would send nothing."""
-        self._last_call = self.after(FRESH)
-        self._flush()
-        self.transport.write(b"\0\0\x08\x07\0\0\0\0\0" + _EVERY_STREAM.to_bytes(4, "big") + b"\0\0\0\0")
+    def _end_soon(self) -> None:
+        """Refuse what comes later than what may be on its way."""
+        self.announce()
+        if self._announced_at is not None:
+            self._last_call = min(self._last_call, self._announced_at + FRESH)
 
     def loseConnection(self) -> None:
         """Close when what was written is sent."""

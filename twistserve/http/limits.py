@@ -28,3 +28,9 @@ LINGER = 2.0
 
 FRESH = 1.0
 """Seconds that a connection without a request yet has for sending one once the service drains."""
+
+QUIET = 1.0
+"""Seconds after its last response that a connection may bring another request once the service drains."""
+
+LEFT = 5.0
+"""Seconds that a request waits for a thread if its client has ended its sending side, and may have left."""

@@ -92,6 +92,7 @@ class WebService(Service):
         delay, timeout = self._drain.delay, self._drain.timeout
         if self._open and delay:
             logger.info("draining: new requests are served for %g s more, until the ports close", delay)
+            self._site.announce()
             yield self._wait(Deferred(), delay)
         yield DeferredList([listener.close(self.last) for listener in self._listeners])
         # A view whose client has left may be writing to a database.

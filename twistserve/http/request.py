@@ -16,6 +16,9 @@ class Pending(Protocol):
     def given_up(self) -> None:
         """The client has left, or the service ends: nothing is to be sent any more. Reactor thread."""
 
+    def is_waiting(self) -> bool:
+        """Whether it waits for a thread. Reactor thread."""
+
     def where(self) -> str:
         """Where it stands, in one line."""
 

@@ -169,6 +169,10 @@ class Site(Factory):
 
     # The end
 
+    def announce(self) -> None:
+        """Have connections end with their next response."""
+        self.connections.announce()
+
     def drain(self) -> Deferred[None]:
         """Close idle connections, the others when their response is sent; fires when all are closed."""
         return self.connections.drain()

@@ -10,10 +10,12 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import _WrapperServerEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
 from twisted.protocols.haproxy._info import ProxyInfo
 from twisted.protocols.haproxy._v1parser import V1Parser
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
+from zope.interface import implementer
 
 
 def proxied(endpoint: Any) -> Any:
@@ -47,12 +49,24 @@ def _check(address: Any) -> None:
             raise ValueError(address.port)
 
 
+@implementer(IHalfCloseableProtocol)
 class _Protocol(HAProxyProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:
         """Take the PROXY line, then all that follows."""
         if self._parser is None and data.startswith(V1Parser.PROXYSTR):
             self._parser = _Parser()
         super().dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """The client has ended its sending side."""
+        half_closeable: Any = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if half_closeable is not None:
+            half_closeable.readConnectionLost()
+        elif self.transport is not None:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our sending side is closed."""
 
 
 class _Factory(HAProxyWrappingFactory):

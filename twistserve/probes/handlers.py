@@ -95,6 +95,10 @@ class _Later:
         """Nothing is to be sent any more."""
         self._request = None
 
+    def is_waiting(self) -> bool:
+        """Never for a request thread."""
+        return False
+
     def where(self) -> str:
         """Where it stands."""
         return "what it asks for was being gathered"

@@ -29,6 +29,7 @@ from twistserve.workers.protocol import (
     LIFELINE,
     LOG_LOCK,
     TO_WORKER,
+    AnnounceEnd,
     AtStep,
     Begin,
     Connection,
@@ -147,6 +148,13 @@ class Parent(Connection):
         """Log."""
         if self._serving is not None:
             self._serving.log_stacks("SIGQUIT")
+        return {}
+
+    @AnnounceEnd.responder
+    def announce_end(self) -> dict[str, Any]:
+        """Announce."""
+        if self._serving is not None:
+            self._serving.site.announce()
         return {}
 
     @DrainWorker.responder

@@ -133,6 +133,14 @@ class LogStacks(amp.Command):
     requiresAnswer = False
 
 
+class AnnounceEnd(amp.Command):
+    """To the worker: the end is certain, and connections end with their next response."""
+
+    arguments: ClassVar = []
+    response: ClassVar = []
+    requiresAnswer = False
+
+
 class DrainWorker(amp.Command):
     """To the worker: accept no more, answer what is here, end. `last` says that no other will accept in its place."""
 

@@ -22,7 +22,7 @@ from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import worker_restarts
-from twistserve.workers.protocol import DrainWorker, Heartbeat
+from twistserve.workers.protocol import AnnounceEnd, DrainWorker, Heartbeat
 
 logger = get_logger(__name__)
 
@@ -192,6 +192,8 @@ class Supervisor:
         if self._stopping:
             self._retire(worker, last=True)
             return
+        if self._leaving:
+            self._announce_end(worker)
         self._on_ready(worker)
         if old is not None:
             self.outdated = False
@@ -323,8 +325,13 @@ class Supervisor:
             self._retire(max(reversed(members), key=lambda worker: worker.state is WorkerState.STARTING))
 
     def leave(self) -> None:
-        """The end is near: start no worker any more but in the place of one that dies."""
+        """The end is near: start no worker any more but in the place of one that dies; their clients are to know."""
         self._leaving = True
+        for worker in self.ready:
+            self._announce_end(worker)
+
+    def _announce_end(self, worker: Worker) -> None:
+        worker.process.ask(AnnounceEnd).addErrback(lambda failure: None)
 
     def stop(self) -> Deferred[None]:
         """End all workers, gracefully; fires when they have ended."""

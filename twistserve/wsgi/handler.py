@@ -134,6 +134,10 @@ class Call:
         if self._handler.pool.withdraw(self):
             self._over()
 
+    def is_waiting(self) -> bool:
+        """Whether no thread has begun with it."""
+        return not self._started_at
+
     def turned_away(self) -> None:
         """As many requests wait as may. Reactor thread."""
         self._over()
