@@ -515,7 +515,9 @@ class FullDisk(BytesIO):
     """A body's file whose last bytes do not fit on the disk."""
 
     def close(self) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if not self.closed:
+            super().close()
+            raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_body_that_cannot_be_closed() -> None:

@@ -165,10 +165,11 @@ def test_the_lock_of_sqlite_is_not_had_by_a_file_that_was_removed(
             holder.wait()
         return opened[-1]
 
-    monkeypatch.setattr(os, "open", open_and_lose)
-    with lock(Progress()):
-        assert len(opened) == 2
-        assert os.fstat(opened[1]).st_ino == lock_file.stat().st_ino
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_and_lose)
+        with lock(Progress()):
+            assert len(opened) == 2
+            assert os.fstat(opened[1]).st_ino == lock_file.stat().st_ino
     assert not lock_file.exists()
 
 
