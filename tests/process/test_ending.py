@@ -45,6 +45,30 @@ def test_functions_run_once_that_were_registered_twice() -> None:
     assert done.stdout.split() == ["two", "one"]
 
 
+@pytest.mark.parametrize("step", [1, -1])
+def test_functions_run_once_in_whichever_order_python_compares_them(step: int) -> None:
+    """Python 3.14.0 to 3.14.2 go through the list of functions backwards, all others forwards."""
+    done = run(f"""
+        import types
+        from twistserve.process import ending as module
+        functions = [lambda: print("one")]
+        def unregister(function):
+            for each in functions[::{step}]:
+                if function == each:
+                    functions.remove(each)
+        def run_all():
+            for each in functions[::-1]:
+                each()
+        module.atexit = types.SimpleNamespace(
+            register=functions.append, unregister=unregister, _run_exitfuncs=run_all
+        )
+        ending.fail_early()
+        functions.append(lambda: print("two"))
+        run_all()
+    """)
+    assert done.stdout.split() == ["two", "one"]
+
+
 def test_a_forked_child_ends_as_any() -> None:
     """It is none of ours: Python ends it, with its own status."""
     done = run("""

@@ -292,7 +292,7 @@ def _functions() -> str:
     """The names of what is registered with atexit, the last first as they are called."""
     seen = _All()
     atexit.unregister(seen)  # type: ignore[arg-type]
-    functions = seen.functions if sys.version_info >= (3, 14) else seen.functions[::-1]
+    functions = seen.functions if _compares_with_newest_first() else seen.functions[::-1]
     names = [f"{getattr(each, '__module__', '')}.{getattr(each, '__qualname__', repr(each))}" for each in functions]
     ours = f"{__name__}."
     return ", ".join(name for name in names if not name.startswith(ours))
@@ -311,18 +311,30 @@ class _All:
         return False
 
 
+def _compares_with_newest_first() -> bool:
+    """Whether atexit.unregister goes backwards through what is registered: Python 3.14 did before 3.14.3."""
+    seen = _All()
+    atexit.register(_newest)
+    atexit.unregister(seen)  # type: ignore[arg-type]
+    atexit.unregister(_newest)
+    return seen.functions[0] is _newest
+
+
+def _newest() -> None:
+    """Registered with atexit for a moment only."""
+
+
 class _Since:
     """Equal to a function that is registered with atexit, and to all that were registered after it.
 
-    Those have run before it. atexit.unregister compares with everything that is registered, in the order of
-    registration; the other way round from Python 3.14 on.
+    Those have run before it. atexit.unregister compares with everything that is registered.
     """
 
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, function: Callable[[], None]) -> None:
         self._function = function
-        self._seen = sys.version_info >= (3, 14)
+        self._seen = _compares_with_newest_first()
 
     def __eq__(self, other: object) -> bool:
         if other == self._function:
