@@ -3,6 +3,8 @@
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
 # make test-container  the first process of a real container, as root; needs podman, buildah, runc and debootstrap
+# make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
+#                with debootstrap where PATH has not got them; PYTHONS=3.12 tests another one that PATH has
 # make bench     compare with other servers, half an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
@@ -20,8 +22,9 @@ export PIP_ROOT_USER_ACTION := ignore
 # Tests wait more than they compute, so that two processors have room for three.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
+PYTHONS ?= 3.13 3.14
 
-.PHONY: demo check test test-container coverage bench lint clean counterparts bench-programs
+.PHONY: demo check test test-container test-pythons coverage bench lint clean counterparts bench-programs
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -37,6 +40,9 @@ test: clean-venv $(VENV)/tested counterparts
 
 test-container: $(VENV)/tested
 	"$(BIN)/python" -m tests.container.check
+
+test-pythons: $(VENV)/tested
+	"$(BIN)/python" -m tests.pythons.check $(PYTHONS)
 
 coverage: $(VENV)/tested counterparts
 	"$(BIN)/coverage" erase

@@ -186,6 +186,7 @@ def test_the_delay_is_5_seconds_inside_kubernetes_and_0_elsewhere(launch: Launch
 # Requests in flight
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_requests_in_flight_finish_and_say_that_they_are_the_last(launch: Launch, number: int) -> None:
     """Views, streams and files in flight at the signal are answered completely, while liveness passes; then it ends."""

@@ -76,6 +76,7 @@ def since(moment: datetime) -> dict[str, str]:
 # What is served
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("path", "content_type"),
     [
@@ -101,6 +102,7 @@ def test_get_and_head(shop: Server, path: str, content_type: str) -> None:
     assert got.headers["Set-Cookie"] is None
 
 
+@pytest.mark.smoke
 def test_content_is_the_file(shop: Server) -> None:
     """Every byte is the file's."""
     for path, name in ((STYLE, "style.css"), (LOGO, "logo.svg"), (PICTURE, "logo.png")):

@@ -267,6 +267,7 @@ def timed(call: Callable[[], Reply]) -> tuple[Reply, float]:
 # The form of the answers
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("path", [*PROBES, *(f"{path}/" for path in PROBES), "/ready?verbose=1"])
 def test_passing_probes(example_server: Server, path: str, method: str) -> None:
@@ -372,6 +373,7 @@ def test_no_metrics(serve: Serve, project: Callable[..., Path]) -> None:
 # Readiness: checks
 
 
+@pytest.mark.smoke
 def test_ready_example(example_server: Server) -> None:
     """A healthy example is ready, and the answer lists its database and its check."""
     checks = health(example_server.probe("/ready"), "pass")

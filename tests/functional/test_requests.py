@@ -386,6 +386,7 @@ def has_ipv6() -> bool:
 # What a view is told
 
 
+@pytest.mark.smoke
 def test_get_and_head_of_a_page(shop: Server) -> None:
     """A page arrives as Django rendered it, and HEAD gives its headers without its body."""
     got, head = shop.get("/"), shop.get("/", method="HEAD")
@@ -479,6 +480,7 @@ def test_what_the_environ_says_of_the_connection(lab: Server) -> None:
 # Bodies
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("size", [0, 1, 70_000, 3 * MEGABYTE])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_uploads_arrive_complete(shop: Server, size: int, chunked: bool) -> None:
@@ -519,6 +521,7 @@ def test_expect_continue(lab: Server) -> None:
         assert connection.answer().json()["body"] == "hello"
 
 
+@pytest.mark.smoke
 def test_form_with_a_file(shop: Server) -> None:
     """A multipart form with its CSRF token uploads a cover, which is then shown and served from media."""
     picture = (EXAMPLE / "catalogue/static/catalogue/logo.png").read_bytes()

@@ -90,6 +90,7 @@ def hold_a_request(server: Server, size: int) -> http.client.HTTPConnection:
 # Starting, serving, stopping
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_it_serves_the_project_and_ends_with_status_0(serve: Serve, runner: str, number: int) -> None:

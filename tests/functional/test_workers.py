@@ -138,6 +138,7 @@ def notes(server: Server, name: str) -> list[int]:
 # While all is well
 
 
+@pytest.mark.smoke
 def test_a_parent_and_its_workers(launch: Launch) -> None:
     """The parent serves nobody and imports no application; `ps` and readiness tell who is who."""
     server = launch()
