@@ -311,7 +311,8 @@ def write_project(directory: Path, views: str = "urlpatterns = []\n", settings: 
         "import os, sys\n"
         "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site_settings')\n"
         "from django.core.management import execute_from_command_line\n"
-        "execute_from_command_line(sys.argv)\n"
+        "if __name__ == '__main__':\n"
+        "    execute_from_command_line(sys.argv)\n"
     )
     for name, text in modules.items():
         (directory / f"{name}.py").write_text(text)
