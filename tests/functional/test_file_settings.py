@@ -133,8 +133,7 @@ def test_media_before_the_first_upload(serve: Serve, project: Project, options: 
     directory = project(VIEWS, SETTINGS)
     server = serve("--media", *options, cwd=directory, settings="site_settings")
     assert server.get("/media/b.txt").status == 404
-    if options:
-        wait_for(lambda: server.output.count("serving on") == 2, "both workers")
+    wait_for(lambda: server.output.count("serving on") == (2 if options else 1), "all of them")
     lines = [line for line in server.output.splitlines() if "MEDIA_ROOT" in line]
     assert len(lines) == 1, server.output
     assert str(directory / "uploads") in lines[0]
