@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.functional.harness import ROOT
+from tests.support.functional.harness import ROOT
 
 PYTHONS = ("3.13", "3.14")
 DJANGOS = ("5.2", "6.0", "6.1")
