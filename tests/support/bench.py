@@ -17,17 +17,17 @@ from twistserve.wsgi.handler import DjangoHandler
 
 
 class Bench:
-    """A site whose requests go through a WSGI application on `threads` threads, with a deadline of two seconds.
+    """A site whose requests go through a WSGI application on `threads` threads, with a deadline of two seconds if any.
 
     What threads hand to the reactor is done when `deliver` is called.
     """
 
-    def __init__(self, application: Callable[..., Any], threads: int = 1) -> None:
+    def __init__(self, application: Callable[..., Any], threads: int = 1, deadlines: bool = True) -> None:
         self.calls: list[Callable[[], object]] = []
         self.pool = RequestThreadPool(threads)
         lab = Lab()
         self.clock = lab.clock
-        self.deadlines = Deadlines(2, self.clock)
+        self.deadlines = Deadlines(2, self.clock) if deadlines else None
         environs = EnvironMaker(TrustedPeers(()))
         returns = ReactorQueue(self.calls.append)
         lab.site.handler = DjangoHandler(application, self.pool, returns, environs, self.deadlines)

@@ -55,10 +55,17 @@ class RequestParser:
             while position < len(data) and not self.finished:
                 begins = self._line or not self.receiving
                 end = (self._end_of_beginning if begins else self._end_of_part)(data, position)
+                part = data[position:end]
                 if self.in_body and not self.head.chunked:
-                    self._take(data[position:end])
+                    self._take(part)
                 else:
-                    self._feed_part(data[position:end])
+                    try:
+                        self._llhttp.feed_data(part)
+                    except HttpParserUpgrade as upgrade:
+                        end = position + upgrade.args[0]
+                        self._carry_on_without_upgrade()
+                    except HttpParserError as error:
+                        self._fail(error, part)
                 position = end
             if self.receiving:
                 self._bound_the_rest(len(data), self.begun <= (0 if resumes else 1))
@@ -148,18 +155,6 @@ class RequestParser:
         if not self.missing:
             self._llhttp = HttpRequestParser(self)
             self.on_message_complete()
-
-    def _feed_part(self, data: bytes) -> None:
-        while data and not self.finished:
-            try:
-                self._llhttp.feed_data(data)
-                break
-            except HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                self._carry_on_without_upgrade()
-            except HttpParserError as error:
-                self._fail(error, data)
-                break
 
     def _fail(self, error: HttpParserError, data: bytes) -> None:
         """Raise what one of the callbacks has raised, which llhttp hides, or the refusal of what it does not take."""

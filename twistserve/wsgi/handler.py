@@ -209,7 +209,7 @@ class Call:
                 return
             only_one = isinstance(blocks, (list, tuple)) and len(blocks) == 1
             for block in blocks:
-                if only_one and not self._begun:
+                if only_one and self._length is None and not self._begun:
                     self._know_length(len(block))
                 self._write(block)
                 if self._bodiless and self._finished:
