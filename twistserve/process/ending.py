@@ -14,9 +14,9 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -79,7 +79,9 @@ class Ending:
         self._asks = asks
         self._watchdog: Watchdog | None = None
         self._pid = 0
-        self._registered = self._leaving = self._armed = False
+        self._registered = self._leaving = False
+        self._alarm_at = math.inf
+        """When the kernel's alarm is to end the process, by `time.monotonic`."""
         self._once = threading.Lock()
         self._may_log, self._logged = threading.Event(), threading.Event()
         self._line = "cut off at the end of its time"
@@ -190,14 +192,24 @@ class Ending:
             # handler of a signal may have interrupted who holds its lock.
             _thread.start_new_thread(self._log_when_cut, ())
         self._first.tell_end(seconds + CUT - KILL)
-        main_thread.call(partial(signal.signal, signal.SIGALRM, signal.SIG_DFL))
-        later = math.ceil(seconds + CUT) + 1
-        left = signal.alarm(later)
         # The earlier of two alarms counts if we have set both, or if the kernel has set one because a worker's parent
         # has died. Any other is the application's, and would end the drain now that its handler is gone.
-        if (self._armed or not self._asks) and 0 < left < later:
+        self._alarm_at = min(self._alarm_at, time.monotonic() + math.ceil(seconds + CUT) + 1)
+        self._set_alarm()
+        main_thread.call(self._take_alarm)
+
+    def _set_alarm(self) -> None:
+        """Have the kernel send SIGALRM when our time is up. Any thread."""
+        later = max(math.ceil(self._alarm_at - time.monotonic()), 1)
+        left = signal.alarm(later)
+        if not self._asks and 0 < left < later:
             signal.alarm(left)
-        self._armed = True
+
+    def _take_alarm(self) -> None:
+        """Have SIGALRM end the process. Main thread: until now a handler may have set the timer anew."""
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        self._set_alarm()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     # The end
 
