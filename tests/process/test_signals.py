@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -65,6 +67,20 @@ def test_log_rotation_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
     signal.signal(signal.SIGUSR1, handler)
     outlive_log_rotation(Reactor())
     assert signal.getsignal(signal.SIGUSR1) is handler
+
+
+def test_log_rotation_where_a_handler_is_not_pythons() -> None:
+    """It stays: faulthandler.register sets one that signal.getsignal does not know of."""
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    with tempfile.TemporaryFile() as file:
+        faulthandler.register(signal.SIGUSR1, file)
+        try:
+            outlive_log_rotation(Reactor())
+            signal.raise_signal(signal.SIGUSR1)
+        finally:
+            faulthandler.unregister(signal.SIGUSR1)
+        file.seek(0)
+        assert b"most recent call first" in file.read()
 
 
 def test_whose_handlers() -> None:

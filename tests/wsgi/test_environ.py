@@ -137,9 +137,12 @@ def test_a_server_on_a_unix_socket() -> None:
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "0")
 
 
-@pytest.mark.parametrize(("host", "name"), [("2001:db8::1", "[2001:db8::1]"), ("192.0.2.1", "192.0.2.1")])
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("2001:db8::1", "[2001:db8::1]"), ("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1")],
+)
 def test_the_name_of_the_server(host: str, name: str) -> None:
-    """An address of IPv6 is in brackets (RFC 3875 section 4.1.14): without a Host field Django takes it for that."""
+    """IPv6 is in brackets (RFC 3875 section 4.1.14), IPv4 bare: without a Host field Django takes it for that."""
     kind = IPv6Address if ":" in host else IPv4Address
     environ, _ = made(b"GET / HTTP/1.0\r\n\r\n", host=kind("TCP", host, 8000))
     assert (environ["SERVER_NAME"], "HTTP_HOST" in environ) == (name, False)

@@ -260,6 +260,30 @@ def test_an_id_of_the_applications() -> None:
     assert seen == [b"mine", b"mine"]
 
 
+@pytest.mark.parametrize("ids", [[("x-request-id", "")], [("x-request-id", "a"), ("X-Request-ID", "b")]])
+def test_ids_that_are_not_one(ids: list[tuple[str, str]]) -> None:
+    """There is one field all the same: ours where the application's says nothing, else its first."""
+    lab = Lab(respond(b"ok", fields=ids))
+    lab.run()
+    assert lab.connection.sent.lower().count(b"x-request-id") == 1
+    assert (b"\r\nx-request-id: a\r\n" in lab.connection.sent) is bool(ids[0][1])
+    assert b"x-request-id: \r\n" not in lab.connection.sent.lower()
+
+
+def test_the_id_of_a_head_that_is_replaced() -> None:
+    """It is not sent, and ours stands in the response."""
+
+    def application(environ: dict[str, Any], start_response: Start) -> list[bytes]:
+        start_response("200 OK", [("X-Request-ID", "mine")])
+        start_response("500 Failed", [], (ValueError, ValueError(), None))
+        return [b"failed"]
+
+    lab = Lab(application)
+    lab.run()
+    assert lab.connection.sent.lower().count(b"x-request-id") == 1
+    assert b"mine" not in lab.connection.sent
+
+
 def test_a_queue_that_is_full() -> None:
     """The response is 503 at once, and asks to try again."""
     lab = Lab(respond(b"ok"))

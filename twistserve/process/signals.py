@@ -154,7 +154,8 @@ class Signals:
 def outlive_log_rotation(reactor: Any) -> None:
     """Have SIGUSR1 do no harm, by which log rotation tells servers to reopen their files. Main thread.
 
-    twistd with a log file has a handler that does so, and the application may have one of its own: they stay.
+    twistd with a log file has a handler that does so, and the application may have one of its own, perhaps in C, as
+    faulthandler.register does: they stay.
     """
 
     def tell() -> None:
@@ -164,8 +165,18 @@ def outlive_log_rotation(reactor: Any) -> None:
         # In the reactor: logging within a handler of a signal may wait for a lock that this thread holds.
         reactor.callFromThread(tell)
 
-    if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
+    if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN) and not _is_caught(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, handle)
+
+
+def _is_caught(number: int) -> bool:
+    """Whether a signal has a handler, also one that Python does not know of (proc_pid_status(5))."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            caught = next((int(line.split()[1], 16) for line in status if line.startswith(b"SigCgt:")), 0)
+    except OSError:
+        return False
+    return bool(caught >> (number - 1) & 1)
 
 
 def _name(number: int) -> str:

@@ -103,13 +103,13 @@ class EnvironMaker:
 
     def _of_connection(self, connection: Any) -> dict[str, Any]:
         peer, host = connection.getPeer(), connection.getHost()
-        name = getattr(host, "host", "localhost")
+        # "::ffff:": IPv4 on a socket that serves IPv6 too.
+        name = getattr(host, "host", "localhost").removeprefix("::ffff:")
         environ: dict[str, Any] = {
             **self._common,
             # Brackets around an address of IPv6 (RFC 3875 section 4.1.14).
             "SERVER_NAME": f"[{name}]" if ":" in name else name,
             "SERVER_PORT": str(getattr(host, "port", "0")),
-            # An IPv4 client of a socket that serves IPv6 too.
             "REMOTE_ADDR": (getattr(peer, "host", None) or "").removeprefix("::ffff:"),
             "REMOTE_PORT": str(getattr(peer, "port", "")),
             "wsgi.url_scheme": "https" if connection.isSecure() else "http",

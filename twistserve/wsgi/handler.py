@@ -85,7 +85,7 @@ class Call:
     """The head of the response, once start_response was called."""
     _length: int | None = None
     _request_id = b""
-    """The application's own."""
+    """The application's own: the first that says something."""
     _sent = 0
     _begun = False
     _finished = False
@@ -257,11 +257,15 @@ class Call:
         code, line = known_statuses.get(status) or checked_status(status)
         fields: list[Field] = []
         length: int | None = None
+        # Anew: of a head that is replaced nothing is sent.
+        self._request_id = b""
         for header in headers:
             known = known_fields.get(header)
             if known is None:
                 known = checked_field(*header)
                 if known[0] is not None and known[0].name == b"x-request-id":
+                    if self._request_id or not known[0].value:
+                        continue
                     self._request_id = known[0].value
             field, number = known
             if number is not None:
