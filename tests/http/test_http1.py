@@ -713,6 +713,24 @@ def test_a_request_that_waits_while_its_client_may_have_left(waits: bool, monkey
         assert connection.statuses == [200]
 
 
+def test_a_slow_response_to_a_client_that_half_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may pause for as long as one to any other client, though it has waited for a thread at the beginning."""
+    lab = Lab()
+    connection, aborted = lab.connect(), list[bool]()
+    monkeypatch.setattr(connection.transport, "abortConnection", lambda: aborted.append(True), raising=False)
+    connection.feed(get(b"/"))
+    lab.recorder.pending[0].pending = Waiting(True)
+    connection.http.readConnectionLost()
+    lab.recorder.respond(streamed(length=4))
+    connection.http.write(b"bo")
+    lab.wait(1000)
+    lab.wait(1000)
+    assert not aborted
+    connection.http.write(b"dy")
+    connection.http.end()
+    assert connection.sent.endswith(b"body")
+
+
 def test_a_refusal_of_a_client_that_half_closes() -> None:
     """It is sent after the responses before it all the same."""
     lab = Lab()

@@ -242,6 +242,9 @@ class Http1Connection(Protocol):
         request = self.request
         assert request is not None
         request.status = response.status
+        if self._ended:
+            # It does not wait for a thread any more, and may take its time, as any other.
+            self.deadline = 0.0
         last = self._parser.finished and not self._waiting and self._parser.refusal is None
         ends = last or (self.site.connections.leaving and self._nothing_follows())
         endless = response.producer is not None and response.length is None
