@@ -25,6 +25,7 @@ from twistserve.net.reactor import install_unless_chosen
 from twistserve.options import Configuration, resolve, unknown_variables
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
+from twistserve.process.signals import outlive_early_log_rotation
 from twistserve.project.application import load_settings
 
 logger = get_logger(__name__)
@@ -72,6 +73,7 @@ def compose(
     """
     try:
         output = make_output()
+        outlive_early_log_rotation()
         with early_log(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), output):
             return _compose(resolve(given, os.environ, load_settings, defaults), ending, output)
     except StartError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,18 @@ def test_one_process(serve: Serve, runner: str) -> None:
     assert server.probe("/ready").status == 200
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_before_it_serves(serve: Serve, project: Callable[..., Path]) -> None:
+    """While the settings are imported, however long that takes, it is ignored too."""
+    settings = (
+        "import os, time\nwhile not os.path.exists('go'):\n    open('importing', 'w').close()\n    time.sleep(0.02)\n"
+    )
+    server = serve(cwd=project("urlpatterns = []", settings=settings), settings="site_settings", until=None)
+    wait_for((server.cwd / "importing").exists, "the import to begin")
+    server.signal(signal.SIGUSR1)
+    (server.cwd / "go").touch()
+    server.wait_until("/ready")
 
 
 def test_the_file_of_twistd(serve: Serve) -> None:

@@ -101,6 +101,24 @@ def test_a_drain_waits_where_a_head_could_not_announce_it() -> None:
     assert connection.closed
 
 
+def test_a_drain_does_not_wait_for_a_client_that_does_not_close() -> None:
+    """One that has taken everything, as over TLS, where both close; nor longer than a connection may be idle."""
+    lab = Lab(limits=Limits(keep_alive_timeout=0.5))
+    open_ended, short = lab.connect(), lab.connect()
+    aborted: list[bool] = []
+    open_ended.transport.abortConnection = lambda: aborted.append(True)  # type: ignore[method-assign]
+    for connection in (open_ended, short):
+        connection.feed(get(b"/"))
+        lab.recorder.respond()
+    lab.site.drain()
+    lab.wait(0.5)
+    assert (open_ended.closed, short.closed) == (True, True)
+    lab.wait(LINGER - 0.1)
+    assert aborted == []
+    lab.wait(0.1)
+    assert aborted == [True]
+
+
 def test_a_drain_looks_often() -> None:
     """It is over soon after the last idle connection may be closed."""
     lab = Lab()

@@ -342,8 +342,8 @@ class Http1Connection(Protocol):
             return
         if not parser.receiving:
             # In a drain, the head has said that the connection ends if it went out after its beginning.
-            quiet = QUIET if site.connections.draining else site.limits.keep_alive_timeout
-            self.deadline = self._idle_since + quiet
+            kept = site.limits.keep_alive_timeout
+            self.deadline = self._idle_since + (min(QUIET, kept) if site.connections.draining else kept)
         elif parser.in_body:
             self._await(site.limits.body_timeout)
             self._invite_body()
@@ -417,7 +417,7 @@ class Http1Connection(Protocol):
         if self.fresh:
             self._await(FRESH)
         elif (at := self._idle_since + QUIET) > self.site.clock():
-            self.deadline = at
+            self.deadline = min(self.deadline, at)
         else:
             self.loseConnection()
 
@@ -425,7 +425,9 @@ class Http1Connection(Protocol):
         """Close when what was written is sent."""
         self._phase = _CLOSING
         self._parser.drop()
-        self.extend_deadline()
+        # In a drain, a client that has taken everything need not be waited for until it closes too, as over TLS.
+        done = self.site.connections.draining and not untaken_by_peer(self.transport)
+        self._await(LINGER if done else self.site.limits.keep_alive_timeout)
         # A transport with a producer waits for it.
         self.transport.unregisterProducer()
         self.transport.loseConnection()

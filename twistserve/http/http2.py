@@ -25,7 +25,7 @@ from zope.interface import implementer
 from twistserve.http.connections import Unanswered
 from twistserve.http.http1 import Http1Connection
 from twistserve.http.http2_stream import Stream
-from twistserve.http.limits import FRESH, MAX_HEADERS, QUIET
+from twistserve.http.limits import FRESH, LINGER, MAX_HEADERS, QUIET
 
 STREAMS = 100
 """Requests at a time on one connection; a client that begins more of them loses it."""
@@ -336,7 +336,7 @@ class Http2Connection(Protocol):
         if self.streams:
             return
         if (at := self._idle_since + QUIET) > self.site.clock():
-            self._deadline = at
+            self._deadline = min(self._deadline, at)
         else:
             self.loseConnection()
 
@@ -355,7 +355,8 @@ class Http2Connection(Protocol):
         self._closing = True
         self._flush()
         self._drop_streams()
-        self._deadline = self.after(self.site.limits.keep_alive_timeout)
+        done = self.site.connections.draining and not self._full
+        self._deadline = self.after(LINGER if done else self.site.limits.keep_alive_timeout)
         if self._full:
             # The other side's end of TLS has to be read.
             self.transport.resumeProducing()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from twistserve.command_line import fail_in_one_line
 from twistserve.errors import StartError
+from twistserve.options import is_service_link
 from twistserve.probes.client import DESCRIPTION, add_arguments, ask
 from twistserve.project.application import load_settings
 
@@ -19,7 +20,12 @@ def main() -> None:
     fail_in_one_line(parser)
     add_arguments(parser, "settings", "pythonpath")
     arguments = vars(parser.parse_args())
-    told = any(arguments[name] or os.environ.get(f"TWISTSERVE_{name.upper()}") for name in ("port", "probe_port"))
+    variables = {name: f"TWISTSERVE_{name.upper()}" for name in ("port", "probe_port")}
+    given = {name: os.environ.get(variable, "") for name, variable in variables.items()}
+    told = any(
+        arguments[name] or (given[name] and not is_service_link(variable, given[name]))
+        for name, variable in variables.items()
+    )
     try:
         passing, text = ask(arguments, os.environ, _load_settings_if_there if told else _load_settings)
     except StartError as error:

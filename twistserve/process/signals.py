@@ -8,6 +8,7 @@ is one: whatever that raises must end neither a step of the start-up nor what th
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 from typing import Any
@@ -165,8 +166,23 @@ def outlive_log_rotation(reactor: Any) -> None:
         # In the reactor: logging within a handler of a signal may wait for a lock that this thread holds.
         reactor.callFromThread(tell)
 
-    if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN) and not _is_caught(signal.SIGUSR1):
-        signal.signal(signal.SIGUSR1, handle)
+    _replace(handle)
+
+
+def outlive_early_log_rotation() -> None:
+    """The same while the service is composed, without a line: settings may take long to import. Main thread."""
+    if threading.current_thread() is threading.main_thread():
+        _replace(_ignore)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """What programs that the application starts do not inherit, as they would SIG_IGN."""
+
+
+def _replace(handler: Callable[[int, FrameType | None], None]) -> None:
+    present = signal.getsignal(signal.SIGUSR1)
+    if present is _ignore or (present in (signal.SIG_DFL, signal.SIG_IGN) and not _is_caught(signal.SIGUSR1)):
+        signal.signal(signal.SIGUSR1, handler)
 
 
 def _is_caught(number: int) -> bool:

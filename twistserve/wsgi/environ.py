@@ -68,7 +68,8 @@ class EnvironMaker:
                 forwarded = True
         if forwarded:
             if hops := request.field(b"x-forwarded-for"):
-                request.remote = self._trusted.client(peer, hops)
+                client = self._trusted.client(peer, hops)
+                request.remote = "-" if client == UNIX else client
             given = request.field(b"x-request-id")
             known = _ID.fullmatch(given) is not None
             request.request_id = given.encode() if known else b"%b%08x" % (self._id_prefix, next(self._ids))
