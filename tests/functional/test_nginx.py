@@ -23,11 +23,9 @@ from urllib.parse import unquote
 import pytest
 
 from tests.support.functional.harness import PATIENCE, Server, fetch, free_port, serving, wait_for, write_project
+from tests.support.functional.raw_requests import HOSTILE, MARKER, VALID, exchange
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-QUICK = 20.0
-"""Seconds within which either must have ended a connection, on a slow machine; their own timeouts are 1 s."""
 
 VIEWS = """
 import json
@@ -84,113 +82,6 @@ http {{
 }}
 """
 
-MARKER = b"GET /marker HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
-LAST = b"0\r\n\r\n"
-
-
-def line(start: bytes) -> bytes:
-    """A request without a body, from its request line."""
-    return start + b"\r\nHost: x\r\n\r\n"
-
-
-def field(text: bytes) -> bytes:
-    """A request with one more header line."""
-    return b"GET /case HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n\r\n"
-
-
-def post(fields: bytes, body: bytes = b"") -> bytes:
-    """A request with these framing fields, separated by CRLF, and this body."""
-    return b"POST /case HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\n" + body
-
-
-def chunked(body: bytes) -> bytes:
-    """A request with a chunked body, as it is on the wire."""
-    return post(b"Transfer-Encoding: chunked", body)
-
-
-VALID = {
-    "plain": line(b"GET /case?a=b HTTP/1.1"),
-    "escaped path": line(b"GET /c%61se%2f..%2Fb HTTP/1.1"),
-    "dots and slashes": line(b"GET /a/../b//c/./d HTTP/1.1"),
-    "length": post(b"Content-Length: 5", b"hello"),
-    "length 0": post(b"Content-Length: 0"),
-    "length that holds a request": post(b"Content-Length: %d" % len(HIDDEN), HIDDEN),
-    "chunked": chunked(b"5\r\nhello\r\n" + LAST),
-    "chunks that hold a request": chunked(b"%x\r\n%b\r\n" % (len(HIDDEN), HIDDEN) + LAST),
-    "Chunked in capitals": post(b"transfer-encoding: CHUNKED", b"5\r\nhello\r\n" + LAST),
-    "chunk extensions": chunked(b'5;a=b;c="d e"\r\nhello\r\n' + LAST),
-    "trailers": chunked(b"5\r\nhello\r\n0\r\nX-A: b\r\n\r\n"),
-    "leading zeros": chunked(b"0005\r\nhello\r\n000\r\n\r\n"),
-    "get with a body": b"GET /case HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-    "expect": post(b"Expect: 100-continue\r\nContent-Length: 5", b"hello"),
-    "upgrade": post(b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5", b"hello"),
-    "pipelined": post(b"Content-Length: 5", b"hello") + chunked(b"1\r\na\r\n" + LAST) + line(b"PUT /case HTTP/1.1"),
-    "absolute-form": line(b"GET http://x/case HTTP/1.1"),
-    "obs-text": field(b"X-A: \xe4\xff"),
-    "HTTP/1.0": line(b"GET /case HTTP/1.0"),
-    "HTTP/1.0 kept alive": b"GET /case HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
-}
-
-HOSTILE = {
-    "CL.TE": post(b"Content-Length: 5\r\nTransfer-Encoding: chunked", LAST + HIDDEN),
-    "TE.CL": post(b"Transfer-Encoding: chunked\r\nContent-Length: 4", b"%x\r\n%b\r\n" % (len(HIDDEN), HIDDEN) + LAST),
-    "CL.0": post(b"Content-Length: 0\r\nContent-Length: %d" % len(HIDDEN), HIDDEN),
-    "TE.TE identity": post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", LAST + HIDDEN),
-    "TE.TE cow": post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE gzip, chunked": post(b"Transfer-Encoding: gzip, chunked", LAST + HIDDEN),
-    "TE xchunked": post(b"Transfer-Encoding: xchunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE space before colon": post(b"Transfer-Encoding : chunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE after tab": post(b"Transfer-Encoding:\tchunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE with vertical tab": post(b"Transfer-Encoding: \x0bchunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE underscore": post(b"Transfer_Encoding: chunked\r\nContent-Length: 5", LAST) + line(b"GET /next HTTP/1.1"),
-    "TE folded": post(b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE behind a bare LF": post(b"X-A: b\nTransfer-Encoding: chunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE behind a bare CR": post(b"X-A: b\rTransfer-Encoding: chunked\r\nContent-Length: 5", LAST + HIDDEN),
-    "TE in HTTP/1.0": b"POST /case HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + LAST + HIDDEN,
-    "obs-fold": field(b"X-A: b\r\n c"),
-    "bare LF": b"GET /case HTTP/1.1\nHost: x\n\n",
-    "duplicate equal CL": post(b"Content-Length: 5\r\nContent-Length: 5", b"hello"),
-    "CL list": post(b"Content-Length: 5, 5", b"hello"),
-    "CL plus": post(b"Content-Length: +5", b"hello"),
-    "CL minus": post(b"Content-Length: -5", b"hello"),
-    "CL above 64 bits": post(b"Content-Length: 18446744073709551621", b"hello"),
-    "CL underscore": post(b"Content_Length: 32") + line(b"GET /next HTTP/1.1"),
-    "CL space before colon": post(b"Content-Length : 5", b"hello"),
-    "chunk size 0x": chunked(b"0x5\r\nhello\r\n" + LAST),
-    "chunk size above 64 bits": chunked(b"10000000000000005\r\nhello\r\n" + LAST),
-    "chunk size with space": chunked(b"5 \r\nhello\r\n" + LAST),
-    "chunk ended by LF": chunked(b"5\nhello\n0\n\n"),
-    "chunk extension with LF": chunked(b"2;\nxx\r\n%x\r\n%b\r\n" % (len(HIDDEN), HIDDEN) + LAST),
-    "chunk extension with CR": chunked(b"5;a\rb\r\nhello\r\n" + LAST),
-    "chunk longer than its size": chunked(b"5\r\nhello!!\r\n" + LAST),
-    "chunk without an end": chunked(b"5\r\nhelloXX" + LAST),
-    "trailer of framing": chunked(b"0\r\nContent-Length: 44\r\nTransfer-Encoding: chunked\r\n\r\n"),
-    "absolute-form with another Host": line(b"GET http://other.example/case HTTP/1.1"),
-    "double Host": field(b"Host: y"),
-    "no Host": b"GET /case HTTP/1.1\r\n\r\n",
-    "Host with a path": b"GET /case HTTP/1.1\r\nHost: x/y\r\n\r\n",
-    "Host with user": b"GET /case HTTP/1.1\r\nHost: u@x\r\n\r\n",
-    "space before colon": field(b"X-A : b"),
-    "space before the first field": b"GET /case HTTP/1.1\r\n Host: x\r\n\r\n",
-    "NUL in a value": field(b"X-A: b\0c"),
-    "NUL in a name": field(b"X\0A: b"),
-    "NUL in the target": line(b"GET /ca\0se HTTP/1.1"),
-    "%00 in the target": line(b"GET /ca%00se HTTP/1.1"),
-    "bad escape": line(b"GET /ca%zzse HTTP/1.1"),
-    "above the root": line(b"GET /../../case HTTP/1.1"),
-    "control character in a value": field(b"X-A: b\x01c"),
-    "space in the target": line(b"GET /ca se HTTP/1.1"),
-    "fragment": line(b"GET /case#part HTTP/1.1"),
-    "no version": b"GET /case\r\n",
-    "HTTP/1.9": line(b"GET /case HTTP/1.9"),
-    "HTTP/2.0": line(b"GET /case HTTP/2.0"),
-    "CONNECT": line(b"CONNECT x:80 HTTP/1.1"),
-    "TRACE": line(b"TRACE /case HTTP/1.1"),
-    "lower-case method": line(b"get /case HTTP/1.1"),
-    "no colon": field(b"nocolon"),
-}
-
 CORPUS = VALID | HOSTILE
 
 MORE_LENIENT = {
@@ -215,18 +106,6 @@ class Outcome:
     def statuses(self) -> list[int]:
         statuses = [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", self.received)]
         return [status for status in statuses if status != 100]
-
-
-def exchange(port: int, data: bytes) -> bytes:
-    """What comes back for these bytes until the connection is closed."""
-    received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=QUICK) as connection:
-        with suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(data)
-        with suppress(ConnectionResetError):
-            while piece := connection.recv(65536):
-                received += piece
-    return received
 
 
 class Proxy:
