@@ -131,6 +131,7 @@ JUDGED: dict[str, tuple[Head, int | None]] = {
     "URL of another host": (head_of(HOST, target=b"http://y.example/a"), 400),
     "URL of another port": (head_of(HOST, target=b"https://x.example/a"), 400),
     "URL without a host": (head_of(target=b"http://y.example/a", version="1.0"), None),
+    "URL of no host": (head_of(target=b"http://y[example/a", version="1.0"), 400),
     "long body": (head_of(HOST, (b"Content-Length", b"3000001")), 413),
     "long target": (head_of(HOST, target=b"/" + b"a" * 70_000), 414),
     "long field": (head_of(HOST, (b"A", b"a" * 70_000)), 431),
@@ -159,6 +160,13 @@ def test_what_a_head_means() -> None:
     old = head_of(HOST, (b"Expect", b"100-continue"), version="1.0")
     old.check(LIMITS)
     assert not old.expects_continue
+
+
+def test_the_host_of_a_url_counts_where_no_field_says_it() -> None:
+    """An HTTP/1.0 request for a URL is for its host: behind a proxy and directly, an application sees the same."""
+    head = head_of(target=b"http://y.example:8000/a", version="1.0")
+    head.check(LIMITS)
+    assert head.fields == [(b"Host", b"y.example:8000")]
 
 
 @pytest.mark.parametrize(

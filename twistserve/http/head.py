@@ -131,8 +131,12 @@ class Head:
         match = _TARGET.fullmatch(self.target)
         if match is None:
             return self.target == b"*" and self.method == b"OPTIONS"
-        if match[1] is None or self._hosts == 0:
+        if match[1] is None:
             return True
+        if self._hosts == 0:
+            # HTTP/1.0: as a proxy would write it for the next server (RFC 9112 section 3.2.2).
+            self.fields.append((b"Host", match[1]))
+            return _HOST.fullmatch(match[1]) is not None
         default = b":443" if self.target[:5].lower() == b"https" else b":80"
         return match[1].lower().removesuffix(default) == self._host.lower().removesuffix(default)
 

@@ -228,7 +228,7 @@ REPAIRS = [
     *_repairs(
         "a missing Host is the proxy's own name",
         (get(host="proxy.example"),),
-        apache=("HTTP/1.0 no host", "no version"),
+        apache=("HTTP/1.0 no host", "HTTP/1.0 URL", "no version"),
     ),
     *_repairs("a missing Host is the server's address", (get(host="127.0.0.1"),), varnish=("HTTP/1.0 no host",)),
     *_repairs("the first Host counts, and is written alone", (get(),), squid=("double Host", "host twice same")),
@@ -289,6 +289,7 @@ UNSERVED = {
     ("nginx", "expect twice"): "a field that may stand once",
     ("nginx", "CL tab"): "a length has digits",
     ("nginx", "HTTP/1.0 no host"): "$http_host is empty, and the request to the server has HTTP/1.1",
+    ("nginx", "HTTP/1.0 URL"): "$http_host is empty, and the request to the server has HTTP/1.1",
     ("nginx", "max forwards"): "TRACE is not passed on",
     ("squid", "get with a body"): "request_entities is off",
     ("squid", "HEAD with body"): "request_entities is off",

@@ -186,6 +186,7 @@ LEGAL = VALID | {
     "chunk ext long": chunked(b"5;" + b"a" * 3000 + b"\r\nhello\r\n" + LAST),
     "trailer host": chunked(b"5\r\nhello\r\n0\r\nHost: evil.example\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"),
     "trailer long": chunked(b"0\r\nX-A: " + b"b" * 100000 + b"\r\n\r\n"),
+    "HTTP/1.0 URL": b"GET http://other.example/case HTTP/1.0\r\n\r\n",
     "HTTP/1.0 no host": b"GET /case HTTP/1.0\r\n\r\n",
     "HTTP/1.0 length": b"POST /case HTTP/1.0\r\nContent-Length: 5\r\nHost: x\r\n\r\nhello",
     "HTTP/1.0 keep pipelined": b"GET /case HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" * 2,
