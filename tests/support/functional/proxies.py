@@ -98,7 +98,7 @@ backend django {{ .host = "127.0.0.1"; .port = "{backend}"; }}
 """
 SQUID = """
 http_port 127.0.0.1:{port} accel vhost
-cache_peer 127.0.0.1 parent {backend} 0 no-query no-digest originserver name=django
+cache_peer 127.0.0.1 parent {backend} 0 no-query no-digest no-netdb-exchange originserver name=django
 http_access allow all
 cache deny all
 cache_mem 8 MB
