@@ -11,15 +11,15 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(CURDIR)/$(VENV)/bin
 # The programs that the functional tests talk to, and the Debian packages that have them.
-COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy apache2 varnishd squid curl \
+COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy apache2 varnishd squid caddy curl \
   /usr/lib/postgresql/*/bin/postgres
-PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin varnish squid curl postgresql \
+PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin varnish squid caddy curl postgresql \
   fonts-dejavu-core
 # Where Debian is told not to make and start a PostgreSQL cluster of its own: the tests have theirs.
 NO_CLUSTER := /etc/postgresql-common/createcluster.d
 # Services of systemd that come with packages and that must not start: the tests start the programs themselves.
 UNITS := /etc/systemd/system
-NO_SERVICES := squid varnish varnishncsa
+NO_SERVICES := squid varnish varnishncsa caddy caddy-api
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -92,7 +92,7 @@ counterparts:
 	  $(SUDO) mkdir -p $(NO_CLUSTER) && echo create_main_cluster = false | $(SUDO) tee $(NO_CLUSTER)/none.conf && \
 	  $(SUDO) mkdir -p $(UNITS) && \
 	  for service in $(NO_SERVICES); do \
-	    [ -e /etc/init.d/$$service ] || $(SUDO) ln -sf /dev/null $(UNITS)/$$service.service; \
+	    [ -e /lib/systemd/system/$$service.service ] || $(SUDO) ln -sf /dev/null $(UNITS)/$$service.service; \
 	  done && \
 	  $(SUDO) apt-get update -q && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \

@@ -53,7 +53,7 @@ urlpatterns = [path("who", who), path("mixed/<name>", mixed), path("records", re
 """
 SETTINGS = "USE_X_FORWARDED_HOST = USE_X_FORWARDED_PORT = True\n"
 
-NAMES = {"haproxy": "HAProxy", "nginx": "nginx", "apache": "Apache", "varnish": "Varnish", "squid": "Squid"}
+NAMES = {name: name.capitalize() for name in KINDS} | {"haproxy": "HAProxy", "nginx": "nginx"}
 CLIENT = "127.0.0.9"
 FORGED = {
     "X-Forwarded-For": "203.0.113.9",

@@ -1,4 +1,4 @@
-"""Proxies as child processes of a test: HAProxy, nginx, Apache's mod_proxy_http, Varnish and Squid."""
+"""Proxies as child processes of a test: HAProxy, nginx, Apache's mod_proxy_http, Varnish, Squid and Caddy."""
 
 from __future__ import annotations
 
@@ -158,8 +158,33 @@ DIRECTIVES = {
     request_header_add X-Forwarded-Host "%{Host}>h" all
     request_header_add X-Forwarded-Port "%>lp" all
 """,
+    "caddy": """
+    header_up X-Forwarded-Port {port}
+    header_up X-Request-ID {http.request.uuid}
+""",
 }
 """What docs/serving.md says that each proxy should be told, so that Django sees the client."""
+
+CADDY = """
+{{
+    admin off
+    auto_https off
+    grace_period 1s
+    servers {{
+        timeouts {{
+            read_header {patience}s
+            read_body {patience}s
+            idle {patience}s
+        }}
+    }}
+}}
+http://:{port} {{
+    bind 127.0.0.1
+    reverse_proxy 127.0.0.1:{backend} {{
+{directives}
+    }}
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -193,10 +218,12 @@ KINDS = {
     "varnish": Kind("varnishd", VARNISH, _varnish_words),
     # Squid's shared memory has the name of the service.
     "squid": Kind("squid", SQUID, lambda path, port: ["-N", "-n", f"twistserve{port}", "-f", str(path)]),
+    # Go's net/http, as in Traefik, which Debian does not have.
+    "caddy": Kind("caddy", CADDY, lambda path, _: ["run", "--config", str(path), "--adapter", "caddyfile"]),
 }
 
 
-CHAINS = ("haproxy > apache", "varnish > haproxy", "nginx > squid")
+CHAINS = ("haproxy > apache", "varnish > haproxy", "nginx > squid", "caddy > haproxy")
 """The outer proxy, and the one that is next to the server."""
 
 SOURCES = {"haproxy": "source 127.0.0.2", "nginx": "proxy_bind 127.0.0.2;"}
@@ -228,7 +255,11 @@ def proxying(name: str, directory: Path, backend: int, directives: str = "", pat
     output = directory / f"{name}.output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [program, *kind.words(configuration, port)], stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            [program, *kind.words(configuration, port)],
+            env={**os.environ, "HOME": str(directory)},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
         )
 
     def listens() -> bool:

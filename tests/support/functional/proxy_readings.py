@@ -58,6 +58,7 @@ REPAIRS = [
         f"{_OVERRIDES}; what follows the body is the next request",
         (post(), get("/smuggled")),
         squid=("CL.TE", "TE after tab", "TE trailing tab"),
+        caddy=("CL.TE", "TE after tab", "TE trailing tab"),
     ),
     *_repairs(
         f"{_OVERRIDES}, where the chunk is a request",
@@ -65,6 +66,7 @@ REPAIRS = [
         haproxy=("TE.CL",),
         apache=("TE.CL",),
         squid=("TE.CL",),
+        caddy=("TE.CL",),
     ),
     *_repairs(
         f"{_OVERRIDES}, and a folded field is joined (RFC 9112 section 5.2); the connection is closed after it",
@@ -76,6 +78,7 @@ REPAIRS = [
         f"{_OVERRIDES}, and a folded field is joined; what follows the body is the next request",
         (post(), get("/smuggled")),
         squid=("TE folded",),
+        caddy=("TE folded",),
     ),
     *_repairs(
         f"{_OVERRIDES}, behind an LF, which ends a line (RFC 9112 section 2.2); the connection is closed after it",
@@ -86,6 +89,7 @@ REPAIRS = [
         f"{_OVERRIDES}, behind an LF, which ends a line; what follows the body is the next request",
         (post(), get("/smuggled")),
         squid=("TE behind a bare LF",),
+        caddy=("TE behind a bare LF",),
     ),
     *_repairs(
         "a vertical tab is white space to Squid, and what follows the body is the next request",
@@ -119,12 +123,14 @@ REPAIRS = [
         apache=("TE in HTTP/1.0",),
         varnish=("TE in HTTP/1.0",),
         squid=("TE in HTTP/1.0",),
+        caddy=("TE in HTTP/1.0",),
     ),
     *_repairs(
         "equal lengths are one (RFC 9110 section 8.6)",
         (post(b"hello"),),
         haproxy=("duplicate equal CL", "CL list"),
         squid=("duplicate equal CL", "CL list"),
+        caddy=("duplicate equal CL",),
     ),
     *_repairs(
         "a folded value is joined",
@@ -133,6 +139,7 @@ REPAIRS = [
         apache=("CL folded",),
         varnish=("CL folded",),
         squid=("CL folded",),
+        caddy=("CL folded",),
     ),
     *_repairs(
         "what looks like a length continues the field before it",
@@ -141,6 +148,7 @@ REPAIRS = [
         apache=("CL folded name",),
         varnish=("CL folded name",),
         squid=("CL folded name",),
+        caddy=("CL folded name",),
     ),
     *_repairs(
         "a folded field is joined",
@@ -149,6 +157,7 @@ REPAIRS = [
         apache=("obs-fold", "host folded"),
         varnish=("obs-fold", "host folded"),
         squid=("obs-fold", "host folded", "fold first"),
+        caddy=("obs-fold", "host folded"),
     ),
     *_repairs(
         "an LF ends a line",
@@ -157,6 +166,7 @@ REPAIRS = [
         nginx=("bare LF", "LF before", "LF in value"),
         varnish=("bare LF", "LF before", "LF in value"),
         squid=("bare LF", "LF before", "LF in value"),
+        caddy=("bare LF", "LF in value"),
     ),
     *_repairs(
         "the same at the end of a head",
@@ -165,6 +175,21 @@ REPAIRS = [
         nginx=("LF LF ends the head",),
         varnish=("LF LF ends the head",),
         squid=("LF LF ends the head",),
+        caddy=("LF LF ends the head",),
+    ),
+    *_repairs("chunk extensions are dropped, whatever they are", (post(b"hello"),), caddy=("chunk extension with CR",)),
+    *_repairs("an empty length is 0", (post(),), caddy=("CL empty",)),
+    *_repairs(
+        "a field without a name is dropped, and so is the second User-Agent",
+        (get(),),
+        caddy=("empty name", "user agent twice"),
+    ),
+    *_repairs("a fragment is escaped, and is a part of the path", (get("/case#part"),), caddy=("fragment",)),
+    *_repairs("the Host is that of the URL, as it is written", (get(host="X"),), caddy=("absolute upper",)),
+    *_repairs(
+        "the inner proxy refuses the handshake, and the outer one goes on with the next request",
+        (get("/next"),),
+        **{"caddy > haproxy": ("upgrade hidden",)},
     ),
     *_repairs("a CR before CR LF belongs to the end of the line", (post(b"hello"),), nginx=("CR CR LF",)),
     *_repairs("a bare CR in a value becomes a space", (get(),), squid=("CR in value",)),
@@ -175,12 +200,14 @@ REPAIRS = [
         nginx=("chunk size with space", "chunk ended by LF"),
         apache=("chunk size with space",),
         varnish=("chunk size with space", "chunk ended by LF", "chunk space first"),
+        caddy=("chunk size with space",),
     ),
     *_repairs(
         "an LF ends the line of a chunk's size",
         (post(b"xx" + HIDDEN),),
         haproxy=("chunk extension with LF",),
         nginx=("chunk extension with LF",),
+        caddy=("chunk extension with LF",),
     ),
     *_repairs(
         "a last chunk ends the body before its trailers are there",
@@ -195,6 +222,7 @@ REPAIRS = [
         nginx=("trailer of framing", "trailer folded", "trailer no colon"),
         apache=("trailer of framing", "trailer folded"),
         squid=("trailer of framing", "trailer folded", "trailer no colon"),
+        caddy=("trailer of framing", "trailer folded"),
     ),
     *_repairs(
         "an LF ends a trailer, and an empty line all of them",
@@ -202,6 +230,7 @@ REPAIRS = [
         haproxy=("trailer hidden",),
         nginx=("trailer hidden",),
         squid=("trailer hidden",),
+        caddy=("trailer hidden",),
     ),
     *_repairs(
         "the Host is that of the URL (RFC 9112 section 3.2.2)",
@@ -209,6 +238,7 @@ REPAIRS = [
         apache=("absolute-form with another Host",),
         varnish=("absolute-form with another Host",),
         squid=("absolute-form with another Host",),
+        caddy=("absolute-form with another Host",),
     ),
     *_repairs(
         "nginx takes its server by the URL, and $http_host passes the field on; $host would lose the port",
@@ -219,6 +249,7 @@ REPAIRS = [
         "the Host is that of the URL, with its port",
         (get(host="x:80"),),
         apache=("absolute port",),
+        caddy=("absolute port",),
         varnish=("absolute port",),
     ),
     *_repairs(
@@ -230,7 +261,12 @@ REPAIRS = [
         (get(host="proxy.example"),),
         apache=("HTTP/1.0 no host", "HTTP/1.0 URL", "no version"),
     ),
-    *_repairs("a missing Host is the server's address", (get(host="127.0.0.1"),), varnish=("HTTP/1.0 no host",)),
+    *_repairs(
+        "a missing Host is the server's address",
+        (get(host="127.0.0.1"),),
+        varnish=("HTTP/1.0 no host",),
+        caddy=("HTTP/1.0 no host", "host empty"),
+    ),
     *_repairs("the first Host counts, and is written alone", (get(),), squid=("double Host", "host twice same")),
     *_repairs("an equal Host is written once", (get(),), haproxy=("host twice same",)),
     *_repairs(
@@ -238,6 +274,7 @@ REPAIRS = [
         (get(),),
         squid=("absolute user", "absolute ftp", "space in the target"),
         nginx=("absolute ftp",),
+        caddy=("absolute user", "absolute ftp"),
     ),
     *_repairs("a method is written in capitals", (get(),), squid=("lower-case method",)),
     *_repairs(
@@ -255,6 +292,7 @@ REPAIRS = [
         apache=("HTTP/1.9", "HTTP/2.0", "http/1.2"),
         varnish=("http lower",),
         squid=("HTTP/1.9", "http/1.2"),
+        caddy=("HTTP/1.9", "http/1.2"),
     ),
     *_repairs("lines that are no fields are dropped", (get(),), nginx=("no colon", "obs name")),
     *_repairs(
@@ -269,7 +307,9 @@ REPAIRS = [
     ),
     *_repairs("dots and slashes of a path are resolved", (get("/b/c/d"),), apache=("dots and slashes",)),
     *_repairs("slashes of a path are merged", (get("/y/case"),), apache=("double slash",)),
-    *_repairs("bytes of a path are escaped", (get("/c\xe4se"),), apache=("raw utf8 target",)),
+    *_repairs(
+        "bytes of a path are escaped", (get("/c\xe4se"),), apache=("raw utf8 target",), caddy=("raw utf8 target",)
+    ),
 ]
 
 UNSERVED = {
@@ -281,6 +321,10 @@ UNSERVED = {
     ("apache", "expect twice"): "417",
     ("apache", "trailer long"): "LimitRequestFieldSize",
     ("apache", "max forwards"): "TRACE is answered by the proxy",
+    ("caddy", "two spaces"): "one space is wanted",
+    ("caddy", "blank before"): "no empty line is passed over",
+    ("caddy", "expect odd"): "417",
+    ("caddy", "trailer long"): "trailers have a limit",
     ("haproxy", "absolute query only"): "a URL without a path has no query there",
     ("haproxy", "upgrade websocket"): "the key of the handshake is none",
     ("haproxy", "upgrade hidden"): "the key of the handshake is none",
@@ -320,6 +364,9 @@ FIELD_CHANGES = {
     ("apache", ""): {"HTTP_X_FORWARDED_SERVER"},
     ("varnish", ""): {"HTTP_X_VARNISH", "HTTP_ACCEPT_ENCODING"},
     ("squid", ""): {"HTTP_VIA", "HTTP_CACHE_CONTROL", "HTTP_SURROGATE_CAPABILITY"},
+    ("caddy", ""): {"HTTP_ACCEPT_ENCODING"},
+    # A PUT without a body gets a length.
+    ("caddy", "pipelined"): {"CONTENT_LENGTH"},
     # Names that are tokens, but not letters, digits and dashes (ignore_invalid_headers).
     ("nginx", "odd names"): {"HTTP_X_!#$%&'*+.^`|~"},
     # Cookies are joined with a comma. Clients send one field (RFC 6265 section 5.4).
