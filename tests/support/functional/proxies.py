@@ -25,7 +25,7 @@ defaults
     timeout server 30s
     timeout client {patience}s
     timeout http-request {patience}s
-    timeout http-keep-alive {patience}s
+    timeout http-keep-alive {idle}s
     http-reuse always
 frontend web
     bind 127.0.0.1:{port}
@@ -50,7 +50,7 @@ http {{
     scgi_temp_path {directory}/scgi;
     client_header_timeout {patience}s;
     client_body_timeout {patience}s;
-    keepalive_timeout {patience}s;
+    keepalive_timeout {idle}s;
     upstream django {{
         server 127.0.0.1:{backend};
         keepalive 16;
@@ -87,7 +87,7 @@ ServerLimit 1
 ThreadsPerChild 32
 MaxRequestWorkers 32
 RequestReadTimeout header={patience} body={patience}
-KeepAliveTimeout {patience}
+KeepAliveTimeout {idle}
 ProxyPass / http://127.0.0.1:{backend}/
 {directives}
 """
@@ -111,7 +111,7 @@ pinger_enable off
 visible_hostname proxy.example
 shutdown_lifetime 0 seconds
 request_timeout {patience} seconds
-client_idle_pconn_timeout {patience} seconds
+client_idle_pconn_timeout {idle} seconds
 {directives}
 """
 
@@ -174,7 +174,7 @@ CADDY = """
         timeouts {{
             read_header {patience}s
             read_body {patience}s
-            idle {patience}s
+            idle {idle}s
         }}
     }}
 }}
@@ -193,33 +193,33 @@ class Kind:
 
     program: str
     configuration: str
-    words: Callable[[Path, int], list[str]]
-    """What comes after the program's name, for the file of its configuration and the port."""
+    words: Callable[[Path, int, int], list[str]]
+    """What comes after the program's name, for the file of its configuration, the port and the patience."""
     user: str = ""
     """What a configuration says as root."""
 
 
-def _varnish_words(configuration: Path, port: int) -> list[str]:
+def _varnish_words(configuration: Path, port: int, patience: int) -> list[str]:
     words = ["-F", "-j", "none", "-n", str(configuration.parent / "varnish"), "-f", str(configuration)]
     words += ["-a", f"127.0.0.1:{port}", "-s", "malloc,16m"]
-    for parameter in ("timeout_idle=1", "thread_pools=1", "thread_pool_min=40", "vsl_space=1M"):
+    for parameter in (f"timeout_idle={patience}", "thread_pools=1", "thread_pool_min=40", "vsl_space=1M"):
         words += ["-p", parameter]
     return words
 
 
 KINDS = {
-    "haproxy": Kind("haproxy", HAPROXY, lambda path, _: ["-db", "-f", str(path)]),
+    "haproxy": Kind("haproxy", HAPROXY, lambda path, *_: ["-db", "-f", str(path)]),
     "nginx": Kind(
-        "nginx", NGINX, lambda path, _: ["-p", str(path.parent), "-c", str(path), "-e", "stderr"], "user root;"
+        "nginx", NGINX, lambda path, *_: ["-p", str(path.parent), "-c", str(path), "-e", "stderr"], "user root;"
     ),
     "apache": Kind(
-        "apache2", APACHE, lambda path, _: ["-D", "FOREGROUND", "-f", str(path)], "User nobody\nGroup nogroup"
+        "apache2", APACHE, lambda path, *_: ["-D", "FOREGROUND", "-f", str(path)], "User nobody\nGroup nogroup"
     ),
     "varnish": Kind("varnishd", VARNISH, _varnish_words),
     # Squid's shared memory has the name of the service.
-    "squid": Kind("squid", SQUID, lambda path, port: ["-N", "-n", f"twistserve{port}", "-f", str(path)]),
+    "squid": Kind("squid", SQUID, lambda path, port, _: ["-N", "-n", f"twistserve{port}", "-f", str(path)]),
     # Go's net/http, as in Traefik, which Debian does not have.
-    "caddy": Kind("caddy", CADDY, lambda path, _: ["run", "--config", str(path), "--adapter", "caddyfile"]),
+    "caddy": Kind("caddy", CADDY, lambda path, *_: ["run", "--config", str(path), "--adapter", "caddyfile"]),
 }
 
 
@@ -231,10 +231,13 @@ SOURCES = {"haproxy": "source 127.0.0.2", "nginx": "proxy_bind 127.0.0.2;"}
 
 
 @contextmanager
-def proxying(name: str, directory: Path, backend: int, directives: str = "", patience: int = 1) -> Iterator[int]:
+def proxying(
+    name: str, directory: Path, backend: int, directives: str = "", patience: int = 1, idle: int | None = None
+) -> Iterator[int]:
     """A proxy in front of a port, for as long as the block runs; its own port. It is ended by its process id.
 
-    `directives` are more lines of its configuration; `patience` the seconds that it waits for a client.
+    `directives` are more lines of its configuration; `patience` the seconds that it waits for a client
+    to send a request, and `idle` those between requests, if they are others.
     """
     kind = KINDS[name]
     program = shutil.which(kind.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -249,13 +252,14 @@ def proxying(name: str, directory: Path, backend: int, directives: str = "", pat
             directory=directory,
             directives=directives,
             patience=patience,
+            idle=idle or patience,
             user=kind.user if AS_ROOT else "",
         )
     )
     output = directory / f"{name}.output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [program, *kind.words(configuration, port)],
+            [program, *kind.words(configuration, port, patience)],
             env={**os.environ, "HOME": str(directory)},
             stdin=subprocess.DEVNULL,
             stdout=file,
