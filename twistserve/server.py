@@ -78,22 +78,10 @@ class Serving:
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
 
-        def on_responses(requests: Sequence[Request]) -> None:
-            if counted:
-                metrics.record_requests(requests)
-            if access_log is not None:
-                access_log.responded(requests)
-
-        def on_refusal(remote: str, status: int, reason: str) -> None:
-            if counted:
-                contain(metrics.rejected_requests.labels(reason).inc)
-            if access_log is not None:
-                access_log.refused(remote, status)
-
         self._root = Router(self.django)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""
-        self.site = Site(self._root, reactor, _limits(configuration), on_responses, on_refusal)
+        self.site = Site(self._root, reactor, _limits(configuration), *_told(counted, access_log))
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
         self._history = History(totals, self.load, reactor)
@@ -189,6 +177,26 @@ class Serving:
         handler = make()
         for path in index.paths_outside:
             self._root.mount_at(path, handler)
+
+
+def _told(
+    counted: bool, access_log: AccessLog | None
+) -> tuple[Callable[[Sequence[Request]], None], Callable[[str, int, str], None]]:
+    """What is told of requests that are over, and of what was refused."""
+
+    def on_responses(requests: Sequence[Request]) -> None:
+        if counted:
+            metrics.record_requests(requests)
+        if access_log is not None:
+            access_log.responded(requests)
+
+    def on_refusal(remote: str, status: int, reason: str) -> None:
+        if counted:
+            contain(metrics.rejected_requests.labels(reason).inc)
+        if access_log is not None:
+            access_log.refused(remote, status)
+
+    return on_responses, on_refusal
 
 
 def _limits(configuration: Configuration) -> Limits:
