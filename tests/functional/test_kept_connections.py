@@ -136,7 +136,8 @@ def test_restarts(launch: Callable[..., Server], delay: str) -> None:
             server = launch("--drain-delay", delay, port=port)
         clients.wait_for(REQUESTS // 7)
     assert clients.losses == []
-    assert clients.kept > clients.responses / 2
+    # During the delay each connection has one response.
+    assert clients.kept > REQUESTS / 2
 
 
 def test_workers_that_are_replaced(launch: Callable[..., Server]) -> None:
@@ -146,9 +147,9 @@ def test_workers_that_are_replaced(launch: Callable[..., Server]) -> None:
     before = set(workers(server))
     with CarefulClients(port) as clients:
         clients.wait_for(REQUESTS)
+        wait_for(lambda: clients.losses or not before & set(workers(server)), "all workers to be others")
     assert clients.losses == []
-    assert clients.kept > clients.responses / 2
-    assert not before & set(workers(server))
+    assert clients.kept > REQUESTS / 2
 
 
 def test_workers_that_are_reloaded(launch: Callable[..., Server]) -> None:
@@ -162,4 +163,4 @@ def test_workers_that_are_reloaded(launch: Callable[..., Server]) -> None:
             server.signal(signal.SIGHUP)
             wait_for(lambda before=before: not before & set(workers(server)), "new workers")  # type: ignore[misc]
     assert clients.losses == []
-    assert clients.kept > clients.responses / 2
+    assert clients.kept > REQUESTS / 2
