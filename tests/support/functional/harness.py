@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,20 +42,30 @@ UNTRACED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
 
 T = TypeVar("T")
 
+MOST_WORKERS = 8
+"""Processes that pytest-xdist may run tests in, each with ports of its own."""
+_given: deque[int] = deque(maxlen=200)
+"""Ports that were given last."""
+
 
 def free_port() -> int:
-    """A TCP port whose successor, the probe port's default, is free too.
+    """A TCP port whose successor, the probe port's default, is free too, and which nobody else has been given lately.
 
-    Below the ports that Linux gives to outgoing connections, one of which could take it before the server does.
+    Even, so that it is no other's successor, and of this process of pytest-xdist's alone. Below the ports that Linux
+    gives to outgoing connections, one of which could take it before the server does.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(20000 + 2 * worker, 32000, 2 * MOST_WORKERS)
+        if port in _given:
+            continue
         with socket.socket() as one, socket.socket() as two:
             try:
                 one.bind(("", port))
                 two.bind(("", port + 1))
             except OSError:
                 continue
+            _given.append(port)
             return port
 
 
