@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
@@ -92,9 +91,8 @@ def test_what_is_cut_off_is_logged_with_where_it_stood(
 def test_what_fails_when_a_client_leaves(caplog: pytest.LogCaptureFixture) -> None:
     """The request is over all the same: neither its body that cannot be closed, nor what is told, keeps it."""
 
-    class FullDisk(BytesIO):
-        def close(self) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def fail_to_close() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     def fail() -> None:
         raise KeyError("a mistake")
@@ -102,7 +100,7 @@ def test_what_fails_when_a_client_leaves(caplog: pytest.LogCaptureFixture) -> No
     lab = Lab()
     connection = lab.connect()
     connection.feed(posted(b"/", 4) + b"body" + get(b"/next"))
-    lab.recorder.pending[0].body = FullDisk()
+    lab.recorder.pending[0].body = SimpleNamespace(close=fail_to_close)  # type: ignore[assignment]
     lab.recorder.pending[0].pending = SimpleNamespace(given_up=fail)
     connection.lose()
     assert (lab.site.requests, len(lab.site.connections), told(lab)) == (set(), 0, ["499 /"])
