@@ -57,6 +57,8 @@ class Lifecycle:
         self.reason = "the process has begun"
         self.started = False
         self.failure: str | None = None
+        self.cause: BaseException | None = None
+        """What was raised, where a start has failed by that."""
         self.on_failure: Callable[[str], None] = _print_error
         """Called with the reason of a failed start."""
         self.on_step: Callable[[str, str], None] = lambda step, detail: None
@@ -119,13 +121,13 @@ class Lifecycle:
         for observer in self._observers:
             contain(observer, state, reason)
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, cause: BaseException | None = None) -> None:
         """End the process with status 1 and this one line on its standard error; stops the reactor."""
         if self.failure is not None or self.state is not State.STARTING:
             return
-        self.failure = message
+        self.failure, self.cause = message, cause
         self.on_failure(message)
-        logger.debug("the start failed: %s", message, exc_info=True)
+        logger.debug("the start failed: %s", message, exc_info=cause or True)
         self.enter(State.DRAINING, "the start failed")
         self._reactor.callWhenRunning(self.stop)
 
@@ -151,6 +153,10 @@ class Lifecycle:
             self.stop()
             return
         logger.warning("%s again: stopping at once", reason)
+        self.wait_no_more()
+
+    def wait_no_more(self) -> None:
+        """Have everything that waits for something in the drain go on at once."""
         self._hurried = True
         waiting, self._hurry = self._hurry, []
         for waiter in waiting:

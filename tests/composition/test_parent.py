@@ -103,7 +103,7 @@ def test_endpoints_are_bound_in_place_of_the_port(parent: Any, monkeypatch: pyte
         asked.append(descriptions)
         return bound
 
-    monkeypatch.setattr(module, "bind_endpoints", bind_endpoints)
+    monkeypatch.setattr(parts, "bind_endpoints", bind_endpoints)
     found = parent(endpoint=["tcp:8123", "unix:/run/shop"])
     assert found.ports == []
     assert asked == [("tcp:8123", "unix:/run/shop")]

@@ -34,7 +34,8 @@ class Port:
         self.site = site
         return self.opened
 
-    def close(self) -> Deferred[None]:
+    def close(self, last: bool = True) -> Deferred[None]:
+        self.last = last
         return self.closed
 
 

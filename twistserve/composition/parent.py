@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import signal
-import socket
 from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY
 
 from twistserve import collector
-from twistserve.composition.parts import outside_services, service_tree, tell_states, web_port
+from twistserve.composition.parts import outside_services, service_tree, shared_sockets, tell_states
 from twistserve.composition.tree import ServiceTree
 from twistserve.files.index import file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
-from twistserve.net.shared_sockets import bind_endpoints
 from twistserve.options import Configuration
 from twistserve.probes.handlers import Metrics, ProbeResults
 from twistserve.process.ending import END, WORKER_END, Ending
@@ -41,7 +39,7 @@ def parent(
     collector.settle()
     # What the settings make impossible is told before anything starts.
     file_indexes(configuration)
-    sockets = _sockets(configuration, reactor)
+    sockets = shared_sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, log.share_output())
     ending.at_cut = workers.kill
@@ -86,12 +84,3 @@ def parent(
         },
         sets_up=False,
     )
-
-
-def _sockets(configuration: Configuration, reactor: Any) -> list[socket.socket]:
-    """The bound sockets that workers share."""
-    if configuration.endpoint:
-        return bind_endpoints(reactor, configuration.endpoint)
-    port = web_port(configuration, reactor)
-    port.bind()
-    return port.sockets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,9 +18,10 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs.log import LogService
 from twistserve.logs.loggers import spare_this_thread
 from twistserve.metrics import catalogue as metrics
-from twistserve.net.listeners import Port
+from twistserve.net.listeners import Endpoint, Listener, Port
 from twistserve.net.main_thread import main_thread
 from twistserve.net.reactor import Reactor
+from twistserve.net.shared_sockets import AdoptingReactor, bind_endpoints
 from twistserve.options import STATUS_JSON, STATUS_PAGE, Configuration
 from twistserve.probes.handlers import Changed, Metrics, Probe, ProbeResults, ProbeRoot
 from twistserve.probes.port import ProbeService
@@ -101,14 +103,22 @@ def outside_services(
     lifecycle: Lifecycle,
     log: LogService,
     reactor: Any,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[Service]:
-    """What others ask and are told: the probe port and the webhooks."""
+    """What others ask and are told: the probe port, on its `descriptors` if a parent has it, and the webhooks."""
     webhooks = _webhooks(configuration, lifecycle, reactor) if configuration.webhook_url else None
     if not configuration.no_probe:
         changed = _probe_announcer(webhooks) if webhooks is not None else None
         root = _probes(results, metrics_handler, report, configuration, changed)
         access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
-        yield ProbeService(_probe_port(configuration, reactor), root, lifecycle.fail, reactor, access_log)
+        port = probe_port(configuration, reactor)
+        if descriptors:
+            port.take(descriptors)
+        else:
+            port.bind()
+        service = ProbeService(port, root, lifecycle.fail, reactor, access_log)
+        service.last = not descriptors
+        yield service
     if webhooks is not None:
         yield webhooks
 
@@ -132,11 +142,29 @@ def web_port(configuration: Configuration, reactor: Any) -> Port:
     return Port(reactor, configuration.host, configuration.port, "--port", configuration.backlog)
 
 
-def _probe_port(configuration: Configuration, reactor: Any) -> Port:
-    host_option = "--probe-host" if "probe_host" in configuration.sources else "--host"
-    port = Port(reactor, configuration.probe_host, configuration.probe_port, "--probe-port", host_option=host_option)
+def shared_sockets(configuration: Configuration, reactor: Any) -> list[socket.socket]:
+    """The bound sockets of the site, for other processes to serve on. Raises `StartError`."""
+    if configuration.endpoint:
+        return bind_endpoints(reactor, configuration.endpoint)
+    port = web_port(configuration, reactor)
     port.bind()
-    return port
+    return port.sockets
+
+
+def shared_listeners(configuration: Configuration, descriptors: Sequence[int], reactor: Any) -> list[Listener]:
+    """Where the site is served: on the `shared_sockets` of another process. Raises `StartError`."""
+    if configuration.endpoint:
+        adopting = AdoptingReactor(reactor, iter(descriptors))
+        return [Endpoint(adopting, description) for description in configuration.endpoint]
+    port = web_port(configuration, reactor)
+    port.take(descriptors)
+    return [port]
+
+
+def probe_port(configuration: Configuration, reactor: Any) -> Port:
+    """The port of --probe-host and --probe-port, which is neither bound yet nor taken from a parent."""
+    host_option = "--probe-host" if "probe_host" in configuration.sources else "--host"
+    return Port(reactor, configuration.probe_host, configuration.probe_port, "--probe-port", host_option=host_option)
 
 
 def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) -> WebhookService:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 
-from twistserve.composition.parts import recycling_service, service_tree, web_port
+from twistserve.composition.parts import recycling_service, service_tree, shared_listeners
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
-from twistserve.net.listeners import Endpoint, Listener
-from twistserve.net.shared_sockets import AdoptingReactor
 from twistserve.options import Configuration
 from twistserve.probes.django_checks import DjangoChecks
 from twistserve.process.ending import WORKER_END, Ending
@@ -54,7 +52,7 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
     names = [name_of(descriptor) for descriptor in descriptors]
     try:
         load_settings(configuration.settings, None, configuration.pythonpath)
-        listeners = _inherited(configuration, descriptors, reactor)
+        listeners = shared_listeners(configuration, descriptors, reactor)
         serving = Serving(
             replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, name == FIRST_WORKER
         )
@@ -87,16 +85,6 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
-
-
-def _inherited(configuration: Configuration, descriptors: Sequence[int], reactor: Any) -> list[Listener]:
-    """The same in a worker."""
-    if configuration.endpoint:
-        adopting = AdoptingReactor(reactor, iter(descriptors))
-        return [Endpoint(adopting, description) for description in configuration.endpoint]
-    port = web_port(configuration, reactor)
-    port.take(descriptors)
-    return [port]
 
 
 def _not_ours(name: str) -> None:

@@ -77,6 +77,8 @@ class ProbeService(Service):
         access_log: AccessLog | None = None,
     ) -> None:
         self.port = port
+        self.last = True
+        """Whether no other process accepts in this one's place when it ends."""
         self._failed = failed
         self._site = ProbeSite(root, reactor, access_log)
 
@@ -92,4 +94,4 @@ class ProbeService(Service):
         """Close the port; the log has all that was asked by then."""
         super().stopService()
         self._site.tell()
-        return self.port.close()
+        return self.port.close(self.last)

@@ -118,11 +118,11 @@ class StartupService(Service):
             except (Cancelled, Interrupted):
                 return
             except StartError as error:
-                self._reactor.callFromThread(self._lifecycle.fail, str(error))
+                self._reactor.callFromThread(self._lifecycle.fail, str(error), error)
                 return
             except BaseException as error:
                 logger.debug("%s", name, exc_info=True)
-                self._reactor.callFromThread(self._lifecycle.fail, f"{name}: {describe(error)}")
+                self._reactor.callFromThread(self._lifecycle.fail, f"{name}: {describe(error)}", error)
                 return
             finally:
                 main_thread.step_done()
