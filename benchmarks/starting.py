@@ -100,7 +100,7 @@ def ways(programs: Path, project: Project, beside: Path | None) -> list[Way]:
 
 def start(way: Way, project: Project) -> float:
     """Start it once, and end it: the seconds to the first page. Raises AssertionError where it does not serve."""
-    port = _free_ports()
+    port = free_ports()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TWISTSERVE_", "DJANGO_"))}
     environ |= {"DJANGO_SETTINGS_MODULE": project.settings, "PYTHONPATH": str(way.checkout or "")}
     words = [word.replace("PORT", str(port)) for word in way.words]
@@ -115,7 +115,7 @@ def start(way: Way, project: Project) -> float:
         process.wait(PATIENCE)
 
 
-def _free_ports() -> int:
+def free_ports() -> int:
     """A free port whose successor is free too, below those of outgoing connections, which could take it meanwhile."""
     while True:
         port = random.randrange(20000, 32000)

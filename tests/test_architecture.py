@@ -15,13 +15,14 @@ PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
     *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "command_line", "lifecycle"),
     *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
-    *("webhooks", "probes", "status", "server", "workers", "composition", "service"),
+    *("webhooks", "probes", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
-ENTRIES = ("plugin", "management", "middleware", "workers.__main__", "probes.__main__")
+ENTRIES = ("plugin", "management", "middleware", "workers.__main__", "probes.__main__", "development.__main__")
 """What is started from outside; nothing imports these."""
 WITHOUT_TESTS = {
     # Functional tests start them, in a process of their own.
+    "development/__main__.py",
     "probes/__main__.py",
     "workers/__main__.py",
 }

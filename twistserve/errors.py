@@ -12,6 +12,10 @@ class StartError(Exception):
         super().__init__(" ".join(message.splitlines()))
 
 
+class SettingsError(StartError):
+    """The settings module cannot be imported, for now."""
+
+
 def describe(error: BaseException) -> str:
     """Name an exception and the line of the project's code it came from, in one line without a traceback."""
     name = type(error).__name__

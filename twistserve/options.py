@@ -122,6 +122,7 @@ _startup = partial(_option, "Start-up")
 _webhooks = partial(_option, "Webhooks")
 _ending = partial(_option, "Draining and recycling")
 _logging = partial(_option, "Logging")
+_development = partial(_option, "Development")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -269,6 +270,17 @@ class Configuration:
     )
     log_probes: bool = _logging("log the requests of the probe port too")
 
+    autoreload: bool = _development(
+        "serve in a process that is replaced when a file of the project changes: code, templates, translations and"
+        " those of --autoreload-watch; requests wait meanwhile, and while the project does not start they get the error"
+    )
+    autoreload_watch: tuple[str, ...] = _development(
+        "a file that --autoreload watches too, such as .env, or a directory with all that is below; repeat the option"
+        " for more",
+        Kind("PATH", values.existing, redaction.without_paths),
+        (),
+    )
+
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
 
@@ -410,6 +422,10 @@ def _as_text(raw: object) -> str | None:
 
 def _complete(config: Configuration) -> Configuration:
     """Fill in the defaults that follow from other options and refuse combinations that cannot work."""
+    if config.autoreload and config.workers > 1:
+        raise StartError(
+            f"--autoreload: one process is reloaded, and --workers is {config.workers}: give --workers 1 with it"
+        )
     if config.no_probe:
         return config
     if "probe_port" not in config.sources:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,8 @@ from twisted.application.service import IService
 from twistserve.command_line import CommandLine
 from twistserve.composition.one_process import one_process
 from twistserve.composition.tree import ServiceTree
-from twistserve.errors import StartError
+from twistserve.development.inheritance import Inherited
+from twistserve.errors import SettingsError, StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService, early_log
@@ -42,6 +43,12 @@ class Options(CommandLine):
         keep_installed()
         super().__init__()
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, and have twistd write no pid file where that has the pid of --autoreload's parent."""
+        if Inherited.value is not None and self.parent is not None and "pidfile" in self.parent:
+            self.parent["pidfile"] = ""
+        super().parseOptions(options)
+
 
 def makeService(options: CommandLine) -> IService:
     """The service for ``twistd djangoserve`` and ``twist djangoserve``.
@@ -56,7 +63,7 @@ def makeService(options: CommandLine) -> IService:
     ending.take_early_signals()
     # twistd has a default for it, and changes into another directory only as a daemon.
     ending.pid_file = os.path.abspath(runner["pidfile"]) if runner.get("pidfile") else ""
-    tree = compose(options.given, ending, lambda: output_of(runner))
+    tree = compose(options.given, ending, lambda: output_of(runner), daemon=daemon)
     tree.log_observer = RecordingObserver()
     return tree
 
@@ -66,6 +73,7 @@ def compose(
     ending: Ending,
     make_output: Callable[[], Output | None] = lambda: None,
     defaults: Mapping[str, object] = MappingProxyType({}),
+    daemon: bool = False,
 ) -> ServiceTree:
     """The service for these options. What is wrong with them ends the process: raises SystemExit, with one line.
 
@@ -75,10 +83,25 @@ def compose(
         output = make_output()
         outlive_early_log_rotation()
         with early_log(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), output):
-            return _compose(resolve(given, os.environ, load_settings, defaults), ending, output)
+            configuration = _resolve(given, defaults)
+            if configuration.autoreload and daemon:
+                raise StartError("--autoreload: a daemon is not developed with: give twistd -n as well")
+            return _compose(configuration, ending, output)
     except StartError as error:
         ending.fail_early()
         raise SystemExit(f"twistserve: {error}") from error
+
+
+def _resolve(given: Mapping[str, object], defaults: Mapping[str, object]) -> Configuration:
+    """The values in force. With --autoreload they need no settings: it waits for those that cannot be imported yet."""
+    try:
+        return resolve(given, os.environ, load_settings, defaults)
+    except SettingsError:
+        if Inherited.value is None:
+            configuration = resolve(given, os.environ, lambda *names: {}, defaults)
+            if configuration.autoreload:
+                return configuration
+        raise
 
 
 def _compose(configuration: Configuration, ending: Ending, output: Output | None) -> ServiceTree:
@@ -98,9 +121,20 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
         + (f" (did you mean {meant}?)" if meant else "; see --help")
         for name, meant in unknown_variables(os.environ).items()
     ]
-    log = LogService(configuration.log_level, configuration.log_format, output=output, notices=notices)
+    inheritance = Inherited.value
+    watches = configuration.autoreload and inheritance is None
+    # Who only watches says nothing that the process which serves does not say.
+    level, notices = ("WARNING", []) if watches else (configuration.log_level, notices)
+    log = LogService(level, configuration.log_format, output=output, notices=notices)
     # twist redirects the streams when everything has been started.
     reactor.callWhenRunning(log.take_streams)
+    if inheritance is not None or configuration.autoreload:
+        # Imported here: production has no use for it.
+        from twistserve.composition.autoreload import autoreload_child, autoreload_parent
+
+        if inheritance is not None:
+            return autoreload_child(configuration, inheritance, lifecycle, ending, log, reactor)
+        return autoreload_parent(configuration, lifecycle, ending, log, reactor)
     if configuration.workers > 1:
         from twistserve.composition.parent import parent
 

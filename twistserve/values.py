@@ -117,6 +117,13 @@ def directory(text: str) -> str:
     return text
 
 
+def existing(text: str) -> str:
+    """A file or directory that exists."""
+    if not os.path.exists(text):
+        raise ValueError("there is no such file or directory")
+    return text
+
+
 def host(text: str) -> str:
     """A host name or address."""
     if not re.fullmatch(r"[\w.:%-]+", text):

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import succeed
 
-from twistserve.composition.parts import outside_services, recycling_service, service_tree, tell_states, web_port
+from twistserve.composition.parts import (
+    outside_services,
+    recycling_service,
+    service_tree,
+    shared_listeners,
+    tell_states,
+    web_port,
+)
 from twistserve.composition.tree import ServiceTree
+from twistserve.development.inheritance import Inheritance
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
@@ -28,11 +38,25 @@ logger = get_logger(__name__)
 
 
 def one_process(
-    configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
+    configuration: Configuration,
+    lifecycle: Lifecycle,
+    ending: Ending,
+    log: LogService,
+    reactor: Any,
+    inheritance: Inheritance | None = None,
+    actions: Mapping[int, Callable[[str], None]] = MappingProxyType({}),
 ) -> ServiceTree:
-    """The tree of the only process. Raises `StartError`."""
-    listeners = _web_listeners(configuration, reactor)
+    """The tree of the only process. Raises `StartError`.
+
+    With an `inheritance` a parent has the sockets. Of its signals, `actions` says what some are for.
+    """
+    listeners = (
+        _web_listeners(configuration, reactor)
+        if inheritance is None
+        else shared_listeners(configuration, inheritance.web_sockets, reactor)
+    )
     serving = Serving(configuration, listeners, lifecycle, log, reactor)
+    serving.web.last = inheritance is None
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
 
@@ -47,7 +71,16 @@ def one_process(
     services: list[Service] = [
         log,
         *serving.observers,
-        *outside_services(configuration, results, exposed, report, lifecycle, log, reactor),
+        *outside_services(
+            configuration,
+            results,
+            exposed,
+            report,
+            lifecycle,
+            log,
+            reactor,
+            inheritance.probe_sockets if inheritance is not None else (),
+        ),
         serving.pool,
         serving.web,
         StartupService(steps, serving.web.open, lifecycle, progress, reactor),
@@ -65,7 +98,9 @@ def one_process(
             signal.SIGINT: lifecycle.shut_down,
             signal.SIGQUIT: serving.log_stacks,
             signal.SIGHUP: _no_workers,
+            **actions,
         },
+        files=inheritance.descriptors if inheritance is not None else (),
     )
 
 

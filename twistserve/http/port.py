@@ -55,7 +55,8 @@ class WebService(Service):
         self._finished = finished
         self._listeners = listeners
         self._site = site
-        self._drain = drain
+        self.times = drain
+        """Those of a drain, until it has begun."""
         self._wait = wait
         self._open = False
         site.connections.on_full = self._pause
@@ -89,7 +90,7 @@ class WebService(Service):
     def stopService(self) -> Any:
         """Serve on for the delay, close the ports, and wait for the requests in flight within the timeout."""
         super().stopService()
-        delay, timeout = self._drain.delay, self._drain.timeout
+        delay, timeout = self.times.delay, self.times.timeout
         if self._open and delay:
             logger.info("draining: new requests are served for %g s more, until the ports close", delay)
             self._site.announce()

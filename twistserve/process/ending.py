@@ -74,6 +74,7 @@ class Ending:
         self.after_failure = end
         """Seconds for the end of a start that has failed."""
         self._first = first or FirstProcess()
+        self._when_done = 0
         self._end = end
         self._grace = 0.0
         self._asks = asks
@@ -95,6 +96,11 @@ class Ending:
         """Let requests have so many seconds before the rest of the end."""
         self._grace = grace
         self._first.tell_bound(grace + self._end - KILL)
+
+    def ask_for_restart(self, status: int, grace: float, end: float) -> None:
+        """End with this status, and have so many seconds for requests and for the rest. Before the end has begun."""
+        self._when_done, self._end = status, end
+        self.grant(grace)
 
     # Before the reactor runs
 
@@ -133,7 +139,7 @@ class Ending:
         reactor.addSystemEventTrigger("after", "shutdown", self._go_on_watching, reactor)
 
         def changed(state: State, reason: str) -> None:
-            self.status = 1 if lifecycle.failure is not None else 0
+            self.status = 1 if lifecycle.failure is not None else self._when_done
             if state is State.DRAINING:
                 self._begin(self.after_failure if self.status else self._grace + self._end)
             elif state is State.STOPPED:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twistserve import collector
-from twistserve.errors import StartError, describe
+from twistserve.errors import SettingsError, StartError, describe
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 
@@ -56,7 +56,7 @@ def load_settings(settings: str | None, origin: str | None, pythonpath: str | No
             importlib.import_module(module)
     except (Exception, SystemExit) as error:
         source = f"--settings from {origin}" if origin else f"the environment variable {ENVIRONMENT_VARIABLE}"
-        raise StartError(
+        raise SettingsError(
             f"the settings module {module!r} of {source} cannot be imported: {describe(_without_importers(error))}"
         ) from error
     loaded_setting: Mapping[str, object] = getattr(django_settings, "TWISTSERVE", {})
