@@ -18,7 +18,9 @@ MEGABYTE = 1 << 20
 class Process:
     """What a service looks at, and what it asked for; ready unless told otherwise."""
 
-    def __init__(self, requests: int = 0, megabytes: int = 0, state: State | None = State.READY) -> None:
+    def __init__(
+        self, requests: int = 0, megabytes: int = 0, state: State | None = State.READY, *, age: float = 0
+    ) -> None:
         self.clock = Clock()
         self.lifecycle = Lifecycle(self.clock)
         if state is not None:
@@ -28,6 +30,7 @@ class Process:
         self.asked: list[tuple[str, str]] = []
         self.service = RecyclingService(
             requests,
+            age,
             megabytes * MEGABYTE,
             lambda: self.answered,
             self.lifecycle,
@@ -71,6 +74,43 @@ def test_a_short_lifetime_is_exact(requests: int) -> None:
     assert {lifetime(requests) for _ in range(20)} == {requests}
 
 
+def age_at_the_end(seconds: float) -> float:
+    """The age, to half a second, at which a process ends that is to live for so long."""
+    process = Process(age=seconds)
+    while not process.asked:
+        process.run_for(0.5)
+    return process.lifecycle.age
+
+
+def test_an_age_is_as_asked_for_and_up_to_a_tenth_longer() -> None:
+    """Whatever second within it, so that instances that became ready together do not end together."""
+    ages = {age_at_the_end(100) for _ in range(300)}
+    assert min(ages) >= 100
+    assert max(ages) <= 111, "a tenth, and the time until the next look"
+    assert len(ages) >= 8
+
+
+def test_the_age_counts_from_when_it_is_ready() -> None:
+    """A start that takes longer than the age must not end in the moment in which it is done."""
+    process = Process(age=100, state=None)
+    process.run_for(500)
+    process.lifecycle.enter(State.READY, "a test")
+    process.run_for(99)
+    assert process.asked == []
+    process.run_for(12)
+    assert set(process.causes) == {"age"}
+
+
+def test_the_bound_that_is_reached_first_counts() -> None:
+    """Of requests, age and memory."""
+    for cause in ("lifetime", "age", "memory"):
+        process = Process(requests=5, megabytes=100, age=10)
+        process.answered = 100 if cause == "lifetime" else 1
+        process.memory = 1 << 40 if cause == "memory" else 1
+        process.run_for(12 if cause == "age" else 1)
+        assert set(process.causes) == {cause}
+
+
 def test_memory_may_be_as_much_as_was_said() -> None:
     """One byte more is too much."""
     process = Process(megabytes=100)
@@ -90,6 +130,9 @@ def test_the_reason_has_the_figures() -> None:
     process.answered, process.memory = 0, 300 * MEGABYTE
     process.run_for(1)
     (lifetime, requests), (memory, megabytes) = process.asked
+    aged = Process(age=5)
+    aged.run_for(7)
+    assert re.fullmatch(r"ready for [56] s, at most [56] s were wanted", aged.asked[0][1])
     assert (lifetime, re.findall(r"\d+", requests)) == ("lifetime", ["7", "5"])
     assert (memory, re.findall(r"\d+", megabytes)) == ("memory", ["300", "100"])
 

@@ -253,6 +253,13 @@ class Configuration:
         0,
         default_text="0, off",
     )
+    max_age: float = _ending(
+        "drain and end after being ready for this many seconds, and up to a tenth more, so that instances do not end"
+        " together; 0 for never",
+        _SECONDS,
+        0.0,
+        default_text="0, off",
+    )
     max_memory: int = _ending(
         "drain and end when more than this many megabytes are resident; 0 for never",
         Kind("MB", values.whole_number),

@@ -1,4 +1,4 @@
-"""Ending by itself, gracefully, after many requests or with much memory; what started the process starts another."""
+"""Ending by itself, gracefully, after many requests, with age or with much memory; what started it starts another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twistserve.logs.containment import contain
 LOOK_EVERY = 1.0
 """Seconds."""
 JITTER = 10
-"""The share of the requests, one in this many, that a process may serve longer than another."""
+"""The share of the requests or of the age, one in this many, that a process may serve longer than another."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -27,9 +27,10 @@ def resident_memory() -> int:
 
 
 class RecyclingService(TimerService):
-    """Has the process end when it has answered `max_requests`, give or take, or holds more than `max_memory` bytes.
+    """Has the process end when one of its bounds is reached, whichever comes first; 0 is none.
 
-    `recycle` is called with "lifetime" or "memory", and the reason in words; again each second until it ends.
+    `max_requests` are answered and `max_age` is in seconds since READY, both give or take; `max_memory` is in bytes.
+    `recycle` is called with "lifetime", "age" or "memory", and the reason in words; again each second until it ends.
     """
 
     name = "recycling"
@@ -37,6 +38,7 @@ class RecyclingService(TimerService):
     def __init__(
         self,
         max_requests: int,
+        max_age: float,
         max_memory: int,
         answered: Callable[[], int],
         lifecycle: Lifecycle,
@@ -48,6 +50,7 @@ class RecyclingService(TimerService):
         super().__init__(LOOK_EVERY, contain, self.look)
         self.clock = reactor
         self._max_requests = max_requests and max_requests + random.randint(0, max_requests // JITTER)
+        self._max_age = max_age and max_age + random.uniform(0, max_age / JITTER)
         self._max_memory = max_memory
         self._answered = answered
         self._lifecycle = lifecycle
@@ -60,5 +63,7 @@ class RecyclingService(TimerService):
             return
         if self._max_requests and (answered := self._answered()) >= self._max_requests:
             self._recycle("lifetime", f"{answered} requests answered, at most {self._max_requests} were wanted")
+        elif self._max_age and (age := self._lifecycle.age) >= self._max_age:
+            self._recycle("age", f"ready for {age:.0f} s, at most {self._max_age:.0f} s were wanted")
         elif self._max_memory and (memory := self._memory()) > self._max_memory:
             self._recycle("memory", f"{memory >> 20} MB resident, at most {self._max_memory >> 20} were wanted")

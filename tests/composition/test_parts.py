@@ -177,10 +177,12 @@ def test_the_metrics_tell_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_memory": "10000"}, 10**9, None),
         ({"max_lifetime": "1000"}, 1101, "lifetime"),
         ({"max_lifetime": "1000"}, 999, None),
+        ({"max_age": "0.5"}, 0, "age"),
+        ({"max_age": "3600"}, 10**9, None),
     ],
 )
 def test_recycling(given: Any, answered: int, cause: str | None) -> None:
-    """--max-memory counts megabytes, of which a process has more than one; --max-lifetime counts answered requests."""
+    """--max-memory counts megabytes (a process has more than one), --max-lifetime requests, --max-age seconds."""
     reactor = Reactor()
     lifecycle = Lifecycle(reactor)
     lifecycle.enter(State.READY, "a test")
@@ -198,7 +200,7 @@ def test_recycling(given: Any, answered: int, cause: str | None) -> None:
 
 
 def test_without_its_options_nothing_is_recycled() -> None:
-    """Both default to never."""
+    """All default to never."""
     anything: Any = None
     assert list(parts.recycling_service(configuration(), anything, anything, anything, anything)) == []
 

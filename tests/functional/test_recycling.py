@@ -1,4 +1,4 @@
-"""Processes that end by themselves, after many requests or with much memory, without any request being lost."""
+"""Processes that end by themselves, after many requests, with age or much memory, without any request being lost."""
 
 from __future__ import annotations
 
@@ -92,8 +92,14 @@ def grow(server: Server, connection: Wire) -> None:
     hold(server, connection, megabytes=200)
 
 
+def age(server: Server, connection: Wire) -> None:
+    """Hold a request until the age is reached."""
+    hold(server, connection)
+
+
 WAYS = [
     pytest.param(("--max-lifetime", str(LIFETIME)), outlive, id="lifetime"),
+    pytest.param(("--max-age", "5"), age, id="age"),
     pytest.param(("--max-memory", "200"), grow, id="memory"),
 ]
 
@@ -117,6 +123,27 @@ def test_it_ends_after_so_many_requests(launch: Launch) -> None:
         time.sleep(0.05)
     greet_until_it_ends(server, times=1 + LIFETIME // 10)
     assert_recycled(server, LIFETIME, LIFETIME + LIFETIME // 10)
+
+
+def test_it_ends_at_an_age(launch: Launch) -> None:
+    """Not before --max-age, every request until then answered, and with status 0."""
+    began = time.monotonic()
+    server = launch("--max-age", "2", "--drain-delay", "1")
+    with suppress(ConnectionRefusedError):  # the port is closed
+        while True:
+            assert server.get("/hello/").body == b"hello"
+    assert server.wait(PROMPT) == 0
+    assert time.monotonic() - began >= 3
+    [lived] = re.findall(r"ready -> draining after ([\d.]+) s: ready for \d+ s, at most 2 s were wanted", server.stdout)
+    assert 2 <= float(lived) < PROMPT
+    assert server.stderr == ""
+
+
+def test_what_is_reached_first_ends_it(launch: Launch) -> None:
+    """Of --max-lifetime, --max-age and --max-memory."""
+    server = launch("--max-age", "3600", "--max-lifetime", "5", "--max-memory", "100000")
+    greet(server, 5)
+    assert_recycled(server, 5, 5)
 
 
 @pytest.mark.parametrize("runner", ["twist", "manage"])
@@ -187,6 +214,7 @@ def test_the_drain_has_its_delay(launch: Launch) -> None:
 def test_bad_values(launch: Launch) -> None:
     """One readable line that names the option and the value, and status 1."""
     bad = [("--max-lifetime", "-1"), ("--max-lifetime", "1.5"), ("--max-memory", "-1"), ("--max-memory", "lots")]
+    bad += [("--max-age", "-1"), ("--max-age", "1h")]
     servers = [launch(*words, until=None) for words in bad]
     for server, words in zip(servers, bad, strict=True):
         assert_failed(server, *words)

@@ -266,6 +266,24 @@ def test_lifetimes_under_load_lose_nothing(launch: Launch) -> None:
     assert load.by_pid.keys() <= gone
 
 
+def test_ages_under_load_lose_nothing(launch: Launch) -> None:
+    """Workers that became ready together are replaced one at a time, the new one first, again and again."""
+    server = launch("--max-age", "2", "--no-access-log")
+    ready = [2]
+    with Load(server) as load:
+
+        def replaced() -> bool:
+            seen = [*states(server).values()]
+            ready.append(seen.count("ready"))
+            assert len(seen) <= 3, seen
+            return restarts(server).get("age", 0) >= 4 and load.sent >= ENOUGH // 2
+
+        wait_for(replaced, f"workers to be replaced\n{server.output}")
+    assert load.losses == [], f"{len(load.losses)} of {load.sent} lost"
+    assert min(ready) == 2, "as many as ever serve at any time"
+    assert lines_with(server.stdout, "is replaced: ready for", "at most 2 s were wanted")
+
+
 def test_a_worker_that_is_killed_loses_what_it_had_and_no_more(launch: Launch) -> None:
     """Each kill costs the requests in flight in that worker, those of a moment; the others' go on."""
     server = launch("--no-access-log")

@@ -130,11 +130,11 @@ def recycling_service(
     recycle: Callable[[str, str], None],
     reactor: Any,
 ) -> Iterator[Service]:
-    """What looks after --max-lifetime and --max-memory, if there is either; `recycle` gets the cause and the reason."""
-    if configuration.max_lifetime or configuration.max_memory:
-        memory = configuration.max_memory << 20
+    """What looks after --max-lifetime, --max-age and --max-memory, if any; `recycle` gets the cause and the reason."""
+    requests, age, memory = configuration.max_lifetime, configuration.max_age, configuration.max_memory << 20
+    if requests or age or memory:
         answered = lambda: serving.site.responses  # noqa: E731
-        yield RecyclingService(configuration.max_lifetime, memory, answered, lifecycle, recycle, reactor)
+        yield RecyclingService(requests, age, memory, answered, lifecycle, recycle, reactor)
 
 
 def web_port(configuration: Configuration, reactor: Any) -> Port:

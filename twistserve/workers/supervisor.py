@@ -46,7 +46,7 @@ SIGNAL = "signal"
 """The cause that does not come again by itself."""
 FAILED = "replacement_failed"
 """What is counted of a worker that did not start in the place of one that stays."""
-RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "memory", "reload", SIGNAL, "resized", FAILED)
+RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "age", "memory", "reload", SIGNAL, "resized", FAILED)
 """Why workers end, as a metric's label."""
 
 
