@@ -175,6 +175,32 @@ def test_the_status_page_has_a_path_of_its_own() -> None:
     assert resolved("--metrics", "status.json", "--no-status-page").metrics == "/status.json"
 
 
+def test_one_path_for_readiness_and_liveness() -> None:
+    """It takes the place of both, and needs a path of its own like them."""
+    config = resolved("--probe", "health/")
+    assert (config.probe, config.readiness_probe, config.liveness_probe) == ("/health", "/health", "/health")
+    assert config.startup_probe == "/startup"
+    assert resolved("--probe", "/alive", "--metrics", "/ready").probe == "/alive"
+    assert "--probe: '/startup' is the path of --startup-probe too" in error("--probe", "/startup")
+    assert "--metrics: '/metrics' is the path of --probe too" in error("--probe", "/metrics")
+    assert "--probe: '/status.json' is the path of the status page's JSON too" in error("--probe", "/status.json")
+    assert resolved("--probe", "/startup", "--no-probe").no_probe, "as for the other paths, there is nothing to ask"
+
+
+@pytest.mark.parametrize("word", ["readiness-probe", "liveness-probe"])
+def test_one_path_beside_another_is_refused(word: str) -> None:
+    """Wherever either comes from, which the error tells, and even if the paths are the same."""
+    key = word.replace("-", "_").upper()
+    assert error(f"--{word}", "/alive", environ={"TWISTSERVE_PROBE": "/alive"}) == (
+        "--probe from the environment variable TWISTSERVE_PROBE is the one path of readiness and liveness,"
+        f" but there is --{word} from the command line: leave one of them out"
+    )
+    assert f"from the environment variable TWISTSERVE_{key}:" in error(
+        "--probe", "/x", environ={f"TWISTSERVE_{key}": "/y"}
+    )
+    assert f"from the setting TWISTSERVE['{key}']:" in error("--probe", "/x", setting={key: "/y"})
+
+
 def service_links(prefix: str, address: str = "10.0.0.7") -> dict[str, str]:
     """The environment of a pod beside a Service with two ports."""
     links = {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": "80", f"{prefix}_SERVICE_PORT_HTTP": "80"}

@@ -156,6 +156,15 @@ def test_defaults_give_way_to_what_is_configured(bench: Bench) -> None:
     assert not bench.configuration.system_checks
 
 
+def test_what_one_probe_means_is_told(bench: Bench) -> None:
+    """Where there is one."""
+    bench.compose(probe="/health")
+    [notice] = bench.notices
+    assert notice.startswith("--probe: /health is readiness and liveness in one")
+    bench.compose(probe="/health", no_probe=True)
+    assert bench.notices == []
+
+
 def test_variables_that_are_not_options_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what was probably meant; what Kubernetes sets beside a Service named twistserve is not told."""
     monkeypatch.setenv("TWISTSERVE_PROT", "8000")

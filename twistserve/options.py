@@ -193,6 +193,13 @@ class Configuration:
 
     probe_host: str | None = _probes("address or name to serve probes on", _HOST, None, default_text="as --host")
     probe_port: int = _probes("port to serve probes and metrics on", _PORT, 0, default_text="--port plus one")
+    probe: str | None = _probes(
+        "one path for readiness and liveness in place of theirs; it responds as readiness does, so a database outage"
+        " restarts pods",
+        _PATH,
+        None,
+        default_text="off",
+    )
     startup_probe: str = _probes("path of the startup probe", _PATH, "/startup")
     readiness_probe: str = _probes("path of the readiness probe", _PATH, "/ready")
     liveness_probe: str = _probes("path of the liveness probe", _PATH, "/alive")
@@ -441,9 +448,14 @@ def _complete(config: Configuration) -> Configuration:
         config = dataclasses.replace(config, probe_port=config.port + 1)
     if "probe_host" not in config.sources:
         config = dataclasses.replace(config, probe_host=config.host)
+    probes = ["readiness_probe", "liveness_probe"]
+    if config.probe is not None:
+        _refuse_two_paths(config.sources, probes)
+        config = dataclasses.replace(config, readiness_probe=config.probe, liveness_probe=config.probe)
+        probes = ["probe"]
     if config.probe_port == config.port:
         raise StartError(f"--probe-port: {config.probe_port} is the web port too: probes need a port of their own")
-    names = ["startup_probe", "readiness_probe", "liveness_probe"] + ["metrics"] * (not config.no_metrics)
+    names = ["startup_probe", *probes] + ["metrics"] * (not config.no_metrics)
     seen: dict[str, str] = {} if config.no_status_page else {STATUS_JSON: "the status page's JSON"}
     for name in names:
         path, word = getattr(config, name), name.replace("_", "-")
@@ -451,3 +463,14 @@ def _complete(config: Configuration) -> Configuration:
             raise StartError(f"--{word}: {path!r} is the path of {seen[path]} too: give each a path of its own")
         seen[path] = f"--{word}"
     return config
+
+
+def _refuse_two_paths(sources: Mapping[str, str], names: Sequence[str]) -> None:
+    """Refuse --probe beside what gives readiness or liveness a path of its own."""
+    for name in names:
+        if name in sources:
+            word = name.replace("_", "-")
+            raise StartError(
+                f"--probe from {sources['probe']} is the one path of readiness and liveness, but there is"
+                f" --{word} from {sources[name]}: leave one of them out"
+            )

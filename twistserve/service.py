@@ -121,6 +121,12 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
         + (f" (did you mean {meant}?)" if meant else "; see --help")
         for name, meant in unknown_variables(os.environ).items()
     ]
+    if configuration.probe is not None and not configuration.no_probe:
+        notices.append(
+            f"--probe: {configuration.probe} is readiness and liveness in one: as a livenessProbe it has Kubernetes"
+            " restart pods whenever readiness fails for long, as in an outage of the database; give --readiness-probe"
+            " and --liveness-probe instead to tell them apart"
+        )
     inheritance = Inherited.value
     watches = configuration.autoreload and inheritance is None
     # Who only watches says nothing that the process which serves does not say.

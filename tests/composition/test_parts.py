@@ -41,7 +41,8 @@ class Outside:
         monkeypatch.setattr("twistserve.webhooks.outbox.WebhookService", Webhooks)
         self.lifecycle = Lifecycle(Reactor())
         self.lifecycle.on_failure = lambda message: None
-        results: Any = SimpleNamespace(startup=None, readiness=None, liveness=None)
+        self.readiness = lambda: None
+        results: Any = SimpleNamespace(startup=None, readiness=self.readiness, liveness=None)
         report: Any = SimpleNamespace(gather=None)
         metrics: Any = named("metrics")
         log: Any = None
@@ -106,6 +107,8 @@ def test_the_probe_port_is_reserved(outside: Any, given: Any, where: Any, host_o
         ({"no_metrics": True}, {b"/metrics"}),
         ({"no_status_page": True}, {b"/", b"/status.json"}),
         ({"startup_probe": "/up", "metrics": "/numbers"}, {b"/startup", b"/metrics"}),
+        ({"probe": "/health"}, {b"/ready", b"/alive"}),
+        ({"probe": "/alive"}, {b"/ready"}),
     ],
 )
 def test_what_the_probe_port_has(outside: Any, given: Any, gone: set[bytes]) -> None:
@@ -113,7 +116,7 @@ def test_what_the_probe_port_has(outside: Any, given: Any, gone: set[bytes]) -> 
     found = outside(**given)
     paths = {b"/", b"/status.json", b"/startup", b"/ready", b"/alive", b"/metrics"}
     assert {path for path in paths if not found.has(path)} == gone
-    assert all(found.has(str(given[name]).encode()) for name in ("startup_probe", "metrics") if name in given)
+    assert all(found.has(str(given[name]).encode()) for name in ("startup_probe", "metrics", "probe") if name in given)
 
 
 def test_only_the_page_for_people_may_have_styles_and_pictures(outside: Any) -> None:
@@ -153,6 +156,15 @@ def test_webhooks_tell_of_probes_that_change(outside: Any) -> None:
     found.find(b"/alive")._changed("liveness", False, "till: stuck")
     assert found.announced == [("readiness", "passing", "no check fails"), ("liveness", "failing", "till: stuck")]
     assert found.find(b"/startup")._changed is None
+
+
+def test_the_one_probe_is_readiness(outside: Any) -> None:
+    """It asks what readiness asks, and its changes are told as those of readiness alone."""
+    found = outside(probe="/alive", webhook_url="http://127.0.0.1/events")
+    assert found.find(b"/alive")._results is found.readiness
+    found.find(b"/alive")._changed("readiness", True, "no check fails")
+    assert (found.find(b"/alive")._name, found.find(b"/alive")._passing) == ("readiness", False)
+    assert found.announced == [("readiness", "passing", "no check fails")]
 
 
 def test_the_metrics_tell_the_state(monkeypatch: pytest.MonkeyPatch) -> None:

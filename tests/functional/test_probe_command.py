@@ -197,6 +197,19 @@ def test_options_of_the_instance(serve: Serve, project: Callable[..., Path], pro
     assert_one_line(said, "nothing listens on 127.0.0.1:")
 
 
+@pytest.mark.parametrize("probe", WAYS)
+def test_an_instance_with_one_probe(serve: Serve, project: Callable[..., Path], probe: Probe) -> None:
+    """Both readiness and liveness are asked at --probe, as the server was told by the same setting."""
+    port = free_port()
+    setting = f'TWISTSERVE = {{"PORT": {port}, "PROBE": "/health"}}\n'
+    directory = project(settings=SETTINGS + setting, shop=SHOP)
+    serve(cwd=directory, settings="site_settings", port=port, until="/health")
+    for which in ("startup", "ready", "alive"):
+        assert probe(which, cwd=directory, DJANGO_SETTINGS_MODULE="site_settings").status == 0
+    said = probe("alive", "--probe", "/alive", cwd=directory, DJANGO_SETTINGS_MODULE="site_settings")
+    assert_one_line(said, f"127.0.0.1:{port + 1}/alive", "status 404", "another --probe")
+
+
 def test_without_settings(shop: Server, tmp_path: Path) -> None:
     """Outside the project the module needs no settings where options or the environment say enough."""
     assert module("--probe-port", str(shop.probe_port), cwd=tmp_path).status == 0

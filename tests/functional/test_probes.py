@@ -26,6 +26,7 @@ from tests.support.functional.harness import (
     Reply,
     Serve,
     Server,
+    assert_failed,
     present,
     refuses,
     serving,
@@ -352,6 +353,33 @@ def test_configured_paths(serve: Serve, project: Callable[..., Path]) -> None:
     assert "twistserve_build_info" in server.probe("/internal/numbers").text
     for path in (*PROBES, "/metrics", "/health"):
         assert server.probe(path).status == 404
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_one_probe(serve: Serve, project: Callable[..., Path], workers: str) -> None:
+    """--probe responds as readiness does, in the place of both probes, and the log says what that means."""
+    directory = project(settings='INSTALLED_APPS += ["shop"]\n', shop=APP)
+    words = ("--probe", "/health", "--workers", workers)
+    server = serve(*words, cwd=directory, settings="site_settings", until="/health")
+    server.wait_until("/startup")
+    assert {"lifecycle", "queue"} <= health(server.probe("/health"), "pass").keys()
+    with present(server, "errors"):
+        assert "shop.shelves" in failing(server, "/health")
+        health(server.probe("/startup"), "pass")
+    for path in ("/ready", "/alive"):
+        reply = server.probe(path)
+        assert reply.status == 404
+        assert reply.text == "Not found. There are: /, /health, /metrics, /startup, /status.json\n"
+    assert [probe["path"] for probe in server.probe("/status.json").json()["probes"]] == ["/startup", "/health"]
+    assert server.stdout.count("--probe: /health is readiness and liveness in one") == 1
+
+
+def test_one_probe_and_another(serve: Serve, project: Callable[..., Path]) -> None:
+    """Both cannot be meant: the error says where each came from."""
+    directory = project(settings="TWISTSERVE = {'LIVENESS_PROBE': '/alive'}\n")
+    env = {"TWISTSERVE_PROBE": "/health"}
+    server = serve(cwd=directory, settings="site_settings", env=env, until=None)
+    assert_failed(server, "environment variable TWISTSERVE_PROBE", "setting TWISTSERVE['LIVENESS_PROBE']")
 
 
 def test_no_probe(serve: Serve, project: Callable[..., Path]) -> None:

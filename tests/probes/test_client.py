@@ -98,6 +98,23 @@ def test_the_servers_environment_counts(network: Network) -> None:
     assert network.sent.startswith(b"GET /healthy?verbose ")
 
 
+@pytest.mark.parametrize(("which", "path"), [("ready", b"/one"), ("alive", b"/one"), ("startup", b"/startup")])
+def test_the_one_probe(network: Network, which: str, path: bytes) -> None:
+    """With --probe in force, wherever that comes from, it is asked for readiness and for liveness."""
+    asked(which, "--probe", "/one")
+    assert network.sent.startswith(b"GET " + path + b"?")
+    network.sent = b""
+    asked(which, environ={"TWISTSERVE_PROBE": "/one"})
+    assert network.sent.startswith(b"GET " + path + b"?")
+
+
+def test_no_response_of_the_one_probe(network: Network) -> None:
+    """The error names the option that says where it is."""
+    network.response = b"HTTP/1.1 404 Not Found\r\n\r\n"
+    with pytest.raises(StartError, match=r"8001/one, but status 404: .* or another --probe in force\?"):
+        asked("alive", "--probe", "/one")
+
+
 @pytest.mark.parametrize(
     ("response", "passes"),
     [

@@ -79,6 +79,15 @@ def test_everything_is_told() -> None:
     assert "the process is starting" in found["lifecycle"]["reason"]
 
 
+def test_the_one_probe_is_readiness() -> None:
+    """With --probe there is nobody to ask for liveness."""
+    found = Bench(configuration=resolve({"probe": "/health"}, {}, lambda *_: {})).now()
+    assert [(probe["name"], probe["path"]) for probe in found["probes"]] == [
+        ("startup", "/startup"),
+        ("readiness", "/health"),
+    ]
+
+
 def test_the_lifecycle_ages() -> None:
     """Since when, how long and why the process is in its state."""
     bench = Bench()

@@ -202,13 +202,14 @@ def _probes(
 ) -> ProbeRoot:
     """What responds on the probe port, by path.
 
-    `changed` is told of readiness, which fails to begin with, and of liveness, which passes.
+    `changed` is told of readiness, which fails to begin with, and of liveness, which passes; of --probe as readiness.
     """
     handlers: dict[str, Handler] = {
         configuration.startup_probe: Probe("startup", results.startup),
         configuration.readiness_probe: Probe("readiness", results.readiness, changed),
-        configuration.liveness_probe: Probe("liveness", results.liveness, changed, passing=True),
     }
+    if configuration.probe is None:
+        handlers[configuration.liveness_probe] = Probe("liveness", results.liveness, changed, passing=True)
     if not configuration.no_metrics:
         handlers[configuration.metrics] = metrics_handler
     if not configuration.no_status_page:

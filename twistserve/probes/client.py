@@ -15,7 +15,7 @@ from twistserve.options import Configuration, LoadSettings, resolve
 
 PROBES = {"startup": "startup_probe", "ready": "readiness_probe", "alive": "liveness_probe"}
 """What may be asked, and the options that have the paths."""
-OPTIONS = frozenset(("host", "port", "probe_host", "probe_port", *PROBES.values(), "check_timeout"))
+OPTIONS = frozenset(("host", "port", "probe_host", "probe_port", "probe", *PROBES.values(), "check_timeout"))
 """Those of the table that matter here."""
 MARGIN = 1.0
 """Seconds that an answer may come later than the deadline of its checks."""
@@ -33,7 +33,8 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
     """Give a parser the options that matter here, and these of the table beside them."""
-    parser.add_argument("probe", nargs="?", choices=list(PROBES), default="ready", help="the probe (default: ready)")
+    # Its destination is not that of --probe.
+    parser.add_argument("asked", nargs="?", choices=list(PROBES), default="ready", help="the probe (default: ready)")
     parser.add_argument("--timeout", metavar="SECONDS", help="seconds to wait (default: --check-timeout plus one)")
     command_line.add_arguments(
         parser, but=[each.name for each in options.TABLE if each.name not in OPTIONS.union(more)]
@@ -46,10 +47,12 @@ def ask(arguments: Mapping[str, Any], environ: Mapping[str, str], load_settings:
     if configuration.no_probe:
         raise StartError("there is no probe port to ask: --no-probe is in force")
     seconds = _seconds(arguments["timeout"], configuration)
-    option = PROBES[arguments["probe"]]
+    option = PROBES[arguments["asked"]]
     host = LOOPBACK.get(configuration.probe_host, configuration.probe_host)
     where = f"[{host}]:{configuration.probe_port}" if ":" in str(host) else f"{host}:{configuration.probe_port}"
     path = getattr(configuration, option)
+    if configuration.probe is not None and option != "startup_probe":
+        option = "probe"
     try:
         head, body = _fetch(str(host), configuration.probe_port, path, where, seconds)
     except ConnectionRefusedError:

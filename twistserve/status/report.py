@@ -61,8 +61,9 @@ class StatusReport:
         self._probes = [
             AskedProbe("startup", configuration.startup_probe, results.startup),
             AskedProbe("readiness", configuration.readiness_probe, results.readiness),
-            AskedProbe("liveness", configuration.liveness_probe, results.liveness),
         ]
+        if configuration.probe is None:
+            self._probes.append(AskedProbe("liveness", configuration.liveness_probe, results.liveness))
         self._workers = workers
         self._reactor = reactor
         self._latest: dict[str, tuple[float, Results]] = {}

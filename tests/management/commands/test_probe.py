@@ -42,7 +42,7 @@ def test_a_probe_that_passes(instance: Client, capsys: pytest.CaptureFixture[str
     """Its text is shown as it is, and the status is 0."""
     run()
     assert capsys.readouterr().out == instance.text
-    assert instance.asked[0]["probe"] == "ready"
+    assert instance.asked[0]["asked"] == "ready"
 
 
 def test_a_probe_that_fails(instance: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_a_probe_that_fails(instance: Client, capsys: pytest.CaptureFixture[str]
         run("alive")
     assert raised.value.code == 1
     assert capsys.readouterr().out == instance.text
-    assert instance.asked[0]["probe"] == "alive"
+    assert instance.asked[0]["asked"] == "alive"
 
 
 def test_an_instance_that_does_not_answer(instance: Client, capsys: pytest.CaptureFixture[str]) -> None:
