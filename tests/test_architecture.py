@@ -13,7 +13,18 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
-    *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "command_line", "lifecycle"),
+    *(
+        "__init__",
+        "collector",
+        "errors",
+        "values",
+        "redaction",
+        "logs",
+        "options",
+        "in_force",
+        "command_line",
+        "lifecycle",
+    ),
     *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
     *("webhooks", "probes", "status", "development", "server", "workers", "composition", "service"),
 )

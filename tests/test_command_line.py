@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
-from twistserve.command_line import CommandLine
+from twistserve.command_line import CommandLine, add_printing
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,23 @@ def test_help_can_be_copied_from(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = CommandLine().getUsage().splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if line.endswith("-")]
+
+
+@pytest.mark.parametrize(("word", "form"), [("--print-options", "text"), ("--print-options-json", "json")])
+def test_printing_is_typed(word: str, form: str) -> None:
+    """It is no option of the table, so that nothing but the command line can have it."""
+    assert CommandLine().print_options is None
+    line = CommandLine()
+    line.parseOptions([word, "--port", "9000"])
+    assert (line.print_options, line.given) == (form, {"port": "9000"})
+    parser = argparse.ArgumentParser()
+    add_printing(parser)
+    assert parser.parse_args([word]).print_options == form
+    assert parser.parse_args([]).print_options is None
+    assert f"  {word} " in line.getUsage()
+
+
+def test_printing_is_suggested() -> None:
+    """Like the options."""
+    with pytest.raises(SystemExit, match=r"did you mean --print-options\?"):
+        CommandLine().parseOptions(["--print-option-s"])

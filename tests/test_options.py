@@ -62,7 +62,7 @@ def test_every_option_has_every_source() -> None:
     parser = argparse.ArgumentParser()
     command_line.add_arguments(parser)
     typed = set(parser.parse_args([]).__dict__)
-    fields = {field.name for field in dataclasses.fields(Configuration)} - {"sources"}
+    fields = {field.name for field in dataclasses.fields(Configuration)} - {"sources", "defaults"}
     assert typed == fields == {option.name for option in options.TABLE}
     for option in options.TABLE:
         assert hasattr(CommandLine, f"opt_{option.name}")

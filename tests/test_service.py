@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
+import sys
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +38,9 @@ class Ending:
 
     def fail_early(self) -> None:
         self.failed = True
+
+    def end_early(self, status: int) -> None:
+        self.status = status
 
     def grant(self, seconds: float) -> None:
         self.granted = seconds
@@ -69,7 +75,7 @@ class Bench:
         self.notices, self.output = notices, output
         return Log()
 
-    def make_ending(self, first: Any) -> Ending:
+    def make_ending(self, first: Any = None) -> Ending:
         self.ending.first = first
         return self.ending
 
@@ -175,6 +181,85 @@ def test_variables_that_are_not_options_are_told(bench: Bench, monkeypatch: pyte
         "the environment variable TWISTSERVE_PROT is not a known option (did you mean TWISTSERVE_PORT?)",
         "the environment variable TWISTSERVE_ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ is not a known option; see --help",
     ]
+
+
+# Printing the options
+
+
+class Unwritable(io.StringIO):
+    """In place of standard output: a full disk."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def printed(bench: Bench, *words: str, **runner: Any) -> Any:
+    """The status or the line that twistd ends with, which has these words."""
+    options: Any = CommandLine()
+    options.parseOptions(list(words))
+    options.parent = runner or {"nodaemon": True}
+    with pytest.raises(SystemExit) as raised:
+        makeService(options)
+    assert (bench.kind, bench.before, bench.ending.early) == ("", [], False), "nothing is begun"
+    return raised.value.code
+
+
+def test_options_are_printed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard output, and then the process ends with status 0, in time."""
+    assert printed(bench, "--print-options", "--port", "9000") == bench.ending.status == 0
+    out, err = capsys.readouterr()
+    assert "--port" in out
+    assert err == ""
+    assert printed(bench, "--print-options-json", "--port", "9000") == 0
+    assert json.loads(capsys.readouterr().out)["PORT"]["value"] == 9000
+
+
+def test_a_log_file_is_not_opened(bench: Bench, tmp_path: Any) -> None:
+    """Nor would a daemon's standard output be refused."""
+    assert printed(bench, "--print-options", nodaemon=False, logfile=str(tmp_path / "log"), pidfile="pid") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_settings_print_is_not_among_the_options(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program reads them. Nor is what would be a warning of the log."""
+
+    def load_settings(*arguments: Any) -> Any:
+        sys.stdout.write("importing the settings\n")
+        return {}
+
+    monkeypatch.setattr(module, "load_settings", load_settings)
+    monkeypatch.setenv("TWISTSERVE_PROT", "8000")
+    monkeypatch.setenv("TWISTSERVE_PRINT_OPTIONS", "true")
+    printed(bench, "--print-options-json")
+    out, err = capsys.readouterr()
+    assert json.loads(out)
+    assert err.splitlines() == [
+        "importing the settings",
+        "twistserve: the environment variable TWISTSERVE_PRINT_OPTIONS has no effect:"
+        " --print-options is for the command line alone",
+        "twistserve: the environment variable TWISTSERVE_PROT is not a known option (did you mean TWISTSERVE_PORT?)",
+    ]
+
+
+def test_options_that_cannot_be_printed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bad ones, or for want of somewhere to print to: one line, and status 1."""
+    assert str(printed(bench, "--print-options", "--port", "x")).startswith("twistserve: --port: 'x' from the command")
+    assert bench.ending.failed
+    monkeypatch.setattr("sys.stdout", Unwritable())
+    said = printed(bench, "--print-options")
+    assert said == "twistserve: the options cannot be printed: No space left on device"
+
+
+def test_an_encoding_without_the_characters(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written as escapes."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    assert printed(bench, "--print-options", "--command", "seed --quick") == 0
+    assert rb"seed \u2026" in written.getvalue()
 
 
 # twistd

@@ -14,6 +14,10 @@ from twisted.python import usage
 from twistserve import __version__
 from twistserve.options import TABLE, Option
 
+PRINTING = {"print-options": "text", "print-options-json": "json"}
+"""What can be typed to have the options printed, and in which form; not set elsewhere, where it would stop pods."""
+_PRINTING_HELP = "print every option, its value in force and where that came from, as {}, and exit; nothing is served"
+
 
 def _words(option: Option) -> Iterator[tuple[str, object, str]]:
     """What can be typed for an option: the word, the raw value of a flag, the help text."""
@@ -39,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -
                 group.add_argument(f"--{word}", action=action, metavar=option.kind.metavar, **keywords)
 
 
+def add_printing(parser: argparse.ArgumentParser) -> None:
+    """Give an argparse parser what has the options printed: `print_options` is the form then, else None."""
+    for word, form in PRINTING.items():
+        text = _PRINTING_HELP.format("a table" if form == "text" else "JSON")
+        parser.add_argument(f"--{word}", action="store_const", const=form, dest="print_options", help=text)
+
+
 def given(arguments: Mapping[str, object]) -> dict[str, object]:
     """The raw values that were typed, out of what argparse made of the command line."""
     names = {option.name for option in TABLE}
@@ -53,7 +64,10 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class CommandLine(usage.Options):
-    """The options of ``twistd djangoserve`` and ``twist djangoserve``; `given` holds what was typed."""
+    """The options of ``twistd djangoserve`` and ``twist djangoserve``; `given` holds what was typed.
+
+    `print_options` is the form in which they are to be printed, None if they are not.
+    """
 
     longdesc = (
         "Each option can also be set by an environment variable, TWISTSERVE_PORT for --port, or in the Django"
@@ -63,6 +77,7 @@ class CommandLine(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Any] = {}
+        self.print_options: str | None = None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse; bad usage ends the process with status 1 and one line, where twistd would end with 0."""
@@ -80,12 +95,21 @@ class CommandLine(usage.Options):
         """Print the version of twistserve and exit."""
         raise SystemExit(print(f"twistserve {__version__}"))  # noqa: T201
 
+    def opt_print_options(self) -> None:
+        """Print every option, its value in force and where that came from, and exit."""
+        self.print_options = "text"
+
+    def opt_print_options_json(self) -> None:
+        """Print the same as JSON, and exit."""
+        self.print_options = "json"
+
     def getUsage(self, width: int | None = None) -> str:
         """Show the options in the same groups as ``manage.py serve --help`` does."""
         parser = argparse.ArgumentParser(
             usage=argparse.SUPPRESS, description=self.longdesc, formatter_class=HelpFormatter
         )
         parser.add_argument("--version", action="store_true", help="show twistserve's version and exit")
+        add_printing(parser)
         add_arguments(parser)
         return parser.format_help().lstrip("\n")
 
@@ -93,7 +117,7 @@ class CommandLine(usage.Options):
 def suggestion(message: str) -> str:
     """What may have been meant, for getopt's and argparse's words about an unknown option."""
     unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?![\w-]| requires| must)", message)
-    words = [word for option in TABLE for word, _, _ in _words(option)]
+    words = [*PRINTING, *(word for option in TABLE for word, _, _ in _words(option))]
     if unknown and unknown[1] in words:
         return " (which is the server's alone)"
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []

@@ -20,6 +20,7 @@ from twistserve.errors import StartError
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
 COMMAND_LINE = "the command line"
+SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 STATUS_PAGE, STATUS_JSON = "/", "/status.json"
 """Where the probe port has the page for people, and the same as JSON."""
 
@@ -102,6 +103,12 @@ class Option:
         if self.flag:
             return "on" if value else "off"
         return ", ".join(map(self.kind.shown, value)) if isinstance(value, tuple) else self.kind.shown(value)
+
+    def export(self, value: object) -> object:
+        """A value in force as JSON has it, with text as it may be shown."""
+        if isinstance(value, tuple):
+            return [self.kind.shown(each) for each in value]
+        return self.kind.shown(value) if isinstance(value, str) else value
 
 
 def _option(
@@ -297,6 +304,12 @@ class Configuration:
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
+    defaults: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Where what nobody has set came from, if not from the table, by field name."""
+
+    def source(self, name: str) -> str:
+        """Where the value of a field came from, in words; of defaults they begin with "default"."""
+        return self.sources.get(name) or self.defaults.get(name, "default")
 
     def values(self) -> dict[str, Any]:
         """The values by field name, as JSON can say them."""
@@ -333,7 +346,7 @@ def resolve(
     """Validate every value once and return those in force.
 
     `given` holds raw values of the command line by option name; `load_settings` makes Django's settings
-    available; `defaults` are values in place of the table's. Raises `StartError`.
+    available; `defaults` are values in place of the table's, of manage.py serve. Raises `StartError`.
     """
     variables = {option.name: ENVIRONMENT_PREFIX + option.key for option in TABLE}
     from_environment = {
@@ -355,9 +368,15 @@ def resolve(
         if source is not None:
             in_force[option.name] = value
             sources[option.name] = source
+    derived = dict.fromkeys(defaults, "default with manage.py serve")
     if "drain_delay" not in sources and "KUBERNETES_SERVICE_HOST" in environ:
-        in_force["drain_delay"] = 5.0
-    return _complete(Configuration(**in_force, sources=sources))
+        in_force["drain_delay"], derived["drain_delay"] = 5.0, "default inside Kubernetes"
+    if "settings" not in sources and environ.get(SETTINGS_MODULE):
+        in_force["settings"], derived["settings"] = (
+            environ[SETTINGS_MODULE],
+            f"the environment variable {SETTINGS_MODULE}",
+        )
+    return _complete(Configuration(**in_force, sources=sources, defaults=derived))
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -451,7 +470,10 @@ def _complete(config: Configuration) -> Configuration:
     probes = ["readiness_probe", "liveness_probe"]
     if config.probe is not None:
         _refuse_two_paths(config.sources, probes)
-        config = dataclasses.replace(config, readiness_probe=config.probe, liveness_probe=config.probe)
+        derived = {**config.defaults, **dict.fromkeys(probes, "default with --probe")}
+        config = dataclasses.replace(
+            config, readiness_probe=config.probe, liveness_probe=config.probe, defaults=derived
+        )
         probes = ["probe"]
     if config.probe_port == config.port:
         raise StartError(f"--probe-port: {config.probe_port} is the web port too: probes need a port of their own")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import IService
 
-from twistserve.command_line import CommandLine
+from twistserve.command_line import PRINTING, CommandLine
 from twistserve.composition.one_process import one_process
 from twistserve.composition.tree import ServiceTree
 from twistserve.development.inheritance import Inherited
 from twistserve.errors import SettingsError, StartError
+from twistserve.in_force import FORMS
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService, early_log
@@ -23,7 +26,7 @@ from twistserve.logs.runners import output_of
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.net.other_reactors import keep_installed
 from twistserve.net.reactor import install_unless_chosen
-from twistserve.options import Configuration, resolve, unknown_variables
+from twistserve.options import ENVIRONMENT_PREFIX, Configuration, resolve, unknown_variables
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
 from twistserve.process.signals import outlive_early_log_rotation
@@ -56,6 +59,8 @@ def makeService(options: CommandLine) -> IService:
     What is wrong with options or settings ends the process with status 1 and one line on standard error, before
     twistd forks.
     """
+    if options.print_options is not None:
+        print_options(options.given, options.print_options)
     runner: dict[str, Any] = options.parent if options.parent is not None else {}
     daemon = not runner.get("nodaemon", True)
     # twistd that makes a daemon of itself ends as soon as that runs: then the container is over.
@@ -116,21 +121,12 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
     lifecycle = Lifecycle(reactor)
     ending.grant(configuration.drain_delay + configuration.graceful_timeout)
     ending.follow(lifecycle, reactor)
-    notices = [
-        f"the environment variable {name} is not a known option"
-        + (f" (did you mean {meant}?)" if meant else "; see --help")
-        for name, meant in unknown_variables(os.environ).items()
-    ]
-    if configuration.probe is not None and not configuration.no_probe:
-        notices.append(
-            f"--probe: {configuration.probe} is readiness and liveness in one: as a livenessProbe it has Kubernetes"
-            " restart pods whenever readiness fails for long, as in an outage of the database; give --readiness-probe"
-            " and --liveness-probe instead to tell them apart"
-        )
     inheritance = Inherited.value
-    watches = configuration.autoreload and inheritance is None
-    # Who only watches says nothing that the process which serves does not say.
-    level, notices = ("WARNING", []) if watches else (configuration.log_level, notices)
+    if configuration.autoreload and inheritance is None:
+        # Who only watches says nothing that the process which serves does not say.
+        level, notices = "WARNING", []
+    else:
+        level, notices = configuration.log_level, _notices(configuration)
     log = LogService(level, configuration.log_format, output=output, notices=notices)
     # twist redirects the streams when everything has been started.
     reactor.callWhenRunning(log.take_streams)
@@ -146,3 +142,49 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
 
         return parent(configuration, lifecycle, ending, log, reactor)
     return one_process(configuration, lifecycle, ending, log, reactor)
+
+
+def print_options(
+    given: Mapping[str, object], form: str, defaults: Mapping[str, object] = MappingProxyType({})
+) -> NoReturn:
+    """Print the options in force in a form of `FORMS`, and end the process: raises SystemExit.
+
+    Nothing else is done for it than importing the settings: nothing is opened, written or set up.
+    """
+    ending, output = Ending(), sys.stdout
+    try:
+        # What settings print while they are imported is not to stand among it.
+        with redirect_stdout(sys.stderr):
+            configuration = resolve(given, os.environ, load_settings, defaults)
+        for notice in _notices(configuration):
+            print(f"twistserve: {notice}", file=sys.stderr)  # noqa: T201
+        encoding = output.encoding or "utf-8"
+        text = FORMS[form](configuration).encode(encoding, "backslashreplace").decode(encoding)
+        try:
+            print(text, end="", file=output, flush=True)
+        except OSError as error:
+            raise StartError(f"the options cannot be printed: {error.strerror or error}") from error
+    except StartError as error:
+        ending.fail_early()
+        raise SystemExit(f"twistserve: {error}") from error
+    ending.end_early(0)
+    raise SystemExit(0)
+
+
+def _notices(configuration: Configuration) -> list[str]:
+    """What is not wrong, but may not be what is meant."""
+    commands = {f"{ENVIRONMENT_PREFIX}{word.replace('-', '_').upper()}": word for word in PRINTING}
+    notices: list[str] = []
+    for name, meant in unknown_variables(os.environ).items():
+        if name in commands:
+            why = f"has no effect: --{commands[name]} is for the command line alone"
+        else:
+            why = "is not a known option" + (f" (did you mean {meant}?)" if meant else "; see --help")
+        notices.append(f"the environment variable {name} {why}")
+    if configuration.probe is not None and not configuration.no_probe:
+        notices.append(
+            f"--probe: {configuration.probe} is readiness and liveness in one: as a livenessProbe it has Kubernetes"
+            " restart pods whenever readiness fails for long, as in an outage of the database; give --readiness-probe"
+            " and --liveness-probe instead to tell them apart"
+        )
+    return notices

@@ -35,6 +35,15 @@ def test_functions_run_once_and_in_order() -> None:
     assert (done.returncode, done.stdout.split()) == (1, ["three", "two", "one"])
 
 
+def test_an_early_end_may_be_a_good_one() -> None:
+    """As after what was asked for has been printed."""
+    done = run("""
+        atexit.register(print, "one")
+        ending.end_early(0)
+    """)
+    assert (done.returncode, done.stdout.split()) == (0, ["one"])
+
+
 def test_functions_run_once_that_were_registered_twice() -> None:
     """Each time that it was registered."""
     done = run("""

@@ -1,4 +1,4 @@
-"""What the status page knows: the probes within its patience, and options without their secrets."""
+"""What the status page knows: the probes within its patience, and what else there is to tell."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from tests.support.requests import make_request
-from twistserve import redaction, values
 from twistserve.http.request import Request
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import TABLE, Configuration, resolve
 from twistserve.probes.checks import PASSED, Result, Status
 from twistserve.probes.responses import Results
-from twistserve.status.report import LONGEST_OUTPUT, PATIENCE, StatusDocument, StatusReport, as_json, options_in_force
+from twistserve.status.report import LONGEST_OUTPUT, PATIENCE, StatusDocument, StatusReport, as_json
 
 WORKERS = [{"pid": 1}, {"pid": 2}]
 
@@ -156,63 +155,16 @@ def test_a_probe_that_raises_fails() -> None:
         assert (check["status"], check["output"]) == ("fail", "raised ValueError")
 
 
-SECRETS = ("hunter2", "/srv", "T0KEN", "private.pem", "s3cret")
-
-
-def shown(environ: dict[str, str] | None = None, setting: Any = None, **given: Any) -> dict[str, tuple[str, str]]:
-    """Value and source of each option, as the page has them."""
-    options = options_in_force(resolve(given, environ or {}, lambda *_: setting or {}))
-    return {option["option"]: (option["value"], option["source"]) for option in options}
-
-
-def test_options_tell_where_they_came_from() -> None:
-    """Each option there is, with the value in force and its source."""
-    found = shown({"TWISTSERVE_THREADS": "3"}, {"STATIC": True, "CHECK_TIMEOUT": 2.5}, port="9000")
-    assert found["--port"] == ("9000", "the command line")
-    assert found["--threads"] == ("3", "the environment variable TWISTSERVE_THREADS")
-    assert found["--static"] == ("on", "the setting TWISTSERVE['STATIC']")
-    assert found["--check-timeout"] == ("2.5", "the setting TWISTSERVE['CHECK_TIMEOUT']")
-    assert found["--probe-port"] == ("9001", "default")
-    assert found["--host"] == ("all interfaces, IPv4 and IPv6", "default")
-    assert found["--max-body-size"] == ("100M", "default")
-    assert found["--forwarded-allow-ips"] == ("127.0.0.1, ::1", "default")
-    assert found["--command"] == ("none", "default")
-
-
-@pytest.mark.parametrize(
-    ("option", "values", "value"),
-    [
-        ("webhook_secret", "hunter2", "set, but not shown"),
-        (
-            "webhook_url",
-            ["https://me:hunter2@hooks.example.com:8443/T0KEN?key=s3cret"],
-            "https://hooks.example.com:8443/…",
-        ),
-        ("webhook_url", ["https://hooks.example.com"], "https://hooks.example.com"),
-        ("command", ["createsuperuser --password hunter2", "migrate"], "createsuperuser …, migrate"),
-        ("endpoint", ["ssl:443:privateKey=/srv/private.pem", "tcp:80"], "ssl:443:privateKey=…, tcp:80"),
-        ("endpoint", ["unix:/srv/web.sock:mode=660"], "unix:…:mode=660"),
-        ("app_version", "amqp://me:hun/ter2@mq/s3cret", "amqp://mq/…"),
-    ],
-)
-def test_secrets_are_not_shown(option: str, values: Any, value: str) -> None:
-    """Neither keys nor passwords nor paths; what is left tells what is set."""
-    found = shown(**{option: values})
-    assert found[f"--{option.replace('_', '-')}"][0] == value
-    assert not any(secret in json.dumps(found) for secret in SECRETS)
-
-
-def test_no_option_of_a_secret_kind_is_shown_as_it_is() -> None:
-    """Who adds an option that holds a secret, a path or a command line says in the table what may be seen of it."""
-    kinds = (values.secret, values.directory, values.endpoint, values.command)
-    for option in TABLE:
-        if option.kind.parse in kinds:
-            assert option.kind.shown is not redaction.without_credentials, option.name
-
-
-def test_directories_are_not_shown(tmp_path: Any) -> None:
-    """Where the project lies is nobody's business."""
-    assert str(tmp_path) not in json.dumps(shown(pythonpath=str(tmp_path)))
+def test_options_are_told() -> None:
+    """Each with its value, as it may be shown, and where that came from."""
+    found = Bench(configuration=resolve({"webhook_secret": "hunter2"}, {}, lambda *_: {})).now()["options"]
+    assert {option["option"] for option in found} == {f"--{option.word}" for option in TABLE}
+    assert {
+        "option": "--webhook-secret",
+        "group": "Webhooks",
+        "value": "set, but not shown",
+        "source": "the command line",
+    } in found
 
 
 def asked(gather: Callable[[], Deferred[dict[str, Any]]]) -> Request:

@@ -124,8 +124,12 @@ class Ending:
         self._leave()
 
     def fail_early(self) -> None:
-        """Python is to end with status 1, and soon: the settings may have started threads."""
-        self.status = 1
+        """Python is to end with status 1, and soon."""
+        self.end_early(1)
+
+    def end_early(self, status: int) -> None:
+        """Python is to end with this status, and soon: the settings may have started threads."""
+        self.status = status
         self._begin(self.after_failure)
         self.hear()
         self._register()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from twistserve.in_force import is_default
 from twistserve.options import STATUS_JSON
 from twistserve.status.charts import charts
 from twistserve.status.html import Content, Html, badge, duration, element, facts, number, quiet, section, table, time
@@ -262,8 +263,8 @@ def _check(check: Described) -> Content:
 
 
 def _options(options: Sequence[Described]) -> Html:
-    given = [option for option in options if option["source"] != "default"]
-    others = [option for option in options if option["source"] == "default"]
+    given = [option for option in options if not is_default(option)]
+    others = [option for option in options if is_default(option)]
     summary = element("summary", f"At their defaults: {len(others)}")
     return section(
         "options",

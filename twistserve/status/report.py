@@ -17,9 +17,10 @@ import twisted
 from twistserve import __version__
 from twistserve.http.request import Request
 from twistserve.http.response import PLAIN, Response
+from twistserve.in_force import options_in_force
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
-from twistserve.options import TABLE, Configuration
+from twistserve.options import Configuration
 from twistserve.probes.checks import Result, Status, worst
 from twistserve.probes.handlers import ProbeResults, reply, respond_later, step_of
 from twistserve.probes.responses import Results
@@ -144,19 +145,6 @@ def describe_probe(probe: AskedProbe, results: Results) -> Described:
 
 def _seconds(result: Result) -> float | None:
     return None if result.seconds is None else round(result.seconds, 4)
-
-
-def options_in_force(configuration: Configuration) -> list[Described]:
-    """Every option with its value, as it may be shown, and where that came from."""
-    return [
-        {
-            "option": f"--{option.word}",
-            "group": option.group,
-            "value": option.show(getattr(configuration, option.name)),
-            "source": configuration.sources.get(option.name, "default"),
-        }
-        for option in TABLE
-    ]
 
 
 def _raised(failure: Failure) -> Results:

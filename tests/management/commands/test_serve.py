@@ -55,6 +55,7 @@ class Bench:
         monkeypatch.setattr(module, "install_in_place_of_others", self.note("reactor"))
         monkeypatch.setattr(module, "observe_twisted", self.note("log"))
         monkeypatch.setattr(module, "compose", self.compose)
+        monkeypatch.setattr(module, "print_options", self.print_options)
         monkeypatch.setattr(twisted.internet, "reactor", RunningReactor(self.told), raising=False)
 
     def note(self, what: str) -> Any:
@@ -70,6 +71,11 @@ class Bench:
         self.given, self.defaults = given, defaults
         self.told.append("compose")
         return Tree(self.told)
+
+    def print_options(self, given: Any, form: str, defaults: Any) -> None:
+        self.given, self.defaults = given, defaults
+        self.told.append(form)
+        raise SystemExit(0)
 
     def run(self, *words: str) -> None:
         command = module.Command()
@@ -103,3 +109,11 @@ def test_system_checks_run_unless_they_are_skipped(bench: Bench) -> None:
     assert (bench.defaults, bench.given) == ({"system_checks": True}, {})
     bench.run("--skip-checks")
     assert bench.given == {"system_checks": False}
+
+
+def test_options_are_printed_instead(bench: Bench) -> None:
+    """Before anything is begun, with the defaults that this command has."""
+    with pytest.raises(SystemExit):
+        bench.run("--print-options-json", "--port", "8123", "--settings", "shop.settings")
+    assert bench.told == ["streams", "json"]
+    assert (bench.given, bench.defaults) == ({"port": "8123"}, {"system_checks": True})

@@ -20,9 +20,12 @@ from twistserve.management.base import TwistserveCommand
 from twistserve.net.other_reactors import install_in_place_of_others
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import leave_first_process
-from twistserve.service import compose
+from twistserve.service import compose, print_options
 
 collector.resume()
+
+DEFAULTS = {"system_checks": True}
+"""What differs from the table of options."""
 
 
 class Command(TwistserveCommand):
@@ -36,23 +39,26 @@ class Command(TwistserveCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add every option but --settings and --pythonpath, which manage.py has."""
+        command_line.add_printing(parser)
         command_line.add_arguments(parser, but=("settings", "pythonpath"))
         parser.add_argument("--skip-checks", action="store_true", help="start without Django's system checks")
 
     def handle(self, *args: object, **arguments: Any) -> None:
         """Run the reactor until the service has stopped."""
         open_closed_streams()
-        ending = Ending(leave_first_process())
-        ending.take_early_signals()
-        install_in_place_of_others()
-        from twisted.internet import reactor
-
         given = command_line.given(arguments)
         given.pop("settings", None)
         given.pop("pythonpath", None)
         if arguments["skip_checks"]:
             given["system_checks"] = False
-        tree = compose(given, ending, defaults={"system_checks": True})
+        if arguments["print_options"] is not None:
+            print_options(given, arguments["print_options"], DEFAULTS)
+        ending = Ending(leave_first_process())
+        ending.take_early_signals()
+        install_in_place_of_others()
+        from twisted.internet import reactor
+
+        tree = compose(given, ending, defaults=DEFAULTS)
         observe_twisted()
         service = IService(tree)
         service.privilegedStartService()
