@@ -108,7 +108,7 @@ def child_of(server: Server) -> int:
 # Changes
 
 
-@pytest.mark.parametrize("runner", ["twistd", "twist", "manage", "with a pid file"])
+@pytest.mark.parametrize("runner", ["twistd", "twist", "manage", "asyncio", "with a pid file", "with a log file"])
 def test_a_change_is_served(site: Callable[..., Server], runner: str) -> None:
     """By another process; again and again, and the parent stays."""
     server = site(runner=runner)
@@ -404,13 +404,18 @@ def test_ctrl_c_is_silent_and_immediate(site: Callable[..., Server], runner: str
     client.join()
 
 
-def test_ctrl_c_while_the_project_does_not_start(site: Callable[..., Server]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_while_the_project_does_not_start(site: Callable[..., Server], number: int) -> None:
     """There is no process then but the parent."""
     server = site(prefix=OUT_OF_A_SESSION)
     write(server.cwd / "site_urls.py", "def broken(:\n")
     fails(server, "SyntaxError")
     wait_for(lambda: lines_with(server.stdout, "waiting for a change"), "the line")
-    ends_in_silence(server)
+    if number == signal.SIGINT:
+        ends_in_silence(server)
+    else:
+        server.signal(number)
+        assert server.wait(AT_ONCE) == 0
 
 
 @pytest.mark.parametrize("runner", ["twistd", "manage"])
