@@ -13,23 +13,23 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
+    *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "in_force", "command_line"),
+    *("lifecycle", "backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi"),
     *(
-        "__init__",
-        "collector",
-        "errors",
-        "values",
-        "redaction",
-        "logs",
-        "options",
-        "in_force",
-        "command_line",
-        "lifecycle",
+        "checks",
+        "project",
+        "webhooks",
+        "probes",
+        "status",
+        "development",
+        "server",
+        "workers",
+        "composition",
+        "service",
     ),
-    *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "project"),
-    *("webhooks", "probes", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
-ENTRIES = ("plugin", "management", "middleware", "workers.__main__", "probes.__main__", "development.__main__")
+ENTRIES = ("plugin", "management", "middleware", "apps", "workers.__main__", "probes.__main__", "development.__main__")
 """What is started from outside; nothing imports these."""
 WITHOUT_TESTS = {
     # Functional tests start them, in a process of their own.

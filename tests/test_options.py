@@ -258,3 +258,12 @@ def test_check_shows_no_argument() -> None:
     (option,) = (option for option in TABLE if option.name == "check")
     chosen = ("caches", "disk=/var/lib:500M", "broker=amqp://shop:t0p@host")
     assert option.show(chosen) == "caches, disk=…, broker=…"
+
+
+def test_unknown_keys_of_the_setting_are_found() -> None:
+    """Each with what may have been meant, whatever case it is written in, or with all there are."""
+    setting = {"port": 1, "PORT": 2, "SETTINGS": "x", 3: 4}
+    found = options.unknown_keys(setting)
+    assert list(found) == ["port", "SETTINGS", 3]
+    assert found["port"] == "did you mean 'PORT'?"
+    assert found[3].startswith("there are WSGI, HOST, PORT,")

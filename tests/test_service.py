@@ -176,11 +176,16 @@ def test_variables_that_are_not_options_are_told(bench: Bench, monkeypatch: pyte
     monkeypatch.setenv("TWISTSERVE_PROT", "8000")
     monkeypatch.setenv("TWISTSERVE_ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ", "1")
     monkeypatch.setenv("TWISTSERVE_SERVICE_HOST", "10.0.0.1")
+    silenced: list[str] = []
+    monkeypatch.setattr(module, "is_silenced", silenced.__contains__)
     bench.compose()
     assert bench.notices == [
         "the environment variable TWISTSERVE_PROT is not a known option (did you mean TWISTSERVE_PORT?)",
         "the environment variable TWISTSERVE_ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ is not a known option; see --help",
     ]
+    silenced.append("twistserve.W011")
+    bench.compose()
+    assert bench.notices == []
 
 
 # Printing the options

@@ -389,6 +389,15 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     }
 
 
+def unknown_keys(setting: Mapping[Any, object]) -> dict[Any, str]:
+    """Keys of the setting ``TWISTSERVE`` that are no option's, and what may have been meant, in words."""
+    names = [option.key for option in TABLE[2:]]
+    close = {key: difflib.get_close_matches(str(key).upper(), names, 1) for key in setting if key not in names}
+    return {
+        key: f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(names)}" for key, meant in close.items()
+    }
+
+
 def is_service_link(name: str, value: str) -> bool:
     """Whether Kubernetes has set a variable for a Service: its name may be an option's, its value then is not.
 
@@ -402,12 +411,9 @@ def _from_setting(setting: object) -> dict[str, object]:
         raise StartError(
             f"the setting TWISTSERVE is a {type(setting).__name__}: give a dictionary such as {{'PORT': 8000}}"
         )
+    for key, hint in unknown_keys(setting).items():
+        raise StartError(f"the setting TWISTSERVE has an unknown key {key!r}: {hint}")
     names = {option.key: option.name for option in TABLE[2:]}
-    for key in setting:
-        if key not in names:
-            close = difflib.get_close_matches(str(key).upper(), names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-            raise StartError(f"the setting TWISTSERVE has an unknown key {key!r}: {hint}")
     return {names[key]: value for key, value in setting.items() if value is not None}
 
 

@@ -30,7 +30,7 @@ from twistserve.options import ENVIRONMENT_PREFIX, Configuration, resolve, unkno
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
 from twistserve.process.signals import outlive_early_log_rotation
-from twistserve.project.application import load_settings
+from twistserve.project.application import is_silenced, load_settings
 
 logger = get_logger(__name__)
 
@@ -175,7 +175,9 @@ def _notices(configuration: Configuration) -> list[str]:
     """What is not wrong, but may not be what is meant."""
     commands = {f"{ENVIRONMENT_PREFIX}{word.replace('-', '_').upper()}": word for word in PRINTING}
     notices: list[str] = []
-    for name, meant in unknown_variables(os.environ).items():
+    # The system check with this id says the same, where the server does not run it.
+    unknown = {} if is_silenced("twistserve.W011") else unknown_variables(os.environ)
+    for name, meant in unknown.items():
         if name in commands:
             why = f"has no effect: --{commands[name]} is for the command line alone"
         else:

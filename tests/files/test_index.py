@@ -11,6 +11,7 @@ from django.test.utils import override_settings
 from django.utils.functional import empty
 
 from twistserve.errors import StartError
+from twistserve.files import index as module
 from twistserve.files.index import MediaIndex
 
 
@@ -92,6 +93,20 @@ def test_what_cannot_be_served(tmp_path: Path, url: str, script_name: str | None
     """The root, which is the application's, and what is another host's."""
     with pytest.raises(StartError, match="MEDIA_URL"):
         index(tmp_path, url, script_name=script_name)
+
+
+def test_a_view_that_is_hidden_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless the system check that says the same is silenced."""
+    monkeypatch.setattr(module, "project_views", lambda prefix: {"shop.view": f"{prefix[1:]}a"})
+    media = index(tmp_path)
+    with override_settings(SILENCED_SYSTEM_CHECKS=["twistserve.W003"]):
+        media.tell()
+    assert caplog.messages == []
+    media.tell()
+    [message] = caplog.messages
+    assert "shop.view (media/a)" in message
 
 
 def test_a_root_that_is_no_directory(tmp_path: Path) -> None:

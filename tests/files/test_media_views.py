@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
-from django.urls import URLResolver, include, path, re_path
+from django.urls import URLResolver, clear_url_caches, include, path, re_path
 from django.urls.resolvers import RegexPattern
 from django.views.static import serve
 
-from twistserve.files.media_views import views_below
+from tests.support.django_settings import unconfigured
+from twistserve.files.media_views import project_views, views_below
 
 
 def view(request: Any, **arguments: object) -> HttpResponse:
@@ -56,3 +59,16 @@ def test_a_prefix_of_several_segments() -> None:
     resolver = URLResolver(RegexPattern("^/"), patterns)
     assert views_below("/a b/media/", resolver) == {HERE: "a b/media/<path:name>"}
     assert views_below("/b/media/", resolver) == {}
+
+
+def test_those_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are its URLconf's, if there is one."""
+    urls: Any = ModuleType("urls_below_media")
+    urls.urlpatterns = [path("media/<path:name>", view)]
+    monkeypatch.setitem(sys.modules, "urls_below_media", urls)
+    with unconfigured() as settings:
+        settings.configure()
+        assert project_views("/media/") == {}
+        settings.ROOT_URLCONF = "urls_below_media"
+        assert project_views("/media/") == {HERE: "media/<path:name>"}
+    clear_url_caches()

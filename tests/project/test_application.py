@@ -287,3 +287,10 @@ def test_a_urlconf_that_cannot_be_imported(write: Write, settings: LazySettings,
 def test_the_version_of_django() -> None:
     """As the status page and the metrics tell it."""
     assert application.django_version().split(".")[0].isdigit()
+
+
+def test_silenced_checks(settings: LazySettings) -> None:
+    """As the setting names them."""
+    settings.configure(SILENCED_SYSTEM_CHECKS=["shop.W001"])
+    assert application.is_silenced("shop.W001")
+    assert not application.is_silenced("shop.W002")

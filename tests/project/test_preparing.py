@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from twistserve.checks.in_force import in_force
 from twistserve.options import resolve
 from twistserve.project.preparing import is_asked_for, preparing_steps
 
@@ -31,6 +32,21 @@ def test_the_steps(given: dict[str, Any], steps: list[str]) -> None:
     progress: Any = None
     assert [name for name, _ in preparing_steps(configuration, progress)] == steps
     assert is_asked_for(configuration) is bool(steps)
+
+
+@pytest.mark.parametrize(
+    ("given", "module"),
+    [({"system_checks": True}, "system_checks.run_system_checks"), ({"command": ["check"]}, "startup.run_command")],
+)
+def test_checks_judge_by_the_options(given: dict[str, Any], module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the server, in a command too."""
+    told: list[object] = []
+    monkeypatch.setattr(f"twistserve.project.{module}", lambda *arguments: told.append(in_force().configuration))
+    configuration = resolve(given, {}, lambda *_: {})
+    progress: Any = None
+    [(_, step)] = preparing_steps(configuration, progress)
+    step()
+    assert told == [configuration]
 
 
 @pytest.mark.parametrize("option", ["check_migrations", "check_migrations_apply"])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core import checks as django_checks
 from django.core.checks import Error, Info
 from django.core.checks.registry import CheckRegistry
@@ -39,7 +40,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Checks]:
     monkeypatch.setattr("django.db.connections.close_all", lambda: checks.done.append("close connections"))
     monkeypatch.setattr(system_checks, "load_urlconf", lambda: checks.done.append("URLconf"))
     with unconfigured() as settings:
-        settings.configure(SILENCED_SYSTEM_CHECKS=["shop.W009"])
+        settings.configure(SILENCED_SYSTEM_CHECKS=["shop.W009"], ALLOWED_HOSTS=["*"])
         yield checks
 
 
@@ -50,6 +51,17 @@ def test_a_project_without_issues(checks: Checks, caplog: pytest.LogCaptureFixtu
         run_system_checks()
     assert caplog.messages == ["System check identified no issues (0 silenced)."]
     assert checks.done == ["URLconf", "check", "close connections"]
+
+
+def test_ours_are_among_them(checks: Checks, caplog: pytest.LogCaptureFixture) -> None:
+    """No application has registered them; they judge by what is in force, and can be silenced."""
+    settings.ALLOWED_HOSTS = []
+    run_system_checks()
+    [message] = caplog.messages
+    assert message.startswith("system check: ?: (twistserve.W005) ALLOWED_HOSTS is empty")
+    settings.SILENCED_SYSTEM_CHECKS = ["twistserve.W005"]
+    run_system_checks()
+    assert caplog.messages == [message]
 
 
 def test_what_is_not_serious_is_logged(checks: Checks, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,14 @@ _ELSEWHERE = "twistserve-looks-for-views"
 """A segment that no project has a view for: what takes this takes anything, such as the pages of a CMS."""
 
 
+def project_views(prefix: str) -> dict[str, str]:
+    """The `views_below` a prefix of the project in use. Imports its URLconf, and raises what that raises."""
+    from django.conf import settings
+    from django.urls import get_resolver
+
+    return views_below(prefix, get_resolver()) if getattr(settings, "ROOT_URLCONF", None) else {}
+
+
 def views_below(prefix: str, resolver: Any) -> dict[str, str]:
     """The views of a resolver that are there for URLs below a prefix, and the route of each.
 

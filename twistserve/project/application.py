@@ -210,6 +210,13 @@ def _logging_applied(within: Callable[[], AbstractContextManager[None]] | None) 
         log.configure_logging = configure_logging
 
 
+def is_silenced(check: str) -> bool:
+    """Whether SILENCED_SYSTEM_CHECKS names a check; once the settings are loaded."""
+    from django.conf import settings
+
+    return check in settings.SILENCED_SYSTEM_CHECKS
+
+
 def django_version() -> str:
     """The version of Django in use."""
     import django

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from twistserve.checks.in_force import judged_by
 from twistserve.options import Configuration
 from twistserve.project.startup import Progress, Step, command_steps
 
@@ -14,6 +18,16 @@ def is_asked_for(configuration: Configuration) -> bool:
 
 def preparing_steps(configuration: Configuration, progress: Progress) -> list[Step]:
     """The steps, once Django is set up: the commands may need the tables, or make them for those who wait."""
+    return [(name, partial(_run, step, configuration)) for name, step in _steps(configuration, progress)]
+
+
+def _run(step: Callable[[], None], configuration: Configuration) -> None:
+    # A command may run checks as well.
+    with judged_by(configuration):
+        step()
+
+
+def _steps(configuration: Configuration, progress: Progress) -> list[Step]:
     steps: list[Step] = []
     if configuration.system_checks:
         from twistserve.project.system_checks import run_system_checks

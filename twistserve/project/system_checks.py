@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twistserve.checks.registration import register_checks
 from twistserve.errors import StartError
 from twistserve.logs import get_logger
 from twistserve.project.application import load_urlconf
@@ -16,13 +17,17 @@ OF_PROBES = frozenset({"readiness", "liveness", "hurricane"})
 
 
 def run_system_checks() -> None:
-    """Run the checks, without those for deployment and of databases; log what they say. Raises `StartError`."""
+    """Run the checks, without those for deployment and of databases; log what they say. Raises `StartError`.
+
+    Ours are among them, whether the project has installed the application or not.
+    """
     from django.core.checks import ERROR
     from django.core.checks.registry import registry
     from django.db import connections
 
     # Some checks import it, and would say less of what is wrong with it.
     load_urlconf()
+    register_checks()
     messages: list[Any] = []
     try:
         for check in registry.get_checks(include_deployment_checks=False):
