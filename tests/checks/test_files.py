@@ -29,6 +29,10 @@ FINDERS = {"INSTALLED_APPS": ["django.contrib.staticfiles"]}
             "--static needs the setting STATIC_ROOT, which is not set. HINT: Give it the directory of the files.",
         ),
         (
+            {"STATIC_URL": "/static/", "STATIC_ROOT": 7},
+            "--static: the setting STATIC_ROOT is 7, which is no path. HINT: Give it a directory.",
+        ),
+        (
             {"STATIC_URL": "/", "STATIC_ROOT": "/files"},
             "--static needs the setting STATIC_URL, which is '/'. HINT: Set it to a path such as '/static/'; the root"
             " would hide the application.",

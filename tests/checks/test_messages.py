@@ -38,7 +38,7 @@ def test_what_ends_a_start_is_told_in_two_sentences(error: str, sentences: str) 
 def test_a_check_is_a_list_of_what_was_found() -> None:
     """Django calls it with keywords, and may have more of them one day."""
 
-    @check
+    @check("STATIC_URL", "STATIC_ROOT")
     def look() -> Iterator[Any]:
         """What holds."""
         yield warning(1, "odd", "mend it")
@@ -50,7 +50,7 @@ def test_a_check_is_a_list_of_what_was_found() -> None:
 def test_options_that_are_not_valid_are_told_once() -> None:
     """By the check of the options, so not by others that need them."""
 
-    @check
+    @check("STATIC_URL", "STATIC_ROOT")
     def look() -> Iterator[Any]:
         raise StartError("bad")
         yield
@@ -61,7 +61,7 @@ def test_options_that_are_not_valid_are_told_once() -> None:
 def test_a_check_does_not_raise() -> None:
     """A setting of a type that nobody thought of becomes a warning; what was found before stays."""
 
-    @check
+    @check("STATIC_URL", "STATIC_ROOT")
     def look() -> Iterator[Any]:
         yield warning(1, "odd", "mend it")
         raise TypeError("no text")
@@ -69,3 +69,4 @@ def test_a_check_does_not_raise() -> None:
     first, second = told(look())
     assert first.startswith("(twistserve.W001)")
     assert second.startswith("(twistserve.W013) The check look of twistserve could not be made: TypeError: no text")
+    assert second.endswith("HINT: See whether the setting STATIC_URL or STATIC_ROOT has the form that Django wants.")

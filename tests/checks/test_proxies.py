@@ -33,6 +33,8 @@ def test_settings_that_no_proxy_can_satisfy(setting: Any, named: str) -> None:
     [text] = told(found(scheme_can_be_known, {"SECURE_PROXY_SSL_HEADER": setting}))
     assert text.startswith("(twistserve.W006) SECURE_PROXY_SSL_HEADER ")
     assert named in text
+    for deployment in (scheme_can_be_known_by_default, scheme_cannot_be_forged):
+        assert found(deployment, {"SECURE_PROXY_SSL_HEADER": setting}) == []
 
 
 @pytest.mark.parametrize(

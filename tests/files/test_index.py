@@ -109,6 +109,12 @@ def test_a_view_that_is_hidden_is_told(
     assert "shop.view (media/a)" in message
 
 
+def test_a_root_that_is_no_path() -> None:
+    """It is refused before anything else runs."""
+    with override_settings(MEDIA_ROOT=7), pytest.raises(StartError, match="MEDIA_ROOT is 7, which is no path"):
+        MediaIndex()
+
+
 def test_a_root_that_is_no_directory(tmp_path: Path) -> None:
     """It will not become one."""
     (tmp_path / "file").write_text("x")

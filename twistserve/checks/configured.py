@@ -12,7 +12,7 @@ from twistserve.errors import StartError
 from twistserve.options import unknown_keys, unknown_variables
 
 
-@check
+@check("TWISTSERVE")
 def keys_are_known() -> Iterator[Any]:
     """The setting TWISTSERVE has no key that is no option; the server's start refuses it."""
     setting = twistserve_setting()
@@ -22,7 +22,7 @@ def keys_are_known() -> Iterator[Any]:
             yield warning(10, fault, capitalized(remedy))
 
 
-@check
+@check("TWISTSERVE")
 def variables_are_known() -> Iterator[Any]:
     """No TWISTSERVE_ variable is none of an option; the server's start says so itself."""
     if not in_force().by_server:
@@ -31,7 +31,7 @@ def variables_are_known() -> Iterator[Any]:
             yield warning(11, f"The environment variable {name} is not a known option, and has no effect.", remedy)
 
 
-@check
+@check("TWISTSERVE")
 def options_are_valid() -> Iterator[Any]:
     """The options that environment and setting give can be in force together."""
     try:

@@ -12,7 +12,7 @@ _POOL_SIZE = 4
 """psycopg_pool's `min_size`, and so its `max_size`, where neither is given."""
 
 
-@check
+@check("DATABASES")
 def kept_connections_are_checked() -> Iterator[Any]:
     """A connection that is kept for later requests is asked for its health before one uses it."""
     for alias, database in _databases():
@@ -28,13 +28,13 @@ def kept_connections_are_checked() -> Iterator[Any]:
             )
 
 
-@check
+@check("DATABASES")
 def pools_have_a_connection_for_each_thread() -> Iterator[Any]:
     """No pool is smaller than the number of threads that use it, where that is known."""
     yield from _small_pools(known=True)
 
 
-@check
+@check("DATABASES")
 def pools_have_a_connection_for_each_default_thread() -> Iterator[Any]:
     """The same of the default, for check --deploy: a command line may say otherwise."""
     yield from _small_pools(known=False)

@@ -12,7 +12,7 @@ from twistserve.files.index import MediaIndex, StaticIndex
 from twistserve.files.media_views import project_views
 
 
-@check
+@check("STATIC_URL", "STATIC_ROOT")
 def static_can_be_served() -> Iterator[Any]:
     """--static has the settings that it needs, without which the server does not start."""
     if in_force().configuration.static:
@@ -22,7 +22,7 @@ def static_can_be_served() -> Iterator[Any]:
             yield refusal(1, error)
 
 
-@check
+@check("MEDIA_URL", "MEDIA_ROOT")
 def media_can_be_served() -> Iterator[Any]:
     """--media has the settings that it needs, without which the server does not start."""
     if in_force().configuration.media:
@@ -32,7 +32,7 @@ def media_can_be_served() -> Iterator[Any]:
             yield refusal(2, error)
 
 
-@check
+@check("ROOT_URLCONF", "MEDIA_URL")
 def media_hide_no_view() -> Iterator[Any]:
     """--media takes no URLs from a view of the project; the server's start says so itself."""
     options = in_force()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from twistserve.errors import StartError, describe
@@ -39,19 +39,22 @@ def capitalized(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def check(look: Look) -> Callable[..., list[Any]]:
-    """Make a check for Django of what looks for faults: one that never raises, whatever the settings hold."""
+def check(*settings: str) -> Callable[[Look], Callable[..., list[Any]]]:
+    """Make a check for Django of what looks for faults in settings: one that never raises, whatever they hold."""
 
-    @functools.wraps(look)
-    def looked(app_configs: object = None, **keywords: object) -> list[Any]:
-        return list(_found(look))
+    def made(look: Look) -> Callable[..., list[Any]]:
+        @functools.wraps(look)
+        def looked(app_configs: object = None, **keywords: object) -> list[Any]:
+            return list(_found(look, settings))
 
-    # Django looks for **kwargs, and would look at what is wrapped.
-    del looked.__wrapped__
-    return looked
+        # Django looks for **kwargs, and would look at what is wrapped.
+        del looked.__wrapped__
+        return looked
+
+    return made
 
 
-def _found(look: Look) -> Iterator[Any]:
+def _found(look: Look, settings: Sequence[str]) -> Iterator[Any]:
     try:
         yield from look()
     except StartError:
@@ -61,5 +64,5 @@ def _found(look: Look) -> Iterator[Any]:
         yield warning(
             13,
             f"The check {look.__name__} of twistserve could not be made: {describe(error)}.",
-            "Correct the setting that it looks at, if there is anything wrong with it.",
+            f"See whether the setting {' or '.join(settings)} has the form that Django wants.",
         )

@@ -18,6 +18,8 @@ from twistserve.options import Configuration
 from twistserve.wsgi.forwarded import NETWORKS, UNIX, TrustedPeers
 
 _FIELD = "HTTP_X_FORWARDED_PROTO"
+_KEY = re.compile("HTTP_[A-Z0-9_]+")
+"""What fields of requests are called in an environ."""
 _EVERYBODY = "*"
 _ANYWHERE, _LOOPBACK, _OTHER, _TLS = "anywhere", "loopback", "other", "tls"
 """Beside `UNIX`, where peers may be: a port of this machine alone, one of an address that others reach, and both."""
@@ -27,21 +29,18 @@ _REMEDY = (
 )
 
 
-@check
+@check("SECURE_PROXY_SSL_HEADER")
 def scheme_can_be_known() -> Iterator[Any]:
-    """SECURE_PROXY_SSL_HEADER names what Django can find in a request: where that is certain."""
+    """SECURE_PROXY_SSL_HEADER names what Django can find in a request, as far as that is certain."""
     from django.conf import settings
 
-    setting = settings.SECURE_PROXY_SSL_HEADER
-    if not setting:
+    if not settings.SECURE_PROXY_SSL_HEADER:
         return
-    if (
-        not isinstance(setting, (tuple, list))
-        or len(setting) != 2
-        or not all(isinstance(each, str) for each in setting)
-    ):
-        fault, remedy = f"is {setting!r}", "Give a tuple of two texts: ('HTTP_X_FORWARDED_PROTO', 'https')."
-    elif not re.fullmatch("HTTP_[A-Z0-9_]+", setting[0]):
+    setting = _header_and_value()
+    if setting is None:
+        fault = f"is {settings.SECURE_PROXY_SSL_HEADER!r}"
+        remedy = "Give a tuple of two texts: ('HTTP_X_FORWARDED_PROTO', 'https')."
+    elif not _KEY.fullmatch(setting[0]):
         name = re.sub(r"\W", "_", setting[0].upper()).removeprefix("HTTP_")
         fault, remedy = f"names {setting[0]!r}, which no request has", f"Write it as request.META does: 'HTTP_{name}'."
     elif setting[0] == _FIELD and setting[1] != "https":
@@ -54,14 +53,13 @@ def scheme_can_be_known() -> Iterator[Any]:
     yield warning(6, f"SECURE_PROXY_SSL_HEADER {fault}.", remedy)
 
 
-@check
+@check("SECURE_PROXY_SSL_HEADER")
 def scheme_can_be_known_by_default() -> Iterator[Any]:
     """The same where only the command line could name a proxy, for check --deploy."""
     from django.conf import settings
 
     options = in_force()
-    setting = settings.SECURE_PROXY_SSL_HEADER
-    if not setting or tuple(setting) != (_FIELD, "https") or settings.DEBUG or options.by_server:
+    if _header_and_value() != (_FIELD, "https") or settings.DEBUG or options.by_server:
         return
     if not _certainly_removed(options) and _by_default_alone(options.configuration):
         yield warning(
@@ -72,13 +70,11 @@ def scheme_can_be_known_by_default() -> Iterator[Any]:
         )
 
 
-@check
+@check("SECURE_PROXY_SSL_HEADER")
 def scheme_cannot_be_forged() -> Iterator[Any]:
     """SECURE_PROXY_SSL_HEADER names the field that is removed from those who are no proxy; for check --deploy."""
-    from django.conf import settings
-
-    setting = settings.SECURE_PROXY_SSL_HEADER
-    if setting and setting[0] != _FIELD:
+    setting = _header_and_value()
+    if setting is not None and setting[0] != _FIELD and _KEY.fullmatch(setting[0]):
         yield warning(
             7,
             f"SECURE_PROXY_SSL_HEADER names {setting[0]!r}, which twistserve lets everybody send: who reaches the port"
@@ -86,6 +82,16 @@ def scheme_cannot_be_forged() -> Iterator[Any]:
             "Have the proxy send X-Forwarded-Proto, which only those of --forwarded-allow-ips may, and remove the"
             " setting; or make sure that the proxy always replaces the field, and that nobody comes past it.",
         )
+
+
+def _header_and_value() -> tuple[str, str] | None:
+    """SECURE_PROXY_SSL_HEADER, if it has the form that it should."""
+    from django.conf import settings
+
+    setting = settings.SECURE_PROXY_SSL_HEADER
+    if isinstance(setting, (tuple, list)) and len(setting) == 2 and all(isinstance(each, str) for each in setting):
+        return setting[0], setting[1]
+    return None
 
 
 def _certainly_removed(options: InForce) -> str:

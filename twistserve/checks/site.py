@@ -9,7 +9,7 @@ from twistserve.checks.in_force import inside_kubernetes
 from twistserve.checks.messages import check, warning
 
 
-@check
+@check("DEBUG")
 def debug_is_off() -> Iterator[Any]:
     """No pod shows settings and source code to whoever provokes an error, or keeps every query in memory."""
     from django.conf import settings
@@ -22,7 +22,7 @@ def debug_is_off() -> Iterator[Any]:
         )
 
 
-@check
+@check("ALLOWED_HOSTS")
 def hosts_can_match() -> Iterator[Any]:
     """ALLOWED_HOSTS lets somebody in, and has no entry that no request can match."""
     from django.conf import settings

@@ -208,7 +208,10 @@ def _required(kind: str) -> str:
     root = getattr(settings, name)
     if not root:
         raise StartError(f"--{kind} needs the setting {name}, which is not set: give it the directory of the files")
-    return os.fspath(root)  # type: ignore[no-any-return]
+    try:
+        return os.fspath(root)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise StartError(f"--{kind}: the setting {name} is {root!r}, which is no path: give it a directory") from error
 
 
 def _checked(kind: str, url: str | None) -> str:
