@@ -175,8 +175,10 @@ def _notices(configuration: Configuration) -> list[str]:
     """What is not wrong, but may not be what is meant."""
     commands = {f"{ENVIRONMENT_PREFIX}{word.replace('-', '_').upper()}": word for word in PRINTING}
     notices: list[str] = []
+    unknown = unknown_variables(os.environ)
     # The system check with this id says the same, where the server does not run it.
-    unknown = {} if is_silenced("twistserve.W011") else unknown_variables(os.environ)
+    if unknown and is_silenced("twistserve.W011"):
+        unknown = {}
     for name, meant in unknown.items():
         if name in commands:
             why = f"has no effect: --{commands[name]} is for the command line alone"
