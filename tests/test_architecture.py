@@ -13,20 +13,10 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
-    *("__init__", "collector", "errors", "values", "redaction", "logs", "options", "in_force", "command_line"),
-    *("lifecycle", "backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi"),
-    *(
-        "checks",
-        "project",
-        "webhooks",
-        "probes",
-        "status",
-        "development",
-        "server",
-        "workers",
-        "composition",
-        "service",
-    ),
+    *("__init__", "collector", "server_thread", "errors", "values", "redaction", "logs", "replaced", "options"),
+    *("in_force", "command_line", "lifecycle"),
+    *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "checks"),
+    *("project", "webhooks", "probes", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
 ENTRIES = ("plugin", "management", "middleware", "apps", "workers.__main__", "probes.__main__", "development.__main__")

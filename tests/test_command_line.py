@@ -16,6 +16,8 @@ from twistserve.command_line import CommandLine, add_printing
         (["--port"], "requires argument"),
         (["serve"], "unexpected argument 'serve'"),
         (["--sta"], "not a unique prefix"),
+        (["--pycharm-host", "me"], "not recognized: use --debugger"),
+        (["--pycharm-port=9000"], "not recognized: use --debugger"),
     ],
 )
 def test_bad_usage_ends_with_one_line(words: list[str], said: str) -> None:

@@ -267,3 +267,35 @@ def test_unknown_keys_of_the_setting_are_found() -> None:
     assert list(found) == ["port", "SETTINGS", 3]
     assert found["port"] == "did you mean 'PORT'?"
     assert found[3].startswith("there are WSGI, HOST, PORT,")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2"], "--debugger: with --workers 2 "),
+        (["--port", "5678"], "--debugger-port: 5678 is the web port too"),
+        (["--probe-port", "5678"], "--debugger-port: 5678 is the probe port too"),
+        (["--port", "5677"], "--debugger-port: 5678 is the probe port too"),
+        (["--no-probe", "--port", "5678"], "is the web port too"),
+    ],
+)
+def test_a_debugger_needs_one_process_and_a_port_of_its_own(words: list[str], said: str) -> None:
+    """The port of the debugger is looked at only where there is one, and the others only where they are opened."""
+    assert said in error("--debugger", *words)
+    resolved(*words)
+
+
+def test_ports_that_are_not_opened_are_the_debuggers_to_take() -> None:
+    """--endpoint opens others than --port, --no-probe none."""
+    assert resolved("--debugger", "--port", "5678", "--endpoint", "tcp:8000").debugger_port == 5678
+    assert resolved("--debugger", "--probe-port", "5678", "--no-probe").debugger
+
+
+@pytest.mark.parametrize("key", ["PYCHARM_HOST", "PYCHARM_PORT"])
+def test_what_is_replaced_is_refused_with_what_to_use(key: str) -> None:
+    """In the environment and in the setting; an empty variable is not set, and one of Kubernetes's is no option."""
+    for said in (error(environ={f"TWISTSERVE_{key}": "1"}), error(setting={key: "1"})):
+        assert key in said
+        assert "use --debugger" in said
+    resolved(environ={f"TWISTSERVE_{key}": ""})
+    resolved(environ={f"TWISTSERVE_{key}": "tcp://10.0.0.7:80"})

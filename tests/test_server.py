@@ -166,3 +166,9 @@ def test_files_are_mounted_below_their_prefix(tmp_path: Path, monkeypatch: pytes
         parts._root(request)
         assert request.handler == ("media" if path.endswith(b"txt") else "none")
     assert asked == [b"/deep/", b"/"]
+
+
+def test_a_view_at_a_breakpoint_has_no_deadline() -> None:
+    """With --debugger, whatever --request-timeout says."""
+    assert serving(request_timeout="3")._deadlines is not None
+    assert serving(request_timeout="3", debugger=True)._deadlines is None

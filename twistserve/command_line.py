@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from twistserve import __version__
 from twistserve.options import TABLE, Option
+from twistserve.replaced import instead
 
 PRINTING = {"print-options": "text", "print-options-json": "json"}
 """What can be typed to have the options printed, and in which form; not set elsewhere, where it would stop pods."""
@@ -120,6 +121,8 @@ def suggestion(message: str) -> str:
     words = [*PRINTING, *(word for option in TABLE for word, _, _ in _words(option))]
     if unknown and unknown[1] in words:
         return " (which is the server's alone)"
+    if unknown and (remedy := instead(unknown[1])):
+        return f": {remedy}"
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []
     return f" (did you mean --{close[0]}?)" if close else ""
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from twistserve import redaction, values
 from twistserve.errors import StartError
+from twistserve.replaced import instead
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
 COMMAND_LINE = "the command line"
@@ -301,6 +302,14 @@ class Configuration:
         Kind("PATH", values.existing, redaction.without_paths),
         (),
     )
+    debugger: bool = _development(
+        "listen for a debugger: a client of the Debug Adapter Protocol such as VS Code or PyCharm; needs"
+        " twistserve[debug]"
+    )
+    debugger_host: str = _development(
+        "address or name to listen for a debugger on; whoever reaches it can run code", _HOST, "127.0.0.1"
+    )
+    debugger_port: int = _development("port to listen for a debugger on", _PORT, 5678)
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
@@ -348,6 +357,10 @@ def resolve(
     `given` holds raw values of the command line by option name; `load_settings` makes Django's settings
     available; `defaults` are values in place of the table's, of manage.py serve. Raises `StartError`.
     """
+    for name, text in sorted(environ.items()):
+        remedy = instead(name.removeprefix(ENVIRONMENT_PREFIX)) if name.startswith(ENVIRONMENT_PREFIX) else None
+        if remedy and text and not is_service_link(name, text):
+            raise StartError(f"the environment variable {name} is not an option: {remedy}")
     variables = {option.name: ENVIRONMENT_PREFIX + option.key for option in TABLE}
     from_environment = {
         name: environ[variable]
@@ -394,7 +407,8 @@ def unknown_keys(setting: Mapping[Any, object]) -> dict[Any, str]:
     names = [option.key for option in TABLE[2:]]
     close = {key: difflib.get_close_matches(str(key).upper(), names, 1) for key in setting if key not in names}
     return {
-        key: f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(names)}" for key, meant in close.items()
+        key: instead(str(key)) or (f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(names)}")
+        for key, meant in close.items()
     }
 
 
@@ -461,12 +475,30 @@ def _as_text(raw: object) -> str | None:
 
 def _complete(config: Configuration) -> Configuration:
     """Fill in the defaults that follow from other options and refuse combinations that cannot work."""
+    config = config if config.no_probe else _complete_probes(config)
     if config.autoreload and config.workers > 1:
         raise StartError(
             f"--autoreload: one process is reloaded, and --workers is {config.workers}: give --workers 1 with it"
         )
-    if config.no_probe:
-        return config
+    if config.debugger:
+        _check_debugger(config)
+    return config
+
+
+def _check_debugger(config: Configuration) -> None:
+    if config.workers > 1:
+        raise StartError(
+            f"--debugger: with --workers {config.workers} there are several processes, of which one could listen:"
+            " give --workers 1, or leave it out"
+        )
+    ports = {} if config.endpoint else {config.port: "web"}
+    ports |= {} if config.no_probe else {config.probe_port: "probe"}
+    if config.debugger_port in ports:
+        name = ports[config.debugger_port]
+        raise StartError(f"--debugger-port: {config.debugger_port} is the {name} port too: give the debugger another")
+
+
+def _complete_probes(config: Configuration) -> Configuration:
     if "probe_port" not in config.sources:
         if config.port == 65535:
             raise StartError("--port: 65535 leaves no port after it for the probes: give --probe-port as well")

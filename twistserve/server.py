@@ -63,7 +63,9 @@ class Serving:
         self._files = file_indexes(configuration)
         self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
         environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
-        deadlines = Deadlines(configuration.request_timeout, reactor) if configuration.request_timeout else None
+        # A view may stand at a breakpoint for as long as somebody looks at it.
+        timed = configuration.request_timeout and not configuration.debugger
+        deadlines = Deadlines(configuration.request_timeout, reactor) if timed else None
         returns = ReactorQueue(reactor.callFromThread)
         if isinstance(reactor, Reactor):
             reactor.before_waiting = Dispatcher(self.pool, returns).dispatch

@@ -142,3 +142,10 @@ def test_being_recycled_is_a_drain(process: Any) -> None:
     assert found.lifecycle.state is State.DRAINING
     assert "99 requests answered" in found.lifecycle.reason
     assert found.reactor.stops == 1
+
+
+def test_a_debugger_listens_before_anything_that_one_may_debug(process: Any) -> None:
+    """Its step is the first; it stops when all else has, but the log."""
+    found = process(debugger=True)
+    assert found.tree.order[:2] == ["log", "debugger"]
+    assert [name for name, _ in found.steps][:2] == ["listening for a debugger", "setting Django up"]

@@ -19,6 +19,7 @@ from twistserve.composition.parts import (
     web_port,
 )
 from twistserve.composition.tree import ServiceTree
+from twistserve.development.debugger import DebuggerService
 from twistserve.development.inheritance import Inheritance
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
@@ -50,6 +51,7 @@ def one_process(
 
     With an `inheritance` a parent has the sockets. Of its signals, `actions` says what some are for.
     """
+    debuggers = [DebuggerService(configuration, lifecycle, reactor)] if configuration.debugger else []
     listeners = (
         _web_listeners(configuration, reactor)
         if inheritance is None
@@ -64,12 +66,17 @@ def one_process(
         results.django_ready = True
 
     progress = Progress(lifecycle, reactor)
-    steps = [*serving.steps(preparing_steps(configuration, progress), checks_can_run), *checks.steps()]
+    steps = [
+        *(step for debugger in debuggers for step in debugger.steps),
+        *serving.steps(preparing_steps(configuration, progress), checks_can_run),
+        *checks.steps(),
+    ]
     workers = lambda: succeed([serving.describe()])  # noqa: E731
     report = StatusReport(configuration, django_version(), lifecycle, results, workers, reactor)
     exposed = Metrics(serving.flush_metrics, reactor)
     services: list[Service] = [
         log,
+        *debuggers,
         *serving.observers,
         *outside_services(
             configuration,

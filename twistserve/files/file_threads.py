@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twistserve.server_thread import ServerThread
+
 THREADS = 4
 """Threads of a kind at most; they are started when they are first needed."""
 WAITING = 1000
@@ -68,7 +70,7 @@ class FileThreads:
 
     def _start(self) -> bool:
         try:
-            threading.Thread(target=self._run, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
+            ServerThread(target=self._run, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
         except RuntimeError:  # the container allows no more
             return False
         self._threads += 1

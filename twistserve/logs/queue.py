@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twistserve.server_thread import ServerThread
+
 ROOM = 8 << 20
 """Bytes of lines that may wait, roughly; a line that finds no room is lost."""
 LATER = 0.1
@@ -59,7 +61,7 @@ class LogQueue:
     def start(self) -> None:
         """Start the thread; once is enough."""
         if not self._thread:
-            thread = threading.Thread(target=self._run, name="log", daemon=True)
+            thread = ServerThread(target=self._run, name="log", daemon=True)
             thread.start()
             self._thread = thread.ident or 0
             os.register_at_fork(after_in_child=self._after_fork)

@@ -19,6 +19,7 @@ from typing import Any
 
 from twistserve.errors import describe
 from twistserve.logs import get_logger
+from twistserve.server_thread import ServerThread
 
 logger = get_logger(__name__)
 
@@ -94,7 +95,7 @@ class MainThread:
         self._lent = True
         _set_handler(INTERRUPT, self._interrupt)
         sys.unraisablehook = partial(self._on_unraisable, sys.unraisablehook)
-        threading.Thread(target=run, name=REACTOR, daemon=True).start()
+        ServerThread(target=run, name=REACTOR, daemon=True).start()
         serving = True
         while serving:
             with suppress(Interrupted):

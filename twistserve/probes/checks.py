@@ -19,6 +19,7 @@ from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import check_duration
 from twistserve.redaction import redacted, without_directories
+from twistserve.server_thread import ServerThread
 
 logger = get_logger(__name__)
 
@@ -81,7 +82,7 @@ class CheckThread:
     def __call__(self, function: Callable[[], None]) -> None:
         """Run a function. Raises RuntimeError if the system has no thread to give."""
         if self._thread is None:
-            thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+            thread = ServerThread(target=self._loop, name=self._name, daemon=True)
             thread.start()
             self._thread = thread
         self._work.put(function)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -23,6 +22,7 @@ from twistserve.metrics.exposition import Source, choose_format, expose, takes_g
 from twistserve.probes.checks import PASSED, Result, Status, worst
 from twistserve.probes.responses import Results, answer
 from twistserve.redaction import redacted, without_directories
+from twistserve.server_thread import ServerThread
 
 logger = get_logger(__name__)
 
@@ -243,7 +243,7 @@ class Metrics:
             except BaseException as error:
                 self._reactor.callFromThread(body.errback, error)
 
-        threading.Thread(target=collect, name="metrics", daemon=True).start()
+        ServerThread(target=collect, name="metrics", daemon=True).start()
         return body
 
     def _done(self, result: Response | Failure) -> Any:

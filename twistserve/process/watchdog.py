@@ -10,7 +10,6 @@ import _thread
 import math
 import os
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container
@@ -18,6 +17,7 @@ from contextlib import suppress
 from signal import set_wakeup_fd
 
 from twistserve.process.first_process import Deadline
+from twistserve.server_thread import ServerThread
 
 HURRY = 0.5
 """Seconds from a second signal to the cut, which together with what the cut itself may take is less than one."""
@@ -60,7 +60,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Start the thread, a daemon."""
-        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+        ServerThread(target=self._run, name="watchdog", daemon=True).start()
 
     def start_in_handler(self) -> None:
         """The same where the handler of a signal runs, which may have interrupted a holder of threading's own lock."""
