@@ -301,16 +301,27 @@ def test_an_end_that_fails_ends(
 
 
 def test_debugpy_is_used_by_what_it_documents(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its listen(), and pydevd's stoptrace() at the end, which is not called once more by atexit."""
+    """Its listen(), and pydevd's stoptrace() at the end, once. Child processes are not debugged."""
     called: list[object] = []
-    monkeypatch.setitem(sys.modules, "debugpy", SimpleNamespace(__spec__=object(), listen=called.append))
+    at_fork: list[Callable[[], object]] = []
+    fake = SimpleNamespace(
+        __spec__=object(),
+        configure=lambda **given: called.append(given),
+        listen=called.append,
+        trace_this_thread=called.append,
+    )
+    monkeypatch.setattr(os, "register_at_fork", lambda *, after_in_child: at_fork.append(after_in_child))
+    monkeypatch.setitem(sys.modules, "debugpy", fake)
     monkeypatch.setitem(sys.modules, "pydevd", SimpleNamespace(stoptrace=lambda: called.append("stopped")))
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "")
     monkeypatch.delenv("PYDEVD_DISABLE_FILE_VALIDATION")
     tool = Debugpy()
     tool.listen("127.0.0.1", 5678)
     tool.end()
-    assert called == [("127.0.0.1", 5678), "stopped"]
+    assert called == [{"subProcess": False}, ("127.0.0.1", 5678), "stopped"]
+    [in_child] = at_fork
+    in_child()
+    assert called[-1] is False
     assert os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] == "1"
 
 

@@ -33,6 +33,7 @@ Project = Callable[..., Path]
 Hold = Callable[[Server, DebugClient], tuple[int, "Future[Reply]"]]
 
 VIEWS = """
+import os, subprocess, sys
 from pathlib import Path
 from django.core.checks import register
 from django.http import HttpResponse
@@ -49,7 +50,18 @@ def hello(request):
     text = f"hello {name}"
     return HttpResponse(text)
 
-urlpatterns = [path("", hello)]
+def children(request):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    forked = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return HttpResponse(f"{forked} {subprocess.run([sys.executable, '-c', 'exit(8)']).returncode}")
+
+def stop(request):
+    breakpoint()
+    return HttpResponse("went on")
+
+urlpatterns = [path("", hello), path("children/", children), path("stop/", stop)]
 """
 APPS = """
 from django.apps import AppConfig
@@ -96,7 +108,7 @@ def hold() -> Iterator[Hold]:
 
 def in_view(site: Path) -> dict[Path, list[int]]:
     """A breakpoint at the last line of the view."""
-    return {site / "site_urls.py": [line_of(site / "site_urls.py", "return HttpResponse")]}
+    return {site / "site_urls.py": [line_of(site / "site_urls.py", "return HttpResponse(text)")]}
 
 
 def answer(future: Future[Reply]) -> tuple[int, str]:
@@ -138,6 +150,27 @@ def test_a_client_comes_and_goes(debugged: Callable[..., tuple[Server, int]], si
         _, future = hold(server, client)
         leave(client)
         assert answer(future) == (200, "hello Ada")
+
+
+def test_breakpoint_in_the_code(debugged: Callable[..., tuple[Server, int]], site: Path) -> None:
+    """Python's own function stops in the client, and nowhere while there is none."""
+    server, port = debugged()
+    assert server.get("/stop/", timeout=PROMPT).text == "went on"
+    with attached(port, {}) as client, ThreadPoolExecutor(1) as clients:
+        future = clients.submit(server.get, "/stop/")
+        thread = client.stopped()
+        assert client.frame(thread)["name"] == "stop"
+        client.go_on(thread)
+        assert answer(future) == (200, "went on")
+        client.disconnect()
+
+
+def test_child_processes_do_not_wait_for_a_client(debugged: Callable[..., tuple[Server, int]], site: Path) -> None:
+    """Neither a forked one with a breakpoint on its way, nor another Python."""
+    server, port = debugged()
+    with attached(port, {site / "site_urls.py": [line_of(site / "site_urls.py", "os._exit")]}) as client:
+        assert server.get("/children/", timeout=PROMPT).text == "7 8"
+        client.disconnect()
 
 
 def test_a_breakpoint_in_the_start_up(debugged: Callable[..., tuple[Server, int]], project: Project) -> None:

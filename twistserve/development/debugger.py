@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -66,7 +67,13 @@ class Debugpy:
         """See `Tool`."""
         # Else it warns of Python's frozen modules, in which nobody sets a breakpoint.
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        importlib.import_module("debugpy").listen((host, port))
+        debugpy = importlib.import_module("debugpy")
+        # What the application starts or forks would wait for a client that attaches to it too, and for ever where the
+        # client is none that does so, as VS Code is.
+        debugpy.configure(subProcess=False)
+        debugpy.listen((host, port))
+        # A forked child has no thread of debugpy's that would let it go on from a breakpoint.
+        os.register_at_fork(after_in_child=partial(debugpy.trace_this_thread, False))
 
     def end(self) -> None:
         """See `Tool`. debugpy has no function for it; its own end is this one of pydevd's, by atexit."""
