@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from twistserve.http.request import Request
 from twistserve.http.response import Response
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
+from twistserve.probes import handlers
 from twistserve.probes.checks import PASSED, Check, Result, Status, worst
 from twistserve.probes.django_checks import DjangoChecks
 from twistserve.probes.handlers import Metrics, Probe, ProbeResults, ProbeRoot
@@ -334,10 +334,10 @@ def scraped(metrics: Metrics) -> bytes:
 
 def test_a_scrape_that_fails_takes_nothing_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a collector raises, and where no thread can be had: each scrape is told, and the next one is tried."""
-    monkeypatch.setattr(threading, "Thread", OnThisThread)
+    monkeypatch.setattr(handlers, "ServerThread", OnThisThread)
     metrics = Metrics(lambda: None, Reactor(), Broken())
     assert all(b"raised SystemExit" in scraped(metrics) for _ in range(9))
-    monkeypatch.setattr(threading, "Thread", Unstartable)
+    monkeypatch.setattr(handlers, "ServerThread", Unstartable)
     assert all(b" 500 " in scraped(metrics) for _ in range(9))
     assert b"raised RuntimeError" in scraped(metrics)
 
