@@ -64,6 +64,14 @@ def test_probes_are_answered_before_the_start_up_and_after_the_web_port_has_clos
     assert order == ["log", "observer", "probes", "webhooks", "pool", "web", "start-up", "recycling"]
 
 
+def test_it_says_where_it_serves(process: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Once it is ready."""
+    found = process(port="8123", no_probe=True)
+    with caplog.at_level("INFO", "twistserve.composition"):
+        found.lifecycle.enter(State.READY, "a test")
+    assert "the site is at http://127.0.0.1:8123/" in caplog.messages
+
+
 def test_the_web_port_is_reserved_at_once(process: Any) -> None:
     """A conflict is told before anything has started."""
     found = process(host="127.0.0.1", port="8123")

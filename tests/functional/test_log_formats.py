@@ -277,15 +277,19 @@ def test_times_agree(launch: Launch, saying: Callable[..., Path], zone: str, wor
 # What is said once, and what is not said
 
 
+OF_ADDRESSES = ("twistserve.access", "twistserve.composition.announcement")
+"""Loggers whose lines have addresses of clients, and those for people to open."""
+
+
 @FORMS
 @RUNNERS
 def test_each_port_is_announced_once(launch: Launch, saying: Callable[..., Path], runner: str, form: str) -> None:
-    """There is one line that tells of a port when it opens."""
+    """There is one line that tells of a port when it opens; the addresses to look at come when all of them are open."""
     until = None if runner == "daemon" else "/ready"
     server = launch("--log-format", form, cwd=saying(), runner=runner, until=until)
     lines = Log(server, form, runner).end()
     for port in (server.port, server.probe_port):
-        the_line([line for line in lines if line["logger"] != "twistserve.access"], str(port))
+        the_line([line for line in lines if line["logger"] not in OF_ADDRESSES], str(port))
 
 
 def test_each_port_is_announced_once_by_each_worker(launch: Launch, saying: Callable[..., Path]) -> None:
@@ -293,7 +297,7 @@ def test_each_port_is_announced_once_by_each_worker(launch: Launch, saying: Call
     server = launch("--workers", "2", cwd=saying())
     wait_until_ready(server)
     ends(server, PROMPT)
-    lines = [line for line in lines_of(server, "text") if line["logger"] != "twistserve.access"]
+    lines = [line for line in lines_of(server, "text") if line["logger"] not in OF_ADDRESSES]
     the_line(lines, f":{server.probe_port}")
     counted = Counter(line["worker"] for line in lines if f":{server.port}" in line.text)
     assert set(counted.values()) == {1}

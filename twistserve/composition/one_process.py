@@ -10,6 +10,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import succeed
 
+from twistserve.composition.announcement import announce_addresses
 from twistserve.composition.parts import (
     outside_services,
     recycling_service,
@@ -94,6 +95,7 @@ def one_process(
         *recycling_service(configuration, serving, lifecycle, lambda cause, reason: lifecycle.recycle(reason), reactor),
     ]
     tell_states(lifecycle)
+    announce_addresses(configuration, lifecycle)
     return service_tree(
         services,
         lifecycle,

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from twistserve import collector
+from twistserve.composition.announcement import announce_addresses
 from twistserve.composition.parts import outside_services, service_tree, shared_sockets, tell_states
 from twistserve.composition.tree import ServiceTree
 from twistserve.files.index import file_indexes
@@ -63,6 +64,7 @@ def parent(
         workers,
     ]
     tell_states(lifecycle)
+    announce_addresses(configuration, lifecycle)
 
     def log_stacks(name: str) -> None:
         log_all_stacks(name, {})

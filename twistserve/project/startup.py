@@ -137,9 +137,10 @@ class StartupService(Service):
     def _ready(self, result: object) -> None:
         if self._lifecycle.state is State.STARTING:
             seconds = self._lifecycle.age
+            # First: what is said last are the addresses, by who observes the lifecycle.
+            contain(_log_times, self._lifecycle.steps, self._reactor.seconds())
             self._lifecycle.enter(State.READY, "start-up is complete")
             contain(startup_seconds.set, seconds)
-            contain(_log_times, self._lifecycle.steps, self._reactor.seconds())
 
 
 def _log_times(steps: Sequence[tuple[str, float]], end: float) -> None:
