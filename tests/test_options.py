@@ -57,6 +57,16 @@ def test_defaults_of_a_command_are_below_every_source() -> None:
     assert not resolve({"system_checks": False}, {"TWISTSERVE_SYSTEM_CHECKS": "on"}, lambda *_: {}, on).system_checks
 
 
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [({}, "INFO"), ({"debug": True}, "DEBUG"), ({"debug": True, "log_level": "WARNING"}, "WARNING")],
+)
+def test_debug_is_about_the_log_too(given: dict[str, object], level: str) -> None:
+    """Unless its level is given."""
+    assert resolve(given, {}, lambda *_: {}).log_level == level
+    assert resolve({}, {"TWISTSERVE_DEBUG": "1"}, lambda *_: {"LOG_LEVEL": "INFO"}).log_level == "INFO"
+
+
 def test_every_option_has_every_source() -> None:
     """Each row of the table can be typed, put into the environment, and, but for two, into the setting."""
     parser = argparse.ArgumentParser()

@@ -302,3 +302,36 @@ def test_twist_is_always_in_the_foreground(bench: Bench) -> None:
     bench.make_service(fileLogObserverFactory=None)
     assert bench.before == ["the first process"]
     assert bench.ending.pid_file == ""
+
+
+# --debug
+
+
+def test_imports_are_timed_from_the_settings_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the start is complete; a start that fails at once leaves nothing behind."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = list(sys.meta_path)
+    during: list[int] = []
+
+    def load_settings(*arguments: Any) -> Any:
+        during.append(len(sys.meta_path))
+        return bench.setting
+
+    monkeypatch.setattr(module, "load_settings", load_settings)
+    with pytest.raises(SystemExit):
+        bench.compose(debug=True, port="abc")
+    assert sys.meta_path == before
+    bench.compose(debug=True)
+    assert during == [len(before) + 1] * 2
+    assert len(sys.meta_path) == len(before) + 1
+
+
+def test_imports_are_timed_as_soon_as_the_settings_say_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at all if nothing does."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = list(sys.meta_path)
+    bench.compose()
+    assert sys.meta_path == before
+    bench.setting = {"DEBUG": True}
+    bench.compose()
+    assert len(sys.meta_path) == len(before) + 1

@@ -282,7 +282,12 @@ class Configuration:
         default_text="0, off",
     )
 
-    log_level: str = _logging("least level of twistserve's own log lines", Kind("LEVEL", values.level), "INFO")
+    log_level: str = _logging(
+        "least level of twistserve's own log lines",
+        Kind("LEVEL", values.level),
+        "INFO",
+        default_text="INFO; DEBUG with --debug",
+    )
     access_log: bool = _logging("log every request", default=True)
     log_format: str = _logging(
         "text, one prefix for every line; combined, the same with bare lines of the access log, for tools that"
@@ -310,6 +315,10 @@ class Configuration:
         "address or name to listen for a debugger on; whoever reaches it can run code", _HOST, "127.0.0.1"
     )
     debugger_port: int = _development("port to listen for a debugger on", _PORT, 5678)
+    debug: bool = _development(
+        "the server's own diagnostics: log callbacks that hold the reactor and the slowest imports of the start, send"
+        " Server-Timing with the application's responses; Django's DEBUG is the settings'"
+    )
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
@@ -382,6 +391,8 @@ def resolve(
             in_force[option.name] = value
             sources[option.name] = source
     derived = dict.fromkeys(defaults, "default with manage.py serve")
+    if in_force.get("debug") and "log_level" not in sources:
+        in_force["log_level"], derived["log_level"] = "DEBUG", "default with --debug"
     if "drain_delay" not in sources and "KUBERNETES_SERVICE_HOST" in environ:
         in_force["drain_delay"], derived["drain_delay"] = 5.0, "default inside Kubernetes"
     if "settings" not in sources and environ.get(SETTINGS_MODULE):

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import Service
 
+from twistserve.development.server_timing import TimedCall
 from twistserve.errors import StartError
 from twistserve.files.cache import MemoryCache
 from twistserve.files.file_threads import FileThreads
@@ -41,7 +42,7 @@ from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.threads.stacks import log_all_stacks
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
-from twistserve.wsgi.handler import DjangoHandler
+from twistserve.wsgi.handler import Call, DjangoHandler
 
 
 class Serving:
@@ -72,7 +73,13 @@ class Serving:
         # Each kind has its own: a file system that hangs holds up what is on it alone.
         self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
         self.django = DjangoHandler(
-            self._application, self.pool, returns, environs, deadlines, self._file_threads("sent")
+            self._application,
+            self.pool,
+            returns,
+            environs,
+            deadlines,
+            self._file_threads("sent"),
+            TimedCall if configuration.debug else Call,
         )
         self._deadlines = deadlines
         access_log = AccessLog(log, configuration.log_format == "json") if configuration.access_log else None

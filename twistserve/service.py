@@ -15,6 +15,7 @@ from twistserve.command_line import PRINTING, CommandLine
 from twistserve.composition.one_process import one_process
 from twistserve.composition.tree import ServiceTree
 from twistserve.development.inheritance import Inherited
+from twistserve.development.slow_imports import ImportTimes, wanted_early
 from twistserve.errors import SettingsError, StartError
 from twistserve.in_force import FORMS
 from twistserve.lifecycle import Lifecycle
@@ -84,6 +85,9 @@ def compose(
 
     `make_output` gives where the log goes, None for standard output; `defaults` are in place of the table's.
     """
+    imports = ImportTimes()
+    if wanted_early(given):
+        imports.begin()
     try:
         output = make_output()
         outlive_early_log_rotation()
@@ -91,8 +95,9 @@ def compose(
             configuration = _resolve(given, defaults)
             if configuration.autoreload and daemon:
                 raise StartError("--autoreload: a daemon is not developed with: give twistd -n as well")
-            return _compose(configuration, ending, output)
+            return _compose(configuration, ending, output, imports)
     except StartError as error:
+        imports.end()
         ending.fail_early()
         raise SystemExit(f"twistserve: {error}") from error
 
@@ -109,7 +114,7 @@ def _resolve(given: Mapping[str, object], defaults: Mapping[str, object]) -> Con
         raise
 
 
-def _compose(configuration: Configuration, ending: Ending, output: Output | None) -> ServiceTree:
+def _compose(configuration: Configuration, ending: Ending, output: Output | None, imports: ImportTimes) -> ServiceTree:
     """Compose the service tree: it starts in this order and stops in reverse. Raises `StartError`.
 
     Ports are reserved here, so that a conflict is told before anything runs; no thread and no connection
@@ -130,6 +135,9 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
     log = LogService(level, configuration.log_format, output=output, notices=notices)
     # twist redirects the streams when everything has been started.
     reactor.callWhenRunning(log.take_streams)
+    if configuration.debug:
+        imports.begin()
+        imports.follow(lifecycle)
     if inheritance is not None or configuration.autoreload:
         # Imported here: production has no use for it.
         from twistserve.composition.autoreload import autoreload_child, autoreload_parent

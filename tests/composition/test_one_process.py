@@ -64,6 +64,11 @@ def test_probes_are_answered_before_the_start_up_and_after_the_web_port_has_clos
     assert order == ["log", "observer", "probes", "webhooks", "pool", "web", "start-up", "recycling"]
 
 
+def test_with_debug_its_reactor_is_watched(process: Any) -> None:
+    """From the first to the last."""
+    assert process(debug=True).tree.order[:2] == ["log", "slow callbacks"]
+
+
 def test_it_says_where_it_serves(process: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Once it is ready."""
     found = process(port="8123", no_probe=True)

@@ -85,6 +85,11 @@ def test_probes_are_answered_before_the_workers_start_and_after_they_have_ended(
     assert parent().tree.order == ["log", "probes", "workers"]
 
 
+def test_with_debug_its_reactor_is_watched(parent: Any) -> None:
+    """The workers watch their own."""
+    assert parent(debug=True).tree.order == ["log", "slow callbacks", "probes", "workers"]
+
+
 def test_the_workers_share_what_the_parent_has_bound(parent: Any) -> None:
     """A conflict is told by the parent, before there is a worker; children that are forked have none of it."""
     found = parent(host="127.0.0.1", port="8123")

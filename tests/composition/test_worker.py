@@ -111,6 +111,16 @@ def test_it_starts_what_serves_and_nothing_else(worker: Any) -> None:
     assert [(phase, event) for phase, event, _ in found.reactor.triggers] == [("before", "shutdown")]
 
 
+def test_with_debug_it_is_watched(worker: Any) -> None:
+    """Its reactor as long as it runs, and its imports until it is ready."""
+    before = list(sys.meta_path)
+    found = worker(debug=True)
+    assert found.tree.order[:2] == ["log", "slow callbacks"]
+    assert len(sys.meta_path) == len(before) + 1
+    found.side.lifecycle.enter(State.READY, "a test")
+    assert sys.meta_path == before
+
+
 def test_it_listens_at_what_it_inherits(worker: Any) -> None:
     """It binds nothing, and lets none of it go to children that are forked."""
     found = worker()

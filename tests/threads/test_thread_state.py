@@ -76,6 +76,18 @@ def test_a_thread_that_computes_is_never_seen_waiting() -> None:
         assert {watch.read() for _ in range(1000)} <= {ThreadState.COMPUTING, ThreadState.RUNNING}
 
 
+def test_a_thread_by_its_number() -> None:
+    """Another thread may make the reader."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    reader = ThreadStateReader(thread.native_id)
+    wait_for(lambda: reader.read() is ThreadState.LOCKED, "the thread to wait for the event")
+    reader.close()
+    end.set()
+    thread.join(30)
+
+
 def test_nothing_is_left_open() -> None:
     """A thread that has ended is unknown, and so is one that is not looked at any more."""
     before = os.listdir("/proc/self/fd")

@@ -12,6 +12,7 @@ from twisted.internet.defer import succeed
 
 from twistserve.composition.announcement import announce_addresses
 from twistserve.composition.parts import (
+    development_services,
     outside_services,
     recycling_service,
     service_tree,
@@ -77,6 +78,7 @@ def one_process(
     exposed = Metrics(serving.flush_metrics, reactor)
     services: list[Service] = [
         log,
+        *development_services(configuration),
         *debuggers,
         *serving.observers,
         *outside_services(

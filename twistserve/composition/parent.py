@@ -10,7 +10,13 @@ from prometheus_client import REGISTRY
 
 from twistserve import collector
 from twistserve.composition.announcement import announce_addresses
-from twistserve.composition.parts import outside_services, service_tree, shared_sockets, tell_states
+from twistserve.composition.parts import (
+    development_services,
+    outside_services,
+    service_tree,
+    shared_sockets,
+    tell_states,
+)
 from twistserve.composition.tree import ServiceTree
 from twistserve.files.index import file_indexes
 from twistserve.lifecycle import Lifecycle
@@ -60,6 +66,7 @@ def parent(
     report = StatusReport(configuration, django_version(), lifecycle, results, described, reactor)
     services = [
         log,
+        *development_services(configuration),
         *outside_services(configuration, results, metrics_handler, report, lifecycle, log, reactor),
         workers,
     ]

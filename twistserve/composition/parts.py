@@ -123,6 +123,15 @@ def outside_services(
         yield webhooks
 
 
+def development_services(configuration: Configuration) -> Iterator[Service]:
+    """What --debug looks at while the service runs, if it is given."""
+    if configuration.debug:
+        # Imported here: asyncio takes its time.
+        from twistserve.development.slow_callbacks import SlowCallbackService
+
+        yield SlowCallbackService()
+
+
 def recycling_service(
     configuration: Configuration,
     serving: Serving,

@@ -10,7 +10,8 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from twistserve.composition.parts import recycling_service, service_tree, shared_listeners
+from twistserve.composition.parts import development_services, recycling_service, service_tree, shared_listeners
+from twistserve.development.slow_imports import ImportTimes
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
@@ -44,6 +45,10 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
     log = LogService(configuration.log_level, configuration.log_format)
     log.use_lock(LOG_LOCK)
     log.take_streams()
+    if configuration.debug:
+        imports = ImportTimes()
+        imports.begin()
+        imports.follow(lifecycle)
     progress = Progress(lifecycle, reactor)
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
@@ -61,6 +66,7 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
         steps = [*serving.steps(preparing, lambda: None, prepared), *checks.steps()]
         services: list[Service] = [
             log,
+            *development_services(configuration),
             *serving.observers,
             serving.pool,
             serving.web,

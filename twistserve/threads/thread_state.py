@@ -38,13 +38,13 @@ class ThreadState(Enum):
 
 
 class ThreadStateReader:
-    """Looks at the thread that made it, from any thread."""
+    """Looks at the thread that made it, or one whose number in the kernel is given; from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, native_id: int | None = None) -> None:
         self._descriptor = -1
         if _FUTEX and _HAS_GIL:
             try:
-                path = f"/proc/self/task/{threading.get_native_id()}/syscall"
+                path = f"/proc/self/task/{native_id or threading.get_native_id()}/syscall"
                 self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:  # some container runtimes have no such file
                 return

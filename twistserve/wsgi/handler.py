@@ -48,7 +48,9 @@ class DjangoHandler:
         environs: EnvironMaker,
         deadlines: Deadlines | None = None,
         file_threads: FileThreads | None = None,
+        make_call: type[Call] | None = None,
     ) -> None:
+        self._make_call = make_call or Call
         self.application = application
         self.pool = pool
         self.reply, self.wake_reactor = returns.put, returns.wake_reactor
@@ -59,7 +61,7 @@ class DjangoHandler:
     def __call__(self, request: Request) -> None:
         """Queue the request, or say that too many wait; reactor thread."""
         request.handler = "django"
-        call = Call(self, request, self.environs.prepare(request))
+        call = self._make_call(self, request, self.environs.prepare(request))
         request.pending = call
         if self.deadlines is not None:
             self.deadlines.begin(call)
