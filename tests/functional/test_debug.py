@@ -133,9 +133,10 @@ def test_the_slowest_imports_are_told(launch: Any, options: list[str]) -> None:
     assert lines_with(server.stdout, "the start took", "loading the WSGI application ")
 
 
-def test_debugging_lines_appear(launch: Any) -> None:
+@pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
+def test_debugging_lines_appear(launch: Any, runner: str) -> None:
     """Ours and Twisted's; Django's DEBUG is nothing of ours."""
-    server = launch("--debug")
+    server = launch("--debug", runner=runner)
     assert server.get("/say").text == "False"
     wait_for(lambda: lines_with(server.stdout, "DEBUG twisted.whale: a white one"), "a line of Twisted's")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import LogLevel
 
 from twistserve.errors import StartError
 from twistserve.logs.observer import RecordingObserver
@@ -85,6 +86,7 @@ def test_twist(tmp_path: Path, kind: str) -> None:
         output = output_of(runner)
         assert isinstance(output, StreamOutput) is (kind == "file")
         assert isinstance(runner["fileLogObserverFactory"](io.StringIO()), RecordingObserver)
+        assert runner["logLevel"] is LogLevel.debug
     if kind == "standard output":
         runner["logFile"].close()
     assert sys.__stdout__ is not None

@@ -6,6 +6,7 @@ import signal
 from collections.abc import MutableMapping
 from typing import Any
 
+from twisted.logger import LogLevel
 from twisted.python.logfile import LogFile
 
 from twistserve.errors import StartError
@@ -20,6 +21,8 @@ def output_of(runner: MutableMapping[str, Any]) -> Output | None:
     """
     if "fileLogObserverFactory" in runner:
         runner["fileLogObserverFactory"] = lambda file: RecordingObserver()
+        # What is wanted of Twisted's events, our --log-level says.
+        runner["logLevel"] = LogLevel.debug
         file = runner.get("logFile")
         return None if file is None or file.fileno() == 1 else StreamOutput(file)
     if runner.get("logger"):
