@@ -63,6 +63,7 @@ class Bench:
         monkeypatch.setattr(logging, "lastResort", logging.lastResort)
         monkeypatch.setattr(twisted.internet, "reactor", Reactor(), raising=False)
         monkeypatch.setattr(module, "load_settings", lambda *arguments: self.setting)
+        monkeypatch.setattr(module, "is_silenced", lambda check: False)
         monkeypatch.setattr(module, "LogService", self.make_log)
         monkeypatch.setattr(module, "Ending", self.make_ending)
         monkeypatch.setattr(module, "leave_first_process", self.leave_first_process)

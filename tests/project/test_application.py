@@ -25,7 +25,9 @@ Write = Callable[..., None]
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LazySettings]:
     """Django's settings, not loaded yet; the current directory is an empty one."""
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    # Set first, so that what a test leaves is removed.
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "")
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.chdir(tmp_path)
     with unconfigured() as settings:
