@@ -307,6 +307,13 @@ class Configuration:
         Kind("PATH", values.existing, redaction.without_paths),
         (),
     )
+    static_watch: tuple[str, ...] = _development(
+        "with --static, a file or directory with sources of static files: collectstatic runs at the start and when"
+        " something changes there; not needed with DEBUG and django.contrib.staticfiles, where files are served from"
+        " where the finders find them; repeat the option for more",
+        Kind("PATH", values.existing, redaction.without_paths),
+        (),
+    )
     debugger: bool = _development(
         "listen for a debugger: a client of the Debug Adapter Protocol such as VS Code or PyCharm; needs"
         " twistserve[debug]"
@@ -484,6 +491,16 @@ def _as_text(raw: object) -> str | None:
     return str(raw) if typed or hasattr(raw, "__fspath__") else None
 
 
+def _check_static_watch(config: Configuration) -> None:
+    if not config.static:
+        raise StartError("--static-watch renews what --static serves: give --static as well")
+    if config.workers > 1:
+        raise StartError(
+            f"--static-watch is for development with one process, and --workers is {config.workers}: leave one of them"
+            " out"
+        )
+
+
 def _complete(config: Configuration) -> Configuration:
     """Fill in the defaults that follow from other options and refuse combinations that cannot work."""
     config = config if config.no_probe else _complete_probes(config)
@@ -491,6 +508,8 @@ def _complete(config: Configuration) -> Configuration:
         raise StartError(
             f"--autoreload: one process is reloaded, and --workers is {config.workers}: give --workers 1 with it"
         )
+    if config.static_watch:
+        _check_static_watch(config)
     if config.debugger:
         _check_debugger(config)
     return config

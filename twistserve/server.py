@@ -14,6 +14,7 @@ from twistserve.files.cache import MemoryCache
 from twistserve.files.file_threads import FileThreads
 from twistserve.files.handler import FileHandler
 from twistserve.files.index import MediaIndex, StaticIndex, check_urls, file_indexes
+from twistserve.files.renewal import Renewal
 from twistserve.http.access_log import AccessLog
 from twistserve.http.deadlines import Deadlines
 from twistserve.http.limits import Limits
@@ -90,6 +91,9 @@ class Serving:
         self._root = Router(self.django)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""
+        self._renewal: Renewal | None = None
+        """What renews the static files; None until they are served."""
+        self._call_from_thread = reactor.callFromThread
         self.site = Site(self._root, reactor, _limits(configuration), *_told(counted, access_log))
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
@@ -150,6 +154,16 @@ class Serving:
         metrics.flush()
         metrics.show_load(self.load())
 
+    def renew_static(self, replace: Callable[[], None], storage: Any) -> None:
+        """Have `replace` change static files, and serve them as they are then; `storage` knows their hashed names.
+
+        Blocks, in any thread but the reactor's. What `replace` raises travels.
+        """
+        if self._renewal is None:
+            replace()
+        else:
+            self._renewal.renew(replace, storage)
+
     def log_stacks(self, signal_name: str) -> None:
         """Log where every thread stands, and which request it serves."""
         log_all_stacks(signal_name, self.django.serving())
@@ -170,22 +184,28 @@ class Serving:
         self._mounted[index.prefix] = index.kind
         cache = None if index.changing else MemoryCache()
         threads = self._file_threads(index.kind)
+        handlers: list[FileHandler] = []
         if index.prefix != "/":
             identify, depth = self.django.environs.identify, depth_of(index.prefix.encode())
             handler = FileHandler(index.kind, index.find, threads, cache, self._deadlines, identify, depth=depth)
             self._root.mount(index.prefix, handler)
+            handlers.append(handler)
         if isinstance(index, StaticIndex):
-            self._mount_outside(index, threads, cache)
+            outside = self._mount_outside(index, threads, cache)
+            mount = lambda: self._root.mount_at(index.paths_outside, outside)  # noqa: E731
+            mount()
+            self._renewal = Renewal(index, threads, [*handlers, outside], mount, self._call_from_thread)
 
-    def _mount_outside(self, index: StaticIndex, threads: FileThreads, cache: MemoryCache | None) -> None:
-        """Serve the files of WHITENOISE_ROOT, such as /robots.txt."""
+    def _mount_outside(self, index: StaticIndex, threads: FileThreads, cache: MemoryCache | None) -> FileHandler:
+        """Serve the files of WHITENOISE_ROOT, such as /robots.txt, if any path may be one's.
+
+        Returns what serves them where their paths are known.
+        """
         identify = self.django.environs.identify
         make = partial(FileHandler, index.kind, index.find_outside, threads, cache, self._deadlines, identify)
         if index.anywhere:
             self._root.default = make(self.django)
-        handler = make()
-        for path in index.paths_outside:
-            self._root.mount_at(path, handler)
+        return make()
 
 
 def _told(

@@ -118,10 +118,10 @@ def directory(text: str) -> str:
 
 
 def existing(text: str) -> str:
-    """A file or directory that exists."""
+    """A file or directory that exists, as an absolute path: twistd may change the directory."""
     if not os.path.exists(text):
-        raise ValueError("there is no such file or directory")
-    return text
+        raise ValueError("there is no such file or directory; give one that exists, relative to the current directory")
+    return os.path.abspath(text)
 
 
 def host(text: str) -> str:

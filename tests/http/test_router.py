@@ -18,9 +18,7 @@ class Bench:
         self.router = Router(self.handler("default"))
         self.router.mount("/static/", self.handler("static"))
         self.router.mount("static/media", self.handler("media"))
-        self.router.mount_at("/robots.txt", self.handler("robots"))
-        self.router.mount_at("/static/robots.txt", self.handler("unreachable"))
-        self.router.mount_at("/b\u00fccher.txt", self.handler("books"))
+        self.router.mount_at(["/robots.txt", "/static/robots.txt", "/b\u00fccher.txt"], self.handler("outside"))
 
     def handler(self, name: str) -> Handler:
         return lambda request: self.handled.append((name, request))
@@ -60,8 +58,8 @@ def test_prefixes(target: bytes, name: str) -> None:
 @pytest.mark.parametrize(
     ("target", "name"),
     [
-        (b"/robots.txt", "robots"),
-        (b"/robots.txt?a=b", "robots"),
+        (b"/robots.txt", "outside"),
+        (b"/robots.txt?a=b", "outside"),
         (b"/robots.txt/", "default"),
         (b"/robots.txt.gz", "default"),
         (b"/static/robots.txt", "static"),
@@ -79,15 +77,22 @@ def test_paths(target: bytes, name: str) -> None:
         (b"/static/%6dedia/a", "media"),
         (b"/static%2Fa", "default"),
         (b"/static/media%2fa", "static"),
-        (b"/r%6fbots.txt", "robots"),
+        (b"/r%6fbots.txt", "outside"),
         (b"/%2Frobots.txt", "default"),
-        (b"/b%C3%BCcher.txt", "books"),
+        (b"/b%C3%BCcher.txt", "outside"),
         (b"/100%", "default"),
     ],
 )
 def test_paths_are_compared_decoded(target: bytes, name: str) -> None:
     """Segment by segment: a slash that is encoded divides nothing (RFC 3986 section 2.2)."""
     assert Bench().asked(target) == name
+
+
+def test_other_paths_take_the_place_of_those_before() -> None:
+    """Those of a new index."""
+    bench = Bench()
+    bench.router.mount_at(["/humans.txt"], bench.handler("outside"))
+    assert (bench.asked(b"/humans.txt"), bench.asked(b"/robots.txt")) == ("outside", "default")
 
 
 def test_the_default_may_change() -> None:

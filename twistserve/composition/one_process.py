@@ -23,6 +23,7 @@ from twistserve.composition.parts import (
 from twistserve.composition.tree import ServiceTree
 from twistserve.development.debugger import DebuggerService
 from twistserve.development.inheritance import Inheritance
+from twistserve.development.static_watch import static_watch
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
@@ -68,9 +69,11 @@ def one_process(
         results.django_ready = True
 
     progress = Progress(lifecycle, reactor)
+    watches = static_watch(configuration.static_watch, serving.renew_static, lifecycle, reactor)
+    preparing = [*preparing_steps(configuration, progress), *(watch.step for watch in watches)]
     steps = [
         *(step for debugger in debuggers for step in debugger.steps),
-        *serving.steps(preparing_steps(configuration, progress), checks_can_run),
+        *serving.steps(preparing, checks_can_run),
         *checks.steps(),
     ]
     workers = lambda: succeed([serving.describe()])  # noqa: E731
@@ -95,6 +98,7 @@ def one_process(
         serving.web,
         StartupService(steps, serving.web.open, lifecycle, progress, reactor),
         *recycling_service(configuration, serving, lifecycle, lambda cause, reason: lifecycle.recycle(reason), reactor),
+        *watches,
     ]
     tell_states(lifecycle)
     announce_addresses(configuration, lifecycle)

@@ -1,6 +1,6 @@
 """Static files that are at hand: small ones in memory, and descriptors of large ones.
 
-Both are of files that the index has, which do not change before the next start.
+Both are of files that the index has, which do not change before the next start, or the next index (`Renewal`).
 """
 
 from __future__ import annotations
@@ -122,6 +122,11 @@ class OpenFiles:
             return None
         self._files[path] = file
         return file.share()
+
+    def clear(self) -> None:
+        """Keep none open any longer."""
+        while self._files:
+            self._files.popitem()[1].close()
 
     def put(self, path: str, file: OpenFile) -> None:
         """Keep a file open; those that were not asked for for longest make way."""

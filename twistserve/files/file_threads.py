@@ -43,7 +43,9 @@ class FileThreads:
         self._most_waiting = waiting
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
-        self._threads = self._idle = 0
+        self._threads = self._idle = self._running = 0
+        self._paused = False
+        self._when_idle: Callable[[], object] | None = None
 
     def submit(self, work: Callable[[], Any], done: Done) -> Job | None:
         """Have `work` done, and `done` told; None if too much waits already. Reactor thread."""
@@ -68,6 +70,23 @@ class FileThreads:
             self._jobs.remove(job)
             return True
 
+    def pause(self, idle: Callable[[], object]) -> None:
+        """Begin no more jobs until `resume`; `idle` is called once none runs. Reactor thread, as `idle`."""
+        with self._changed:
+            self._paused, self._when_idle = True, idle
+            self._tell_if_idle()
+
+    def resume(self) -> None:
+        """Begin jobs again, those that have come meanwhile first. Reactor thread."""
+        with self._changed:
+            self._paused, self._when_idle = False, None
+            self._changed.notify_all()
+
+    def _tell_if_idle(self) -> None:
+        if self._when_idle is not None and not self._running:
+            idle, self._when_idle = self._when_idle, None
+            self._call(idle)
+
     def _start(self) -> bool:
         try:
             ServerThread(target=self._run, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
@@ -80,9 +99,10 @@ class FileThreads:
         while True:
             with self._changed:
                 self._idle += 1
-                while not self._jobs:
+                while self._paused or not self._jobs:
                     self._changed.wait()
                 self._idle -= 1
+                self._running += 1
                 job = self._jobs.popleft()
                 job.begun = True
             result, error = None, None
@@ -92,3 +112,6 @@ class FileThreads:
                 error = raised
             self._call(job.done, result, error)
             del job, result, error
+            with self._changed:
+                self._running -= 1
+                self._tell_if_idle()

@@ -33,6 +33,10 @@ Find = Callable[[str, str], StaticFile | Redirect | None]
 """From a path relative to the prefix, and the URL path, to WhiteNoise's entry. A directory's path ends in a slash."""
 
 
+class Renewed(Exception):
+    """There is a new index since a request was looked up."""
+
+
 class FileHandler:
     """Serves the files that `find` finds: GET and HEAD, no directory listing, no way out of the root.
 
@@ -84,6 +88,11 @@ class FileHandler:
             else:
                 self._handle_indexed(request, self._find(relative, url), asked, self._cache)
 
+    def renew(self, cache: MemoryCache) -> None:
+        """Forget all files: they and the index have changed, while `threads` were paused."""
+        self._cache = cache
+        self._open_files.clear()
+
     def absent(self, request: Request) -> None:
         """There is no such file: 404, or whatever else responds."""
         if self._otherwise is not None:
@@ -128,7 +137,12 @@ class FileHandler:
             # A small part, which is read: another descriptor is simpler than one that is shared with a thread.
             file.close()
         share = path not in self._open_files
-        work = partial(responder.response_with, found, path, listed, asked, share)
+
+        def work() -> Response:
+            if self._cache is not cache:
+                raise Renewed
+            return responder.response_with(found, path, listed, asked, share)
+
         self._open(request, work, lambda response: self._keep(path, response, asked))
 
     def _keep(self, path: str, response: Response, asked: Asked) -> None:
@@ -218,9 +232,12 @@ class Opening:
 
     def _opened(self, response: Response | None, raised: BaseException | None) -> None:
         """The thread is done."""
-        if response is None:
+        if response is None and not isinstance(raised, Renewed):
             assert raised is not None
             response = responder.response_to_error(raised, self._request.path.decode("latin-1"))
+        if response is None:
+            self._look_again()
+            return
         if self._over:
             if response.producer is not None:
                 response.producer.stopProducing()
@@ -232,6 +249,16 @@ class Opening:
                 self._handler.absent(self._request)
             else:
                 self._handler.send(self._request, response)
+        except BaseException:
+            self._request.connection.site.failed(self._request)
+
+    def _look_again(self) -> None:
+        """What was found is the index's from before."""
+        if self._over:
+            return
+        self._end()
+        try:
+            self._handler(self._request)
         except BaseException:
             self._request.connection.site.failed(self._request)
 

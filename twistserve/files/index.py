@@ -7,7 +7,8 @@ the URLs (FORCE_SCRIPT_NAME), and collectstatic may be what makes the directory.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ class StaticIndex:
     kind = "static"
 
     def __init__(self) -> None:
-        if not _has_finders():
+        if not has_finders():
             _required("static")
         self._whitenoise: Any = None
 
@@ -57,21 +58,22 @@ class StaticIndex:
 
     def load(self) -> None:
         """Make the index, after the commands. Blocks; in the thread that has set Django up. Raises `StartError`."""
-        from whitenoise.middleware import WhiteNoiseMiddleware
-
-        if not _has_finders():
+        if not has_finders():
             root = _required(self.kind)
             if not os.path.isdir(root):
                 raise StartError(
                     f"--static: the directory {root!r} of the setting STATIC_ROOT does not exist: run manage.py"
                     " collectstatic, or give --command 'collectstatic --noinput'"
                 )
-        try:
-            self._whitenoise = WhiteNoiseMiddleware(lambda request: None)
-        except OSError as error:
-            raise StartError(
-                f"--static: the files of STATIC_ROOT or WHITENOISE_ROOT cannot be indexed: {error}"
-            ) from error
+        self._whitenoise = _index(None)
+
+    def renewed(self, storage: Any) -> Callable[[], None]:
+        """Make the index anew; what puts it into force is returned, for the reactor thread.
+
+        `storage` tells which names are hashed, for those of the process's own may be from before. Blocks. Raises
+        `StartError`.
+        """
+        return partial(setattr, self, "_whitenoise", _index(storage))
 
     def find(self, relative: str, url: str) -> Any:
         """The entry of a file, or None; where files may change it blocks, and raises OSError. From any thread."""
@@ -186,13 +188,32 @@ def check_urls(indexes: Sequence[StaticIndex | MediaIndex]) -> None:
         index.check_url()
 
 
+def _index(storage: Any) -> Any:
+    """WhiteNoise's index, made now; a `storage` tells which names are hashed in place of the process's own."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    class Index(WhiteNoiseMiddleware):  # type: ignore[misc]
+        def get_static_url(self, name: str) -> Any:
+            if storage is None:
+                return super().get_static_url(name)
+            try:
+                return storage.url(name)
+            except ValueError:
+                return None
+
+    try:
+        return Index(lambda request: None)
+    except OSError as error:
+        raise StartError(f"--static: the files of STATIC_ROOT or WHITENOISE_ROOT cannot be indexed: {error}") from error
+
+
 def _may_run_scripts(content_type: str) -> bool:
     """Whether a browser makes a document of it, in which scripts run."""
     media_type = content_type.partition(";")[0].strip()
     return media_type in _DOCUMENTS or media_type.endswith("+xml")
 
 
-def _has_finders() -> bool:
+def has_finders() -> bool:
     """Whether static files are served from where django.contrib.staticfiles finds them."""
     from django.conf import settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from twistserve.http.request import Request
 from twistserve.http.site import Handler
@@ -21,9 +22,12 @@ class Router:
         self._prefixes.append((b"/%b/" % prefix.strip("/").encode(), handler))
         self._prefixes.sort(key=lambda mounted: -depth_of(mounted[0]))
 
-    def mount_at(self, path: str, handler: Handler) -> None:
-        """Serve `handler` at one URL path, decoded, unless that is below a prefix."""
-        self._paths[os.fsencode(path)] = handler
+    def mount_at(self, paths: Iterable[str], handler: Handler) -> None:
+        """Serve `handler` at these URL paths alone, decoded, unless they are below a prefix.
+
+        Paths from before are so no longer.
+        """
+        self._paths = {os.fsencode(path): handler for path in paths}
 
     def __call__(self, request: Request) -> None:
         """Find the handler, and let it handle the request."""
