@@ -309,3 +309,11 @@ def test_what_is_replaced_is_refused_with_what_to_use(key: str) -> None:
         assert "use --debugger" in said
     resolved(environ={f"TWISTSERVE_{key}": ""})
     resolved(environ={f"TWISTSERVE_{key}": "tcp://10.0.0.7:80"})
+
+
+def test_static_watch_needs_static_and_one_process() -> None:
+    """The refusal names the other option."""
+    assert error("--static-watch", ".") == "--static-watch renews what --static serves: give --static as well"
+    message = error("--static", "--static-watch", ".", "--workers", "2")
+    assert message.startswith("--static-watch is for development with one process, and --workers is 2")
+    assert len(resolved("--static", "--static-watch", ".", "--static-watch", "..").static_watch) == 2

@@ -172,3 +172,13 @@ def test_a_view_at_a_breakpoint_has_no_deadline() -> None:
     """With --debugger, whatever --request-timeout says."""
     assert serving(request_timeout="3")._deadlines is not None
     assert serving(request_timeout="3", debugger=True)._deadlines is None
+
+
+def test_static_files_that_are_not_served_yet_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once they are, they are renewed."""
+    parts = serving()
+    done: list[object] = []
+    parts.renew_static(lambda: done.append("replaced"), None)
+    parts._renewal = SimpleNamespace(renew=lambda replace, storage: done.append(storage))  # type: ignore[assignment]
+    parts.renew_static(lambda: done.append("replaced"), "storage")
+    assert done == ["replaced", "storage"]

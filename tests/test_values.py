@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from twistserve import values
@@ -60,3 +62,13 @@ def test_what_check_does_not_take(text: str, remedy: str) -> None:
     """The message names what there is."""
     with pytest.raises(ValueError, match=remedy):
         values.check(text)
+
+
+def test_a_path_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or directory, absolute from then on; else what to give is said."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site.css").touch()
+    assert values.existing(".") == str(tmp_path)
+    assert values.existing("site.css") == str(tmp_path / "site.css")
+    with pytest.raises(ValueError, match="no such file or directory; give one that exists"):
+        values.existing("nowhere")

@@ -162,3 +162,18 @@ def test_a_debugger_listens_before_anything_that_one_may_debug(process: Any) -> 
     found = process(debugger=True)
     assert found.tree.order[:2] == ["log", "debugger"]
     assert [name for name, _ in found.steps][:2] == ["listening for a debugger", "setting Django up"]
+
+
+def test_static_files_are_collected_after_the_commands(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And watched until the end begins, before anything else stops."""
+
+    def watch(paths: Any, renew: Any, *arguments: Any) -> Any:
+        service: Any = named("static-watch")
+        service.step = ("collecting the static files", lambda: None)
+        return [service] if paths else []
+
+    monkeypatch.setattr(module, "static_watch", watch)
+    found = process(static=True, static_watch=["."], command=["migrate"])
+    assert found.serving.between == ["running the command 'migrate'", "collecting the static files"]
+    assert found.tree.order[-2:] == ["start-up", "static-watch"]
+    assert "static-watch" not in process().tree.order

@@ -75,3 +75,16 @@ def test_none_may_stay(tmp_path: Path) -> None:
     assert "a" not in files
     file.close()
     assert not is_open(file)
+
+
+def test_none_stays_that_a_new_index_may_have_replaced(tmp_path: Path) -> None:
+    """Those that are being sent are closed by who sends them."""
+    files = OpenFiles(lambda: 2)
+    kept, sending = open_file(tmp_path), open_file(tmp_path)
+    files.put("kept", kept)
+    files.put("sending", sending)
+    kept.close()
+    files.clear()
+    assert ("kept" in files, "sending" in files) == (False, False)
+    assert (is_open(kept), is_open(sending)) == (False, True)
+    sending.close()

@@ -117,3 +117,33 @@ def test_a_machine_without_threads(bench: Bench, monkeypatch: pytest.MonkeyPatch
     bench.go.set()
     assert bench.submit() is not None
     assert len(bench.results(1)) == 1
+
+
+def test_a_pause_begins_once_nothing_runs(bench: Bench) -> None:
+    """What comes meanwhile is done after it."""
+    bench.submit()
+    bench.running(1)
+    idle: Any = object()
+    bench.threads.pause(idle)
+    bench.submit()
+    assert bench.calls == []
+    bench.go.set()
+    for _ in range(2):
+        assert bench.called.acquire(timeout=30)
+    assert [call[0] for call in bench.calls] == [bench.done, idle]
+    bench.threads.resume()
+    bench.running(1)
+    assert bench.called.acquire(timeout=30)
+    assert len(bench.calls) == 3
+
+
+def test_a_pause_while_nothing_runs(bench: Bench) -> None:
+    """It begins at once, and what can be withdrawn before can be so then."""
+    idle: Any = object()
+    bench.threads.pause(idle)
+    assert bench.calls == [(idle,)]
+    job = bench.submit()
+    assert job is not None
+    assert bench.threads.withdraw(job)
+    bench.threads.resume()
+    assert bench.calls == [(idle,)]

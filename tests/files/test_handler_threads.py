@@ -380,3 +380,47 @@ def test_a_file_that_fails_is_not_left_open(bench: Bench, monkeypatch: pytest.Mo
         )
     monkeypatch.undo()
     assert not os.path.exists(f"/proc/self/fd/{opened[0]}")
+
+
+def renew(bench: Bench) -> None:
+    """A new index, of what there is now."""
+    for path in bench.directory.iterdir():
+        bench.index[path.name] = StaticFile(str(path), [("Content-Type", "text/plain"), ("ETag", '"new"')])
+    bench.static.renew(MemoryCache())
+
+
+def test_nothing_is_at_hand_of_an_index_from_before(bench: Bench) -> None:
+    """Neither in memory nor open; a response that is being sent goes on with the file that it has."""
+    for name in ("small.txt", "large.txt"):
+        bench.get(bench.static, name)
+        bench.threads.run()
+        assert bench.get(bench.static, name).connection.response is not None
+        (bench.directory / "new").write_bytes(b"n" * len(name))
+        (bench.directory / "new").rename(bench.directory / name)
+        renew(bench)
+        request = bench.get(bench.static, name)
+        bench.threads.run()
+        assert body(request) == b"n" * len(name)
+
+
+def test_what_waits_for_its_file_is_looked_up_in_the_new_index(bench: Bench) -> None:
+    """It has the headers that are the file's, or is not there any more."""
+    first, second = bench.get(bench.static, "small.txt"), bench.get(bench.static, "large.txt")
+    (bench.directory / "small.txt").write_bytes(b"other")
+    renew(bench)
+    del bench.index["large.txt"]
+    bench.threads.run()
+    assert (status(first), body(first)) == (200, b"other")
+    assert fields(first)[b"etag"] == b'"new"'
+    assert (status(second), second.pending) == (404, None)
+
+
+def test_a_client_that_leaves_while_the_index_is_renewed(bench: Bench) -> None:
+    """Nothing is looked up for it."""
+    request = bench.get(bench.static, "small.txt")
+    renew(bench)
+    bench.threads.begin()
+    opening: Any = request.pending
+    opening.given_up()
+    bench.threads.tell()
+    assert (status(request), bench.threads.jobs) == (None, [])

@@ -238,9 +238,11 @@ def test_requests_meanwhile_see_old_or_new(serve: Serve, site: Callable[..., Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_end_during_collectstatic(serve: Serve, site: Callable[..., Path], number: int) -> None:
+def test_the_end_during_collectstatic(serve: Serve, site: Callable[..., Path], tmp_path: Path, number: int) -> None:
     """It comes at once with status 0, what is served is the old file until then, and nothing is half written."""
-    server = serve(*WATCH, cwd=site(SLOW), settings="site_settings")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    server = serve(*WATCH, cwd=site(SLOW), settings="site_settings", env={"TMPDIR": str(temporary)})
     (server.cwd / "hold").touch()
     save(server.cwd, "a { color: green }")
     wait_for((server.cwd / "held").exists, "collectstatic to write")
@@ -248,6 +250,7 @@ def test_the_end_during_collectstatic(serve: Serve, site: Callable[..., Path], n
     server.signal(number)
     assert server.wait(PROMPT) == 0
     assert (server.cwd / "collected/site.css").read_text() == "a { color: red }"
+    assert list(temporary.iterdir()) == []
     assert "Traceback" not in server.output
 
 
@@ -297,6 +300,22 @@ def test_a_directory_that_goes_and_comes_back(serve: Serve, site: Callable[..., 
     (server.cwd / "away/site.css").write_text("a { color: back }")
     (server.cwd / "away").rename(server.cwd / "assets")
     serves(server, "a { color: back }")
+
+
+def test_files_at_the_root(serve: Serve, site: Callable[..., Path]) -> None:
+    """Those of WHITENOISE_ROOT are indexed anew, new ones too; what is gone is Django's again."""
+    directory = site("WHITENOISE_ROOT = BASE_DIR / 'public'\n")
+    public = directory / "public"
+    public.mkdir()
+    (public / "robots.txt").write_text("old")
+    server = serve("--static", "--static-watch", "public", cwd=directory, settings="site_settings")
+    serves(server, "old", "/robots.txt")
+    (public / "robots.txt").write_text("new text")
+    (public / "humans.txt").write_text("humans")
+    serves(server, "new text", "/robots.txt")
+    serves(server, "humans", "/humans.txt")
+    (public / "robots.txt").unlink()
+    wait_for(lambda: server.get("/robots.txt").headers["Content-Type"] == "text/html; charset=utf-8", "Django's 404")
 
 
 def test_debug_needs_it_not(serve: Serve, site: Callable[..., Path]) -> None:

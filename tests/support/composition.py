@@ -100,6 +100,9 @@ class Serving:
     def flush_metrics(self) -> None:
         pass
 
+    def renew_static(self, replace: Callable[[], None], storage: Any) -> None:
+        pass
+
     def log_stacks(self, signal_name: str) -> None:
         self.stacks.append(signal_name)
 

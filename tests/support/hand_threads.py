@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twistserve.files.file_threads import Job
+from twistserve.files.handler import Renewed
 
 
 class HandThreads:
@@ -34,7 +35,7 @@ class HandThreads:
         job.begun = True
         try:
             self.begun.append((job, job.work(), None))
-        except OSError as error:
+        except (OSError, Renewed) as error:
             self.begun.append((job, None, error))
 
     def tell(self) -> None:

@@ -80,9 +80,8 @@ class Collector:
 
         collectstatic itself leaves out what is not newer, and what is newer within the same second.
         """
-        for name, source in sources.items():
-            if self._collected.get(name) != source:
-                self._collected.pop(name, None)
+        for name in self._collected.keys() | sources.keys():
+            if self._collected.get(name) != sources.get(name):
                 storage.delete(name)
 
     def _run(self, storage: Any) -> None:
