@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.functional.harness import Serve, Server, wait_for
+from tests.support.functional.mounts import namespaced
 from tests.support.functional.workers import workers
 
 VIEWS = """
@@ -47,12 +47,6 @@ urlpatterns = [path(f"{view.__name__}/", view) for view in (fill, empty, count, 
 SETTINGS = """
 MIDDLEWARE = ["twistserve.middleware.RouteMetricsMiddleware", "django.middleware.common.CommonMiddleware"]
 """
-
-
-def namespaced(script: str) -> list[str]:
-    """The words that let a command see mounts of its own, which `script` makes first."""
-    alone = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
-    return [*alone, "sh", "-e", "-c", f'{script}\nexec "$@"', "sh"]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.functional.harness import (
+    PATIENCE,
     PROMPT,
     Reply,
     Serve,
@@ -20,6 +22,7 @@ from tests.support.functional.harness import (
     refuses,
     wait_for,
 )
+from tests.support.functional.mounts import namespaced
 
 Project = Callable[..., Path]
 
@@ -78,6 +81,12 @@ def save(cwd: Path, text: str, name: str = "site.css") -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that are killed in the end leave behind what they have collected."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 @pytest.fixture
 def site(project: Project) -> Callable[..., Path]:
     """A project with one style sheet, in some storage."""
@@ -131,6 +140,22 @@ def test_a_large_file_arrives(serve: Serve, site: Callable[..., Path]) -> None:
         serves(server, letter * 300_000, "/static/large.txt")
 
 
+def test_a_file_that_is_being_sent(serve: Serve, site: Callable[..., Path]) -> None:
+    """It is sent to its end as it was, however slowly its client reads."""
+    directory = site()
+    size = 16_000_000
+    save(directory, "a" * size, "large.txt")
+    server = serve(*WATCH, cwd=directory, settings="site_settings")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client, client.makefile("rb") as sent:
+        client.sendall(b"GET /static/large.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert sent.readline() == b"HTTP/1.1 200 OK\r\n"
+        save(directory, "b" * 100_000, "large.txt")
+        serves(server, "b" * 100_000, "/static/large.txt")
+        head, _, body = sent.read().partition(b"\r\n\r\n")
+    assert f"Content-Length: {size}".encode() in head
+    assert (len(body), set(body)) == (size, {ord("a")})
+
+
 def test_ten_saves_in_a_second(serve: Serve, site: Callable[..., Path]) -> None:
     """The last one is served in the end, and collectstatic did not run for each."""
     server = serve(*WATCH, cwd=site(), settings="site_settings")
@@ -165,6 +190,31 @@ def test_an_error_changes_nothing_and_is_mended(serve: Serve, site: Callable[...
     save(server.cwd, "a { color: mended }")
     after = wait_for(lambda: (text := server.get("/").text) != before and text, "the page to link the new file")
     assert server.get(str(after)).text == "a { color: mended }"
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("full", ["collected", "tmp"])
+def test_a_full_disk(serve: Serve, site: Callable[..., Path], full: str) -> None:
+    """That of STATIC_ROOT, or of TMPDIR: all is served on as it was, until there is room."""
+    directory = site()
+    for name in ("collected", "tmp"):
+        (directory / name).mkdir()
+    server = serve(
+        *WATCH,
+        cwd=directory,
+        settings="site_settings",
+        env={"TMPDIR": str(directory / "tmp")},
+        prefix=namespaced(f"mount -t tmpfs -o size=256k none {directory / full}"),
+    )
+    serves(server, "a { color: red }")
+    save(directory, "a { color: green }")
+    save(directory, "x" * 400_000, "large.txt")
+    wait_for(lambda: lines_with(server.stdout, "ERROR", "collectstatic failed", "No space left"), "the error")
+    serves(server, "a { color: red }")
+    assert server.get("/static/large.txt").status == 404
+    save(directory, "small", "large.txt")
+    serves(server, "small", "/static/large.txt")
+    serves(server, "a { color: green }")
     assert "Traceback" not in server.output
 
 
