@@ -54,7 +54,8 @@ def autoreload_parent(
         return process
 
     def watch(files: list[str], since: float, unreliable: list[str], changed: Any) -> Watcher:
-        paths = [*files, *configuration.autoreload_watch]
+        # With sources of static files: collectstatic is a step of the start.
+        paths = [*files, *configuration.autoreload_watch, *configuration.static_watch]
         watcher = Watcher(lambda path, early: changed(path), since, paths, unreliable, newcomers=_directories(files))
         watcher.start()
         return watcher
