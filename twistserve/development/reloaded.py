@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
 from typing import Any
 
@@ -16,6 +15,7 @@ from twistserve.development.watcher import Watcher
 from twistserve.http.port import Drain, WebService
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.process.ending import Ending
+from twistserve.server_thread import ServerThread
 
 GRACE = 2.0
 """Seconds that requests in flight have before a reload."""
@@ -45,7 +45,7 @@ class ReloadedService(Service):
         super().startService()
         self._lifecycle.observe(self._entered)
         self._watcher.start()
-        threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+        ServerThread(target=_end_with_parent, name="lifeline", daemon=True).start()
 
     def stopService(self) -> None:
         """Watch no more."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twistserve.logs import get_logger
+from twistserve.server_thread import ServerThread
 
 logger = get_logger(__name__)
 
@@ -52,7 +53,7 @@ class Watcher:
 
     def start(self) -> None:
         """Begin, as soon as Django's apps are there; at once if they need not be."""
-        threading.Thread(target=self._run, name="watcher", daemon=True).start()
+        ServerThread(target=self._run, name="watcher", daemon=True).start()
 
     def stop(self) -> None:
         """End soon, and tell of nothing any more; callable from any thread."""
