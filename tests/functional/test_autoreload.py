@@ -375,6 +375,28 @@ def test_the_error_as_a_page(site: Callable[..., Server]) -> None:
     assert reply.headers["Cache-Control"] == "no-store"
 
 
+def test_a_style_sheet_that_cannot_be_collected(project: Project, serve: Serve) -> None:
+    """With --static-watch that fails the start; the sources of static files are watched then too."""
+    settings = (
+        "INSTALLED_APPS += ['django.contrib.staticfiles']\n"
+        "STATIC_URL, STATIC_ROOT = '/static/', BASE_DIR / 'collected'\n"
+        "STATICFILES_DIRS = [BASE_DIR / 'assets']\n"
+        "STORAGES = {'staticfiles': {'BACKEND': 'django.contrib.staticfiles.storage.ManifestStaticFilesStorage'}}\n"
+    )
+    cwd = project(version(1), settings)
+    (cwd / "assets").mkdir()
+    write(cwd / "assets" / "site.css", "p { background: url(missing.png) }\n")
+    options = ("--autoreload", "--static", "--static-watch", "assets")
+    server = serve(*options, cwd=cwd, settings="site_settings", until=None)
+    wait_for(lambda: not refuses(server.port), "the port")
+    fails(server, "missing.png")
+    write(cwd / "assets" / "site.css", "p { color: red }\n")
+    serves(server, 1)
+    assert "red" in server.get("/static/site.css").text
+    write(cwd / "assets" / "site.css", "p { color: blue }\n")
+    wait_for(lambda: "blue" in server.get("/static/site.css").text, "the new style sheet")
+
+
 # The end
 
 
