@@ -182,6 +182,25 @@ def test_a_failed_start_has_ten_seconds(parts: Parts) -> None:
     assert (watchdog.bounds, alarms, ending.status) == ([END - CUT], [11, 11], 1)
 
 
+def test_a_restart_has_times_of_its_own(parts: Parts) -> None:
+    """And the status that asks for it; whoever waits for the next process shall not wait for long."""
+    ending, lifecycle, first, watchdog, _ = parts
+    lifecycle.enter(State.READY, "a test")
+    ending.ask_for_restart(3, 2.0, 1.0)
+    lifecycle.recycle("views.py has changed")
+    assert (watchdog.bounds, ending.status) == ([2 + 1 - CUT], 3)
+    assert first.told[1:] == [("bound", round(3 - KILL, 2)), ("end", round(3 - KILL, 2))]
+
+
+def test_a_restart_during_the_start(parts: Parts) -> None:
+    """It has the same status: the start has not failed."""
+    ending, lifecycle, _, watchdog, _ = parts
+    ending.ask_for_restart(3, 2.0, 1.0)
+    lifecycle.recycle("views.py has changed")
+    lifecycle.fail("cancelled")
+    assert (watchdog.bounds, ending.status) == ([2 + 1 - CUT], 3)
+
+
 @pytest.mark.parametrize("asks", [(), (15,)])
 def test_an_alarm_that_comes_earlier(parts: Parts, monkeypatch: pytest.MonkeyPatch, asks: tuple[int, ...]) -> None:
     """It stays in a worker, for which the kernel sets one when its parent dies; elsewhere it is the application's."""
