@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 VARIABLE = "_TWISTSERVE_RELOADED"
@@ -75,7 +74,7 @@ def tell(**news: object) -> None:
 def tell_failure(message: str, cause: BaseException | None) -> None:
     """Tell why the project does not start, and which files may mend it; standard error gets the traceback too."""
     text = _traceback(cause) if cause is not None else ""
-    with suppress(OSError, ValueError):
+    with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()
     tell(failed=message, traceback=text, files=sorted({*files_of_modules(), *files_of(cause)}))
@@ -91,8 +90,15 @@ def _traceback(error: BaseException) -> str:
 
 def files_of_modules() -> set[str]:
     """The files of all modules that have been imported."""
-    paths = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    paths = [_file_of(module) for module in list(sys.modules.values())]
     return {os.path.abspath(path) for path in paths if isinstance(path, str)}
+
+
+def _file_of(module: object) -> object:
+    # One that is loaded by its first use is loaded now, which may raise anything.
+    with suppress(Exception):
+        return getattr(module, "__file__", None)
+    return None
 
 
 def files_of(error: BaseException | None) -> Iterable[str]:
@@ -103,6 +109,7 @@ def files_of(error: BaseException | None) -> Iterable[str]:
         names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         names.append(getattr(error, "filename", None) or "")
         for name in names:
-            if isinstance(name, str) and Path(name).is_file():
+            # Unlike Path.is_file it takes a directory that may not be looked into, and what is no path.
+            if isinstance(name, str) and os.path.isfile(name):
                 yield os.path.abspath(name)
         error = error.__cause__ or error.__context__

@@ -14,6 +14,7 @@ from twistserve.development.inheritance import CHANGED, LIFELINE, files_of_modul
 from twistserve.development.watcher import Watcher
 from twistserve.http.port import Drain, WebService
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.logs.containment import contain
 from twistserve.process.ending import Ending
 from twistserve.server_thread import ServerThread
 
@@ -75,7 +76,8 @@ def follow_start(lifecycle: Lifecycle) -> None:
 
     def failed(message: str) -> None:
         cause = lifecycle.cause
-        tell_failure(message, cause and (cause.__cause__ or cause))
+        # Whatever comes of that, the process is to end.
+        contain(tell_failure, message, cause and (cause.__cause__ or cause))
         say(message)
 
     lifecycle.on_failure = failed
