@@ -45,7 +45,7 @@ class Watcher:
     ) -> None:
         self._changed = changed
         self._since = since
-        self._paths = [Path(path) for path in paths]
+        self._paths = [Path(path).absolute() for path in paths]
         self._unreliable = unreliable
         self._newcomers = None if newcomers is None else [Path(path) for path in newcomers]
         self._stopped = threading.Event()
@@ -113,7 +113,7 @@ class Watcher:
             if path.is_dir():
                 reloader.watch_dir(path, "**/*")
             else:
-                reloader.extra_files.add(path.absolute())
+                reloader.extra_files.add(path)
         for directory in self._newcomers or ():
             reloader.watch_dir(directory, "*.py")
             reloader.watch_dir(directory, "*/__init__.py")
@@ -123,11 +123,15 @@ class Watcher:
         return reloader
 
     def _newer(self, reloader: Any) -> tuple[str, float] | None:
-        """A file that has changed since the process was started, and when."""
+        """A file that has changed since the process was started, and when.
+
+        One with a time in the future was not: a copied one may have such a time, and would be newer than every process.
+        """
         for path in reloader.watched_files():
             with suppress(OSError):
                 found = os.stat(path)
-                if found.st_mtime > self._since and stat.S_ISREG(found.st_mode) and str(path) not in self._unreliable:
+                is_newer = self._since < found.st_mtime <= time.time()
+                if is_newer and stat.S_ISREG(found.st_mode) and str(path) not in self._unreliable:
                     return str(path), found.st_mtime
         return None
 
