@@ -15,10 +15,11 @@ def again() -> list[str]:
     # As multiprocessing does: what -O, -W, -X and the like have set.
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     spec = getattr(__main__, "__spec__", None)
-    if spec is None:
+    if spec is None or spec.name == "__main__":
+        # The second is a directory or an archive with a __main__.py.
         program = [sys.argv[0]]
     else:
-        name = spec.parent if spec.name.rpartition(".")[2] == "__main__" and spec.parent else spec.name
+        name = spec.parent if spec.name.rpartition(".")[2] == "__main__" else spec.name
         program = ["-m", name]
     return [sys.executable, *flags, "-m", "twistserve.development", *program, *sys.argv[1:]]
 
@@ -29,8 +30,11 @@ def environment() -> dict[str, str]:
     Settings and a manage.py add to it what they read from files, which may change.
     """
     try:
-        entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+        entries = Path("/proc/self/environ").read_bytes().removesuffix(b"\0").split(b"\0")
     except OSError:
+        entries = []
+    if not all(b"=" in entry for entry in entries or [b""]):
+        # There is none, or setproctitle has written the process's title over it.
         return dict(os.environ)
     pairs = (os.fsdecode(entry).partition("=") for entry in entries)
-    return {name: value for name, equals, value in pairs if equals}
+    return {name: value for name, equals, value in pairs}
