@@ -51,7 +51,10 @@ class ServingProcess(ProcessProtocol):
         """It tells something."""
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._told(json.loads(line))
+            # A project may write to a descriptor that it has not opened.
+            with suppress(ValueError):
+                if isinstance(news := json.loads(line), dict):
+                    self._told(news)
 
     def processExited(self, reason: Failure) -> None:
         """It has ended; what it has told last may be in the pipe."""
