@@ -59,5 +59,10 @@ class ErrorSite:
         if self._page is not None:
             self._page.release()
         for site in self._sites:
-            site.drain()
+            site.drain().addCallback(_look_no_more, site)
         self._open, self._sites, self._page = [], [], None
+
+
+def _look_no_more(drained: None, site: Site) -> None:
+    """End the timer by which a site looks at its connections, for there are none any more."""
+    site.abort()
