@@ -13,9 +13,9 @@ import os
 import runpy
 import signal
 import sys
-import traceback
 
 from twistserve.development.inheritance import CHANGED, take, tell_failure
+from twistserve.errors import describe
 from twistserve.process.ending import Ending
 
 collector.resume()
@@ -53,5 +53,5 @@ except SystemExit as error:
     raise
 except BaseException as error:
     without_us(error)
-    tell_failure(traceback.format_exception_only(error)[-1].strip(), error)
+    tell_failure(describe(error), error)
     sys.exit(1)
