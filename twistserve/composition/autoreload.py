@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from twistserve.development.inheritance import OPTIONS, VARIABLE, Inheritance
 from twistserve.development.reloaded import ReloadedService, be_silent, follow_start
 from twistserve.development.serving_process import ServingProcess
 from twistserve.development.watcher import Watcher
+from twistserve.errors import StartError
 from twistserve.http.port import WebService
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
@@ -42,8 +42,12 @@ def autoreload_parent(
         probes = port.sockets
     for each in (*web, *probes):
         # What comes while no process serves waits in the kernel.
-        each.listen(configuration.backlog)
-    words, environ = command.again(), command.environment()
+        try:
+            each.listen(configuration.backlog)
+        except OSError as error:
+            # Two programs may have bound it; the first that listens has it.
+            raise StartError(f"--autoreload: {each.getsockname()} cannot be listened on: {error.strerror}") from error
+    words, environ, here = command.again(), command.environment(), os.getcwd()
     options = {name: getattr(configuration, name) for name in OPTIONS}
 
     def start(started: float, unreliable: list[str], told: Told, ended: Any) -> Process:
@@ -56,7 +60,8 @@ def autoreload_parent(
     def watch(files: list[str], since: float, unreliable: list[str], changed: Any) -> Watcher:
         # With sources of static files: collectstatic is a step of the start.
         paths = [*files, *configuration.autoreload_watch, *configuration.static_watch]
-        watcher = Watcher(lambda path, early: changed(path), since, paths, unreliable, newcomers=_directories(files))
+        directories = _directories(files, here)
+        watcher = Watcher(lambda path, early: changed(path), since, paths, unreliable, newcomers=directories)
         watcher.start()
         return watcher
 
@@ -104,11 +109,13 @@ def autoreload_parent(
     )
 
 
-def _directories(files: list[str]) -> list[str]:
-    """The directories of the project: those of its files that were not installed, and the current one."""
-    installed = (sys.prefix, sys.base_prefix)
-    found = {os.path.dirname(path) for path in files if not path.startswith(installed)}
-    return sorted({*found, os.getcwd()})
+def _directories(files: list[str], here: str) -> list[str]:
+    """The directories of the project: those of its files that were not installed, and where it was started."""
+    # Not by sys.prefix: a Python in /usr would have a project in /usr/src installed.
+    library = os.path.dirname(os.__file__) + os.sep
+    installed = ("/site-packages/", "/dist-packages/", library)
+    found = {os.path.dirname(path) for path in files if not any(part in path for part in installed)}
+    return sorted({*found, here})
 
 
 def autoreload_child(
