@@ -47,6 +47,30 @@ def test_the_second_signal_ends_the_waiting() -> None:
     assert lifecycle._reactor.stops == 1
 
 
+def test_waiting_can_end_without_a_signal() -> None:
+    """What waits goes on, and what would wait later does not."""
+    lifecycle = Lifecycle(Reactor())
+    waiting = lifecycle.hurry()
+    lifecycle.wait_no_more()
+    lifecycle.wait_no_more()
+    assert waiting.called
+    assert lifecycle.hurry().called
+    assert lifecycle.state is State.STARTING
+
+
+def test_a_failed_start_has_its_cause() -> None:
+    """Where there is one, before anybody is told; a second failure is none."""
+    lifecycle = Lifecycle(Reactor())
+    told: list[object] = []
+    lifecycle.on_failure = lambda message: told.append((message, lifecycle.cause))
+    error = LookupError()
+    assert lifecycle.cause is None
+    lifecycle.fail("no", error)
+    lifecycle.fail("again", OSError())
+    assert told == [("no", error)]
+    assert lifecycle.cause is error
+
+
 @pytest.mark.parametrize("end", ["event", "failure", "time", "hurry"])
 def test_what_ends_a_wait(end: str) -> None:
     """The event, its failure, the time or the second signal, whichever is first; nothing is left of the others."""

@@ -317,3 +317,17 @@ def test_static_watch_needs_static_and_one_process() -> None:
     message = error("--static", "--static-watch", ".", "--workers", "2")
     assert message.startswith("--static-watch is for development with one process, and --workers is 2")
     assert len(resolved("--static", "--static-watch", ".", "--static-watch", "..").static_watch) == 2
+
+
+def test_one_process_is_reloaded() -> None:
+    """Wherever both were said; the line says what to do."""
+    assert "--workers is 2: give --workers 1 with it" in error("--autoreload", "--workers", "2")
+    assert error("--autoreload", setting={"WORKERS": 2}).startswith("--autoreload: one process is reloaded")
+    assert resolved("--autoreload", "--workers", "1").autoreload
+
+
+def test_what_is_watched_too() -> None:
+    """Files and directories, several of them, which have to be there."""
+    assert resolved("--autoreload-watch", "/", "--autoreload-watch", __file__).autoreload_watch == ("/", __file__)
+    assert resolved().autoreload_watch == ()
+    assert "--autoreload-watch: '/nowhere'" in error("--autoreload-watch", "/nowhere")

@@ -17,7 +17,8 @@ import twisted.internet
 from tests.support.composition import Log, Reactor
 from twistserve import service as module
 from twistserve.command_line import CommandLine
-from twistserve.errors import StartError
+from twistserve.development.inheritance import Inheritance, Inherited
+from twistserve.errors import SettingsError, StartError
 from twistserve.logs.observer import RecordingObserver
 from twistserve.logs.output import FileOutput
 from twistserve.process.first_process import FirstProcess
@@ -62,18 +63,26 @@ class Bench:
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         monkeypatch.setattr(logging, "lastResort", logging.lastResort)
         monkeypatch.setattr(twisted.internet, "reactor", Reactor(), raising=False)
-        monkeypatch.setattr(module, "load_settings", lambda *arguments: self.setting)
+        monkeypatch.setattr(module, "load_settings", self.load_settings)
         monkeypatch.setattr(module, "is_silenced", lambda check: False)
         monkeypatch.setattr(module, "LogService", self.make_log)
         monkeypatch.setattr(module, "Ending", self.make_ending)
         monkeypatch.setattr(module, "leave_first_process", self.leave_first_process)
         monkeypatch.setattr(module, "one_process", self.composer("one process"))
         monkeypatch.setattr("twistserve.composition.parent.parent", self.composer("parent"))
+        monkeypatch.setattr("twistserve.composition.autoreload.autoreload_parent", self.composer("autoreload"))
+        monkeypatch.setattr("twistserve.composition.autoreload.autoreload_child", self.composer("reloaded"))
+        monkeypatch.setattr(Inherited, "value", None)
         for name in [name for name in os.environ if name.startswith(("TWISTSERVE_", "KUBERNETES_"))]:
             monkeypatch.delenv(name)
 
-    def make_log(self, *arguments: Any, notices: Any, output: Any) -> Log:
-        self.notices, self.output = notices, output
+    def load_settings(self, *arguments: Any) -> Any:
+        if isinstance(self.setting, Exception):
+            raise self.setting
+        return self.setting
+
+    def make_log(self, level: str, *arguments: Any, notices: Any, output: Any) -> Log:
+        self.level, self.notices, self.output = level, notices, output
         return Log()
 
     def make_ending(self, first: Any = None) -> Ending:
@@ -86,7 +95,7 @@ class Bench:
 
     def composer(self, kind: str) -> Any:
         def composed(configuration: Any, *arguments: Any) -> Any:
-            self.configuration, self.kind = configuration, kind
+            self.configuration, self.kind, self.arguments = configuration, kind, arguments
             return SimpleNamespace(log_observer=None)
 
         return composed
@@ -336,3 +345,71 @@ def test_imports_are_timed_as_soon_as_the_settings_say_so(bench: Bench, monkeypa
     bench.setting = {"DEBUG": True}
     bench.compose()
     assert len(sys.meta_path) == len(before) + 1
+
+
+# --autoreload
+
+INHERITANCE = Inheritance(1, 1, {}, 0.0, [])
+BROKEN = SettingsError("the settings module 'shop' cannot be imported")
+
+
+@pytest.mark.parametrize("setting", [{}, {"AUTORELOAD": True}])
+def test_a_parent_watches(bench: Bench, monkeypatch: pytest.MonkeyPatch, setting: Any) -> None:
+    """Wherever it was asked for; what the process that serves says as well is said once."""
+    monkeypatch.setenv("TWISTSERVE_PROT", "8000")
+    bench.setting = setting
+    bench.compose(**({} if setting else {"autoreload": True}))
+    assert (bench.kind, bench.level, bench.notices) == ("autoreload", "WARNING", [])
+
+
+def test_what_is_reloaded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the parent's sockets, and logs all that it would without it, whatever the settings now say of it."""
+    monkeypatch.setenv("TWISTSERVE_PROT", "8000")
+    monkeypatch.setattr(Inherited, "value", INHERITANCE)
+    bench.compose()
+    assert (bench.kind, bench.level, len(bench.notices)) == ("reloaded", "INFO", 1)
+    assert bench.arguments[0] is INHERITANCE
+
+
+def test_settings_that_cannot_be_imported_yet(bench: Bench) -> None:
+    """The parent waits for them; without it, and in the process that serves, that is an error."""
+    bench.setting = BROKEN
+    bench.compose(autoreload=True, port="8123")
+    assert (bench.kind, bench.configuration.port) == ("autoreload", 8123)
+    with pytest.raises(SystemExit, match="twistserve: the settings module 'shop' cannot be imported"):
+        bench.compose()
+
+
+def test_settings_that_can_no_longer_be_imported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that serves ends by that, and the cause can be told."""
+    monkeypatch.setattr(Inherited, "value", INHERITANCE)
+    bench.setting = BROKEN
+    with pytest.raises(SystemExit) as raised:
+        bench.compose(autoreload=True)
+    assert raised.value.__cause__ is BROKEN
+    assert (bench.kind, bench.ending.failed) == ("", True)
+
+
+def test_a_daemon_is_not_reloaded(bench: Bench) -> None:
+    """Nobody would see what it says."""
+    with pytest.raises(SystemExit, match=r"twistserve: --autoreload: a daemon .* give twistd -n as well"):
+        bench.compose(lambda: None, {}, True, autoreload=True)
+    assert bench.kind == ""
+    bench.compose(lambda: None, {}, True)
+    assert bench.kind == "one process"
+
+
+@pytest.mark.parametrize("runner", [{"pidfile": "twistd.pid"}, {}, None])
+@pytest.mark.parametrize("inheritance", [INHERITANCE, None])
+def test_the_pid_file_is_the_parents(monkeypatch: pytest.MonkeyPatch, runner: Any, inheritance: Any) -> None:
+    """twistd would refuse to start beside the process whose pid it has; twist knows none."""
+    monkeypatch.setattr(Inherited, "value", inheritance)
+    monkeypatch.setattr(module, "install_unless_chosen", lambda: None)
+    monkeypatch.setattr(module, "keep_installed", lambda: None)
+    monkeypatch.setattr(module, "open_closed_streams", lambda: None)
+    options = module.Options()
+    options.parent = runner
+    before = dict(runner or {})
+    options.parseOptions(["--port", "8123"])
+    assert options.given["port"] == "8123"
+    assert runner == ({"pidfile": ""} if inheritance is not None and before else None if runner is None else before)

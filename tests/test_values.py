@@ -72,3 +72,13 @@ def test_a_path_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert values.existing("site.css") == str(tmp_path / "site.css")
     with pytest.raises(ValueError, match="no such file or directory; give one that exists"):
         values.existing("nowhere")
+
+
+def test_what_has_to_exist(tmp_path: Path) -> None:
+    """A file or a directory; what is no path at all does not."""
+    (tmp_path / ".env").write_text("")
+    for path in (tmp_path, tmp_path / ".env"):
+        assert values.existing(str(path)) == str(path)
+    for text in (str(tmp_path / "nothing"), "", "a\0b"):
+        with pytest.raises(ValueError, match="there is no such file or directory"):
+            values.existing(text)

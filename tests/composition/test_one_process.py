@@ -12,6 +12,7 @@ import pytest
 from tests.support.composition import Composed, Log, Port, Reactor, Serving, configuration, named
 from twistserve.composition import one_process as module
 from twistserve.composition import parts
+from twistserve.development.inheritance import Inheritance
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.process.ending import Ending
@@ -32,7 +33,8 @@ class Process:
         monkeypatch.setattr(module, "outside_services", self.make_outside)
         monkeypatch.setattr(module, "service_tree", Composed)
         log: Any = Log()
-        tree: Any = module.one_process(configuration(**given), self.lifecycle, Ending(), log, self.reactor)
+        inherited = {name: given.pop(name) for name in ("inheritance", "actions") if name in given}
+        tree: Any = module.one_process(configuration(**given), self.lifecycle, Ending(), log, self.reactor, **inherited)
         self.tree: Composed = tree
 
     def make_port(self, *arguments: Any, **keywords: Any) -> Port:
@@ -48,7 +50,7 @@ class Process:
         return named("start-up")
 
     def make_outside(self, configuration: Any, results: Any, *arguments: Any) -> Any:
-        self.results = results
+        self.results, self.probe_sockets = results, arguments[-1]
         yield named("probes")
         yield named("webhooks")
 
@@ -177,3 +179,31 @@ def test_static_files_are_collected_after_the_commands(process: Any, monkeypatch
     assert found.serving.between == ["running the command 'migrate'", "collecting the static files"]
     assert found.tree.order[-2:] == ["start-up", "static-watch"]
     assert "static-watch" not in process().tree.order
+
+
+# With a parent
+
+
+def test_the_sockets_of_a_parent(process: Any) -> None:
+    """They are listened on in place of others, forked children have none of what came with them."""
+    found = process(inheritance=Inheritance(2, 1, {}, 0.0, []))
+    [port] = found.ports
+    assert (port.bound, port.descriptors) == (False, [5, 6])
+    assert found.probe_sockets == range(7, 8)
+    assert found.tree.options["files"] == (3, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize("inheritance", [None, Inheritance(1, 1, {}, 0.0, [])])
+def test_who_listens_after_it(process: Any, inheritance: Inheritance | None) -> None:
+    """Another process of the same parent, which has what waits then."""
+    assert process(inheritance=inheritance).serving.web.last is (inheritance is None)
+
+
+def test_signals_that_a_parent_deals_with(process: Any) -> None:
+    """They come in place of what is done otherwise; the others stay."""
+    told: list[str] = []
+    found = process(actions={signal.SIGHUP: told.append})
+    found.tree.actions[signal.SIGHUP]("SIGHUP")
+    assert told == ["SIGHUP"]
+    found.tree.actions[signal.SIGTERM]("SIGTERM")
+    assert found.lifecycle.state is State.DRAINING

@@ -46,8 +46,11 @@ class Outside:
         report: Any = SimpleNamespace(gather=None)
         metrics: Any = named("metrics")
         log: Any = None
+        descriptors = given.pop("descriptors", ())
         self.services = list(
-            parts.outside_services(configuration(**given), results, metrics, report, self.lifecycle, log, None)
+            parts.outside_services(
+                configuration(**given), results, metrics, report, self.lifecycle, log, None, descriptors
+            )
         )
 
     def make_port(self, *arguments: Any, **keywords: Any) -> Port:
@@ -56,7 +59,8 @@ class Outside:
 
     def make_probes(self, port: Any, root: Any, *arguments: Any) -> Service:
         self.root = root
-        return named("probes")
+        self.probes = named("probes")
+        return self.probes
 
     def find(self, path: bytes) -> Any:
         return self.root._probes.get(path)
@@ -98,6 +102,14 @@ def test_the_probe_port_is_reserved(outside: Any, given: Any, where: Any, host_o
     [port] = outside(**given).ports
     assert port.bound
     assert (port.where, port.options) == (where, ("--probe-port", host_option))
+
+
+def test_a_probe_port_that_a_parent_has(outside: Any) -> None:
+    """It is taken in place of being reserved, and this process is not the last that listens."""
+    found = outside(descriptors=(7, 8))
+    [port] = found.ports
+    assert (port.bound, port.descriptors) == (False, [7, 8])
+    assert [each.probes.last for each in (found, outside())] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -276,3 +288,27 @@ def test_the_applications_handler_is_called_when_the_drain_begins(tree: Any, at_
     assert made.handled == []
     made.lifecycle.enter(State.DRAINING, "a test")
     assert made.handled == handled
+
+
+# Sockets that processes share
+
+
+def test_the_sockets_that_are_shared(outside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of --port, or those of --endpoint in its place."""
+    found = outside(no_probe=True)
+    sockets = parts.shared_sockets(configuration(host="127.0.0.1", port="8123"), None)
+    [port] = found.ports
+    assert (port.where, port.bound) == (("127.0.0.1", 8123), True)
+    assert sockets == port.sockets
+    monkeypatch.setattr(parts, "bind_endpoints", lambda reactor, descriptions: list(descriptions))
+    assert list(map(str, parts.shared_sockets(configuration(endpoint=["tcp:1", "tcp:2"]), None))) == ["tcp:1", "tcp:2"]
+
+
+def test_where_they_are_listened_on(outside: Any) -> None:
+    """Nothing is bound for it."""
+    found = outside(no_probe=True)
+    assert parts.shared_listeners(configuration(port="8123"), [5, 6], None) == found.ports
+    [port] = found.ports
+    assert (port.bound, port.descriptors) == (False, [5, 6])
+    listeners = parts.shared_listeners(configuration(endpoint=["tcp:1", "tcp:2"]), [5, 6], None)
+    assert [str(each) for each in listeners] == ["tcp:1", "tcp:2"]

@@ -161,6 +161,17 @@ def test_threads_that_are_at_work_are_waited_for() -> None:
     assert stopped == [None]
 
 
+def test_the_times_of_a_drain_may_change_until_it_begins() -> None:
+    """A process that is reloaded has less."""
+    bench = Bench(Drain(delay=3, timeout=20))
+    bench.service.startService()
+    bench.service.open()
+    bench.service.times = Drain(timeout=2)
+    bench.stop()
+    assert "wait 2" in bench.told
+    assert "wait 3" not in bench.told
+
+
 def test_a_service_that_never_opened_has_no_delay() -> None:
     """Nobody sends requests here that could notice; the ports that were bound are given back."""
     bench = Bench(Drain(delay=3))

@@ -84,6 +84,18 @@ def test_it_listens_from_the_start_to_the_end(caplog: pytest.LogCaptureFixture) 
     assert stopped == [None]
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_whether_others_accept_after_it(last: bool) -> None:
+    """The port is told, to leave to them what waits."""
+    port: Any = Port(succeed(None))
+    service = ProbeService(port, passing, lambda message: None, Reactor())
+    assert service.last
+    service.last = last
+    service.startService()
+    service.stopService()
+    assert port.last is last
+
+
 def test_a_port_that_cannot_be_opened() -> None:
     """Why is told, so that the start fails."""
     port: Any = Port(fail(StartError("--probe-port: in use")))

@@ -14,7 +14,7 @@ import pytest
 from django.conf import LazySettings
 
 from tests.support.django_settings import unconfigured
-from twistserve.errors import StartError
+from twistserve.errors import SettingsError, StartError
 from twistserve.project import application
 from twistserve.project.application import DjangoApplication, load_settings, load_urlconf, missing_module
 
@@ -100,7 +100,7 @@ def test_settings_that_cannot_be_imported(
     """The error names the module, who named it, and the line that is wrong."""
     write(shop_settings=text)
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop_settings")
-    with pytest.raises(StartError) as raised:
+    with pytest.raises(SettingsError) as raised:
         load_settings("shop_settings" if origin else None, origin, None)
     source = "--settings from the command line" if origin else "the environment variable DJANGO_SETTINGS_MODULE"
     assert f"the settings module 'shop_settings' of {source} cannot be imported: {said}" in str(raised.value)
@@ -110,7 +110,7 @@ def test_settings_that_cannot_be_imported(
 
 def test_settings_that_there_are_not() -> None:
     """No line of a file is named, for it is not whoever asks for them that is wrong."""
-    with pytest.raises(StartError) as raised:
+    with pytest.raises(SettingsError) as raised:
         load_settings("nowhere_settings", "the command line", None)
     assert str(raised.value).endswith("cannot be imported: ModuleNotFoundError: No module named 'nowhere_settings'")
 

@@ -151,6 +151,7 @@ def test_a_step_that_fails_ends_the_start(bench: Bench, error: BaseException, sa
     assert bench.ran == ["one"]
     assert len(bench.failures) == 1
     assert bench.failures[0].startswith(said)
+    assert bench.lifecycle.cause is error
     assert bench.main_thread.steps_done == 1
 
 
