@@ -97,7 +97,7 @@ def test_how_it_ends(end: Any, status: int) -> None:
     started.end(**end)
     started.reactor.advance(LAST_WORDS)
     assert started.ends == [status]
-    assert started.reactor.transport.closed
+    assert started.reactor.transport.closed_descriptors == [REPORT, LIFELINE]
     assert started.reactor.getDelayedCalls() == []
 
 
@@ -109,7 +109,7 @@ def test_a_program_that_it_leaves_behind() -> None:
     assert (started.told, started.ends) == ([{"failed": "no"}], [])
     started.reactor.advance(LAST_WORDS)
     assert started.ends == [1]
-    assert started.reactor.transport.closed
+    assert started.reactor.transport.closed_descriptors == [REPORT, LIFELINE]
     started.process.processEnded(Failure(ProcessTerminated(1)))
     assert started.ends == [1]
 

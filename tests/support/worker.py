@@ -30,6 +30,7 @@ class Transport:
         self.signals: list[int] = []
         self.ended = False
         self.closed = False
+        self.closed_descriptors: list[int] = []
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
         assert descriptor == TO_WORKER
@@ -41,7 +42,7 @@ class Transport:
         self.signals.append(number)
 
     def closeChildFD(self, descriptor: int) -> None:
-        pass
+        self.closed_descriptors.append(descriptor)
 
     def loseConnection(self) -> None:
         self.closed = True

@@ -67,6 +67,8 @@ class ServingProcess(ProcessProtocol):
         if self._timer.active():
             self._timer.cancel()
         ended, self._ended = self._ended, None
+        for descriptor in (REPORT, LIFELINE):
+            # Twisted's loseConnection closes those of standard streams alone.
+            self.transport.closeChildFD(descriptor)  # type: ignore[union-attr]
         end: Any = reason.value
         ended(-end.signal if end.signal is not None else end.exitCode or 0)
-        self.transport.loseConnection()  # type: ignore[union-attr]
