@@ -117,6 +117,27 @@ def test_a_change_during_the_first_look(bench: Bench) -> None:
     assert told == [(str(bench.directory / "views.py"), False)]
 
 
+@pytest.mark.parametrize(("at", "told"), [(NOW + 0.6, True), (NOW - 1, False)])
+def test_a_module_that_is_imported_later(bench: Bench, at: float, told: bool) -> None:
+    """What was saved since the last look may have been so after it was read; what was saved before was not."""
+    path = bench.directory / "urls.py"
+
+    def imported() -> None:
+        bench.modules = [bench.write("urls.py", at)]
+
+    assert bench.watch(lambda: None, imported, lambda: None) == [(str(path), True)] * told
+
+
+def test_an_imported_module_that_each_start_writes(bench: Bench) -> None:
+    """It does not start another for ever."""
+    path = bench.directory / "made.py"
+
+    def imported() -> None:
+        bench.modules = [bench.write("made.py", NOW + 0.6)]
+
+    assert bench.watch(lambda: None, imported, lambda: None, unreliable=[str(path)]) == []
+
+
 def test_a_file_that_each_start_writes(bench: Bench) -> None:
     """Its early change does not count any more; a later one does."""
     path = bench.write("made.py", STARTED + 1)

@@ -22,7 +22,7 @@ READY = 0.1
 """Seconds between two looks whether Django is set up."""
 
 Changed = Callable[[str, bool], None]
-"""Told which file has changed, and whether that was after the process had started but before it was watched."""
+"""Told which file has changed, and whether that was after the process had started but before the file was watched."""
 
 
 class Watcher:
@@ -30,8 +30,9 @@ class Watcher:
 
     Watched are the modules that have been imported, templates and translations as Django says, and `paths`: files, and
     directories with all that is below. A file that is newer than `since`, the time of day at which the process was
-    started, has changed while it was being read, unless it is one of `unreliable`. With `newcomers` that goes for new
-    files too, at any time: a module that is missing may appear.
+    started, has changed while it was being read, unless it is one of `unreliable`; so has a module that has changed and
+    was imported between two looks. With `newcomers` that goes for new files too, at any time: a module that is missing
+    may appear.
     """
 
     def __init__(
@@ -78,21 +79,28 @@ class Watcher:
             return
 
     def _watch(self) -> tuple[str, bool] | None:
-        """The file that has changed, and whether it had before we looked first; None when told to stop."""
+        """The file that has changed, and whether that was while it was read first; None when told to stop."""
         from django.utils.autoreload import file_changed
 
         reloader = self._reloader()
         file_changed.connect(self._note, sender=reloader)
         looks: Iterator[Any] = reloader.tick()
         first, began = True, time.time()
+        looked, known = began, set[Path]()
         try:
             for _ in looks:
                 if self._stopped.is_set():
                     return None
-                if (first or self._newcomers is not None) and (newer := self._newer(reloader)) is not None:
-                    path, changed_at = newer
-                    return path, changed_at < began
-                first = False
+                before, looked = looked, time.time()
+                modules = set(reloader.watched_files(include_globs=False))
+                if first or self._newcomers is not None:
+                    if (newer := self._newer(reloader.watched_files(), self._since)) is not None:
+                        path, changed_at = newer
+                        return path, changed_at < began
+                # Django's takes what it sees first for what was read.
+                elif (newer := self._newer(modules - known, before)) is not None:
+                    return newer[0], True
+                first, known = False, modules
         except SystemExit:
             # How Django's reloader says so.
             return self._last, False
@@ -122,15 +130,15 @@ class Watcher:
                 logger.debug("a receiver of autoreload_started has raised", exc_info=error)
         return reloader
 
-    def _newer(self, reloader: Any) -> tuple[str, float] | None:
-        """A file that has changed since the process was started, and when.
+    def _newer(self, paths: Iterable[Path], since: float) -> tuple[str, float] | None:
+        """A file that has changed since then, and when.
 
         One with a time in the future was not: a copied one may have such a time, and would be newer than every process.
         """
-        for path in reloader.watched_files():
+        for path in paths:
             with suppress(OSError):
                 found = os.stat(path)
-                is_newer = self._since < found.st_mtime <= time.time()
+                is_newer = since < found.st_mtime <= time.time()
                 if is_newer and stat.S_ISREG(found.st_mode) and str(path) not in self._unreliable:
                     return str(path), found.st_mtime
         return None
