@@ -147,9 +147,10 @@ def test_a_change_starts_another(bench: Bench) -> None:
     assert bench.error_site.shown is None
 
 
-def test_a_process_that_asks_for_another_without_a_change(bench: Bench) -> None:
-    """A project may exit with Django's status for that: another is started, not as fast as it can."""
+def test_a_process_that_asks_for_another_without_a_change(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A project may exit with that status: another is started, not as fast as it can, and a line says so."""
     bench.process.end(CHANGED)
+    assert caplog.messages == ["the process that serves has ended with status 3 by itself: starting again"]
     bench.run(PAUSE - 0.1)
     assert len(bench.processes) == 1
     bench.run(0.1)

@@ -155,6 +155,9 @@ class AutoreloadService(Service):
             return
         if status == CHANGED:
             changed = self._news.get("changed")
+            if not changed:
+                # It would go on for ever without a word.
+                logger.warning("the process that serves has ended with status %d by itself: starting again", CHANGED)
             self._count(changed, bool(changed and self._news["early"]))
             self._reactor.callLater(0.0 if changed else PAUSE, self._start)
         elif status == 0:
