@@ -18,10 +18,11 @@ from tests.support.composition import Composed, Log, Port, Reactor, configuratio
 from twistserve.composition import autoreload as module
 from twistserve.composition import parts
 from twistserve.development import command
+from twistserve.development.autoreload import KILLED_AFTER
 from twistserve.development.inheritance import OPTIONS, VARIABLE, Inheritance
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.process.ending import END, Ending
+from twistserve.process.ending import CUT, END, Ending
 
 
 @pytest.fixture(autouse=True)
@@ -223,10 +224,13 @@ def test_what_is_watched_while_the_project_does_not_start(
     assert changes == ["/srv/x/apps.py"]
 
 
-def test_the_process_has_the_time_of_requests_and_of_the_rest(parent: Any) -> None:
-    """And is killed if the parent is cut off."""
+def test_the_process_has_the_time_of_requests_and_of_the_rest(parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent has more, so that it is not cut off in waiting, and kills the process if it is."""
+    granted: list[float] = []
+    monkeypatch.setattr(Ending, "grant", lambda ending, seconds: granted.append(seconds))
     found = parent(graceful_timeout="20")
     assert found.service.grace == 20 + END
+    assert granted[-1] + END - CUT > found.service.grace + 2 * KILLED_AFTER
     found.ending.at_cut()
     assert found.service.did == ["kill"]
 

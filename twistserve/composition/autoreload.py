@@ -29,6 +29,9 @@ from twistserve.process.ending import END, Ending
 
 logger = get_logger(__name__)
 
+LATER = 2.0
+"""Seconds that the parent has for its end beyond those of the process that serves, to see that one end."""
+
 
 def autoreload_parent(
     configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
@@ -77,6 +80,7 @@ def autoreload_parent(
 
     error_site = ErrorSite(configuration, listeners, probe_ports, reactor)
     grace = configuration.graceful_timeout + END
+    ending.grant(configuration.graceful_timeout + LATER)
     service = AutoreloadService(start, watch, error_site, grace, lifecycle, reactor)
     ending.at_cut = service.kill
 
