@@ -172,9 +172,9 @@ def test_the_files_of_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     odd.__file__ = 5  # type: ignore[assignment]
     monkeypatch.chdir(tmp_path)
     modules = {"one": relative, "two": builtin, "three": odd, "four": Lazy("four"), "five": None}
-    monkeypatch.setattr(sys, "modules", modules)
-    found = files_of_modules()
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "modules", modules)
+        found = files_of_modules()
     assert found == {str(tmp_path / "manage.py")}
 
 
@@ -213,12 +213,14 @@ def test_names_that_are_no_files(name: object) -> None:
     assert list(files_of(error)) == []
 
 
-def test_a_file_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch, report: Any) -> None:
+def test_a_file_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings may have failed just by that: a key in another user's directory."""
 
     def stat(*arguments: Any, **keywords: Any) -> Any:
-        raise PermissionError("not yours")
+        raise PermissionError(13, "Permission denied")
 
     error = PermissionError(13, "Permission denied", "/root/keys/key.pem")
-    monkeypatch.setattr(os, "stat", stat)
-    assert list(files_of(error)) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        found = list(files_of(error))
+    assert found == []

@@ -170,9 +170,8 @@ def test_what_a_receiver_has_dealt_with(bench: Bench) -> None:
     file_changed.connect(dealt_with)
     page, views = bench.write("page.html"), bench.write("views.py")
     bench.modules = [page, views]
-    told = bench.watch(
-        lambda: bench.write("page.html", NOW + 1), lambda: None, lambda: bench.write("views.py", NOW + 2)
-    )
+    steps = [lambda: None, lambda: bench.write("page.html", NOW + 1), lambda: bench.write("views.py", NOW + 1.5)]
+    told = bench.watch(*steps)
     assert told == [(str(views), False)]
 
 
