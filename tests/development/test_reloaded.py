@@ -49,7 +49,7 @@ class Bench:
         ending: Any = SimpleNamespace(ask_for_restart=lambda *times: self.did.append(("ask", *times)))
         monkeypatch.setattr(module, "tell", lambda **news: self.did.append(news))
         monkeypatch.setattr(module, "files_of_modules", lambda: {"/srv/views.py", "/srv/a.py"})
-        monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=self.make_thread))
+        monkeypatch.setattr(module, "ServerThread", self.make_thread)
         self.service = ReloadedService(watcher, web, self.lifecycle, ending, self.reactor)
 
     def make_thread(self, **options: Any) -> Any:
