@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -107,9 +107,9 @@ def _resolve(given: Mapping[str, object], defaults: Mapping[str, object]) -> Con
     try:
         return resolve(given, os.environ, load_settings, defaults)
     except SettingsError:
-        if Inherited.value is None:
+        with suppress(StartError):
             configuration = resolve(given, os.environ, lambda *names: {}, defaults)
-            if configuration.autoreload:
+            if configuration.autoreload and Inherited.value is None:
                 return configuration
         raise
 

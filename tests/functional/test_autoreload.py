@@ -245,6 +245,19 @@ def test_further_files_are_watched(project: Project, serve: Serve) -> None:
         assert server.terminate() == 0
 
 
+def test_twistd_in_another_directory(project: Project, serve: Serve) -> None:
+    """The process is started where the command was given, each time."""
+    cwd = project(version(1))
+    (cwd / "run").mkdir()
+    server = serve(
+        *("--autoreload", "--pythonpath", str(cwd)), cwd=cwd, settings="site_settings", until=None, runner="elsewhere"
+    )
+    wait_for(lambda: not refuses(server.port), "the port")
+    for number in (2, 3):
+        write(cwd / "site_urls.py", version(number))
+        serves(server, number)
+
+
 def test_a_file_that_the_start_writes_reloads_only_some_times(site: Callable[..., Server]) -> None:
     """Otherwise it would go on for ever; a line says so."""
     server = site()

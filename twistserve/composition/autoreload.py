@@ -37,6 +37,9 @@ def autoreload_parent(
     configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
 ) -> ServiceTree:
     """The tree of the parent, which listens, and serves nothing but errors of the start. Raises `StartError`."""
+    # A debugger in the terminal switches the echo off, and a reload may end its session.
+    from django.utils.autoreload import ensure_echo_on
+
     web = shared_sockets(configuration, reactor)
     probes = []
     if not configuration.no_probe:
@@ -54,8 +57,9 @@ def autoreload_parent(
     options = {name: getattr(configuration, name) for name in OPTIONS}
 
     def start(started: float, unreliable: list[str], told: Told, ended: Any) -> Process:
-        inheritance = Inheritance(len(web), len(probes), options, started, unreliable)
+        inheritance = Inheritance(len(web), len(probes), options, started, unreliable, here)
         variables = {**environ, "RUN_MAIN": "true", VARIABLE: json.dumps(inheritance._asdict())}
+        ensure_echo_on()
         process = ServingProcess(told, ended, reactor)
         process.start(words, variables, [each.fileno() for each in (*web, *probes)])
         return process

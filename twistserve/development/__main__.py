@@ -26,6 +26,8 @@ def main() -> None:
     del sys.argv[0]
     if sys.argv[0] == "-m":
         del sys.argv[0]
+        if not sys.flags.safe_path:
+            sys.path[0] = os.getcwd()
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         return
     if not sys.flags.safe_path:

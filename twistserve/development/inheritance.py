@@ -23,7 +23,8 @@ OPTIONS = ("host", "port", "endpoint", "no_probe", "probe_host", "probe_port")
 class Inheritance(NamedTuple):
     """What a process was given: so many sockets of each port, the options they were made for, and since when it runs.
 
-    `started` is the time of day in seconds. `unreliable` files have changed during each start of late.
+    `started` is the time of day in seconds. `unreliable` files have changed during each start of late. `directory` is
+    where the command was given: twistd may have gone elsewhere.
     """
 
     web: int
@@ -31,6 +32,7 @@ class Inheritance(NamedTuple):
     options: dict[str, Any]
     started: float
     unreliable: list[str]
+    directory: str = ""
 
     @property
     def web_sockets(self) -> Sequence[int]:
@@ -58,6 +60,8 @@ def take(environ: MutableMapping[str, str]) -> Inheritance:
     """Take over what the parent has given; no program that is started from here has any of it."""
     values = json.loads(environ.pop(VARIABLE))
     Inherited.value = inheritance = Inheritance(**values)
+    if inheritance.directory:
+        os.chdir(inheritance.directory)
     for descriptor in inheritance.descriptors:
         os.set_inheritable(descriptor, False)
     return inheritance

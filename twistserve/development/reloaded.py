@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -62,10 +63,13 @@ class ReloadedService(Service):
         """A file has changed: end, for the parent to start another process."""
         if self._lifecycle.state in (State.DRAINING, State.STOPPED):
             return
+        shown = path
+        with suppress(OSError):
+            shown = os.path.relpath(path)
         tell(changed=path, early=early)
         self._ending.ask_for_restart(CHANGED, GRACE, REST)
         self._web.times = Drain(timeout=GRACE)
-        self._lifecycle.recycle(f"{os.path.relpath(path)} has changed")
+        self._lifecycle.recycle(f"{shown} has changed")
         # Webhooks are not waited for any longer either.
         self._reactor.callLater(GRACE, self._lifecycle.wait_no_more)
 

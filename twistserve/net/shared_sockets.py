@@ -67,7 +67,7 @@ class BindingReactor(_ForEndpoints):
 
     def adoptStreamPort(self, *arguments: Any) -> Any:
         """Refuse: the descriptor has another number in a worker."""
-        raise ValueError("systemd's sockets cannot be shared by workers: give --workers 1")
+        raise ValueError("systemd's sockets cannot be shared by processes: give --workers 1, and no --autoreload")
 
 
 class AdoptingReactor(_ForEndpoints):

@@ -149,7 +149,9 @@ class WorkerProcess(ProcessProtocol):
                 self._lines(partial.decode(errors="replace"))
         self._amp.connectionLost(reason)
         self._exited(how_it_ended(reason.value))
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        for descriptor in (*self._partial, TO_WORKER, FROM_WORKER, LIFELINE):
+            # A program that it left behind may hold them. Twisted's loseConnection closes the standard streams alone.
+            self.transport.closeChildFD(descriptor)  # type: ignore[union-attr]
 
 
 def how_it_ended(end: Any) -> str:

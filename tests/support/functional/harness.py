@@ -223,6 +223,7 @@ def command(runner: str, programs: Path = BIN) -> list[str]:
         "asyncio": [str(programs / "twistd"), "-n", "--pidfile=", "--reactor=asyncio", "djangoserve"],
         "with a log file": [str(programs / "twistd"), "-n", "--pidfile=", "--logfile=twistd.log", "djangoserve"],
         "with a pid file": [str(programs / "twistd"), "-n", "--pidfile=twistd.pid", "djangoserve"],
+        "elsewhere": [str(programs / "twistd"), "-n", "--pidfile=", "--rundir=run", "djangoserve"],
         "daemon": [str(programs / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "djangoserve"],
         "twist": [str(programs / "twist"), "djangoserve"],
         "manage": [str(programs / "python"), "manage.py", "serve"],
