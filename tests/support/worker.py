@@ -29,7 +29,6 @@ class Transport:
         self.written: list[bytes] = []
         self.signals: list[int] = []
         self.ended = False
-        self.closed = False
         self.closed_descriptors: list[int] = []
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
@@ -43,9 +42,6 @@ class Transport:
 
     def closeChildFD(self, descriptor: int) -> None:
         self.closed_descriptors.append(descriptor)
-
-    def loseConnection(self) -> None:
-        self.closed = True
 
 
 class Reactor(Clock):
