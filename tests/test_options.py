@@ -103,6 +103,7 @@ def test_every_option_has_every_source() -> None:
         ("webhook-url", "https://hooks.example:0/", "https://hooks.example.com/events"),
         ("webhook-url", "https://hooks.example/\n", "https://hooks.example.com/events"),
         ("webhook-secret", "", "nobody can guess"),
+        ("webhook-format", "tornado", "twistserve or hurricane"),
         ("app-version", "1\n2", "in one line"),
     ],
 )

@@ -250,6 +250,11 @@ class Configuration:
         Kind("SECRET", values.secret, redaction.hidden),
         None,
     )
+    webhook_format: str = _webhooks(
+        "what the events hold: twistserve; or hurricane, for receivers of those that Django-Hurricane sends",
+        Kind("FORMAT", values.webhook_format),
+        "twistserve",
+    )
     app_version: str | None = _webhooks(
         "the project's version, told in every event", Kind("VERSION", values.line), None
     )

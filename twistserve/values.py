@@ -86,6 +86,13 @@ def log_format(text: str) -> str:
     return text.lower()
 
 
+def webhook_format(text: str) -> str:
+    """What the JSON of a webhook holds."""
+    if text.lower() not in ("twistserve", "hurricane"):
+        raise ValueError("give twistserve or hurricane")
+    return text.lower()
+
+
 def boolean(text: str) -> bool:
     """A flag."""
     value = text.strip().lower()

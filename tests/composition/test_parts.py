@@ -16,6 +16,7 @@ from twistserve.composition import parts
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.net.main_thread import main_thread
 from twistserve.process.ending import Ending
+from twistserve.webhooks.formats import HurricaneFormat, TwistserveFormat
 
 
 class Webhooks(Service):
@@ -24,7 +25,12 @@ class Webhooks(Service):
     name = "webhooks"
 
     def __init__(self, *arguments: Any) -> None:
+        self.form = arguments[2]
         self.announced: list[tuple[str, str, str]] = []
+        self.noted: list[tuple[str, bool, str]] = []
+
+    def note_probe(self, probe: str, passing: bool, reason: str) -> None:
+        self.noted.append((probe, passing, reason))
 
     def announce(self, event: str, status: str, reason: str) -> None:
         self.announced.append((event, status, reason))
@@ -69,9 +75,13 @@ class Outside:
         return self.find(path) is not None
 
     @property
-    def announced(self) -> list[tuple[str, str, str]]:
+    def webhooks(self) -> Webhooks:
         [webhooks] = [service for service in self.services if isinstance(service, Webhooks)]
-        return webhooks.announced
+        return webhooks
+
+    @property
+    def announced(self) -> list[tuple[str, str, str]]:
+        return self.webhooks.announced
 
 
 @pytest.fixture
@@ -161,22 +171,35 @@ def test_webhooks_tell_why_a_start_has_failed(outside: Any) -> None:
     assert found.announced == [("startup", "failed", "the settings cannot be imported")]
 
 
-def test_webhooks_tell_of_probes_that_change(outside: Any) -> None:
+def test_webhooks_are_told_of_probes(outside: Any) -> None:
     """Of readiness and of liveness; the startup probe's change is the start's."""
     found = outside(webhook_url="http://127.0.0.1/events")
-    found.find(b"/ready")._changed("readiness", True, "no check fails")
-    found.find(b"/alive")._changed("liveness", False, "till: stuck")
-    assert found.announced == [("readiness", "passing", "no check fails"), ("liveness", "failing", "till: stuck")]
-    assert found.find(b"/startup")._changed is None
+    found.find(b"/ready")._told("readiness", True, "no check fails")
+    found.find(b"/alive")._told("liveness", False, "till: stuck")
+    assert found.webhooks.noted == [("readiness", True, "no check fails"), ("liveness", False, "till: stuck")]
+    assert found.find(b"/startup")._told is None
+
+
+@pytest.mark.parametrize(
+    ("given", "form"),
+    [
+        ({}, TwistserveFormat),
+        ({"webhook_format": "twistserve"}, TwistserveFormat),
+        ({"webhook_format": "Hurricane"}, HurricaneFormat),
+    ],
+)
+def test_webhooks_have_a_format(outside: Any, given: Any, form: type) -> None:
+    """Ours, unless --webhook-format says otherwise."""
+    assert type(outside(webhook_url="http://127.0.0.1/events", **given).webhooks.form) is form
 
 
 def test_the_one_probe_is_readiness(outside: Any) -> None:
     """It asks what readiness asks, and its changes are told as those of readiness alone."""
     found = outside(probe="/alive", webhook_url="http://127.0.0.1/events")
     assert found.find(b"/alive")._results is found.readiness
-    found.find(b"/alive")._changed("readiness", True, "no check fails")
-    assert (found.find(b"/alive")._name, found.find(b"/alive")._passing) == ("readiness", False)
-    assert found.announced == [("readiness", "passing", "no check fails")]
+    assert found.find(b"/alive")._name == "readiness"
+    found.find(b"/alive")._told("readiness", True, "no check fails")
+    assert found.webhooks.noted == [("readiness", True, "no check fails")]
 
 
 def test_the_metrics_tell_the_state(monkeypatch: pytest.MonkeyPatch) -> None:

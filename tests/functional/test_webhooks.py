@@ -352,3 +352,111 @@ def test_without_a_url_treq_is_not_imported() -> None:
     """Who sends no webhooks does not pay for them."""
     program = "import sys, twistserve.service; sys.exit('treq' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Hurricane's format
+
+AS_HURRICANE = ("--webhook-format", "hurricane", "--app-version", "2024.1")
+
+
+def test_hurricane_is_told_of_the_start_and_of_probes(shop: Shop, receiver: Receiver) -> None:
+    """The first result of each probe is an event, and each change; neither the drain nor the end is one."""
+    before = int(time.time())
+    server = shop(receiver.url, args=AS_HURRICANE, until=None, env={"TWISTSERVE_WEBHOOK_SECRET": "sesame"})
+    receiver.wait_for("startup", "succeeded")
+    (server.cwd / "unready").touch()
+    server.wait_until("/ready", 503)
+    (server.cwd / "unready").unlink()
+    server.wait_until("/ready")
+    server.wait_until("/alive")
+    receiver.wait_for("liveness", "succeeded")
+    assert server.terminate() == 0
+    assert receiver.events == [
+        ("startup", "succeeded"),
+        ("readiness", "failed"),
+        ("readiness", "succeeded"),
+        ("liveness", "succeeded"),
+    ]
+    for delivery in receiver.deliveries:
+        fields = delivery.fields
+        assert set(fields) == {"info", "type", "status", "timestamp", "podname", "version"}
+        assert fields["info"] == f"{fields['type'].capitalize()} webhook"
+        assert (fields["podname"], fields["version"]) == (socket.gethostname(), "2024.1")
+        assert isinstance(fields["timestamp"], int)
+        assert before <= fields["timestamp"] <= time.time()
+        assert verifies("sesame", delivery)
+
+
+def test_hurricane_is_told_of_probes_once_the_start_is_complete(serve: Serve, receiver: Receiver) -> None:
+    """What they say while a command runs is none of its events."""
+    words = ("--webhook-url", receiver.url, *AS_HURRICANE, "--command", "prepare --seconds 3")
+    server = serve(*words, until="/alive")
+    server.wait_until("/ready", 503)
+    server.wait_until("/ready")
+    receiver.wait_for("readiness", "succeeded")
+    assert server.terminate() == 0
+    assert receiver.events == [("startup", "succeeded"), ("readiness", "succeeded")]
+
+
+COMMAND = """
+from django.core.management.base import BaseCommand
+
+class Command(BaseCommand):
+    def handle(self, **options):
+        raise ValueError("no shelves at postgresql://shop:t0p@db/shop")
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_hurricane_is_told_why_a_start_has_failed(
+    shop: Shop, project: Project, receiver: Receiver, workers: int
+) -> None:
+    """By the traceback of the command; a parent of workers has its message. Passwords are in neither."""
+    directory = project(VIEWS, "INSTALLED_APPS = [*INSTALLED_APPS, 'shelves']")
+    commands = directory / "shelves" / "management" / "commands"
+    commands.mkdir(parents=True)
+    for package in (commands, commands.parent, commands.parent.parent):
+        (package / "__init__.py").touch()
+    (commands / "fill.py").write_text(COMMAND)
+    server = shop(
+        receiver.url, args=(*AS_HURRICANE, "--command", "fill", "--workers", str(workers)), cwd=directory, until=None
+    )
+    assert server.wait() == 1
+    assert receiver.events == [("startup", "failed")]
+    traceback = receiver.deliveries[0].fields["traceback"]
+    assert "ValueError: no shelves at postgresql://…@db/shop" in traceback
+    assert traceback.startswith("Traceback (most recent call last):\n" if workers == 1 else "--command 'fill' failed: ")
+    assert "fill.py" in traceback
+    assert "t0p" not in traceback
+
+
+DATABASE = """
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_hurricane_is_warned_of_migrations_that_fail(
+    shop: Shop, project: Project, receiver: Receiver, workers: int
+) -> None:
+    """They have a status of their own."""
+    directory = project(VIEWS, DATABASE + "INSTALLED_APPS = [*INSTALLED_APPS, 'shelves']")
+    migrations = directory / "shelves" / "migrations"
+    migrations.mkdir(parents=True)
+    for package in (migrations, migrations.parent):
+        (package / "__init__.py").touch()
+    (migrations / "0001_fill.py").write_text(
+        "from django.db import migrations\n"
+        "def fill(apps, schema_editor): raise ValueError('no shelves')\n"
+        "class Migration(migrations.Migration):\n"
+        "    operations = [migrations.RunPython(fill)]\n"
+    )
+    server = shop(
+        receiver.url,
+        args=(*AS_HURRICANE, "--check-migrations-apply", "--workers", str(workers)),
+        cwd=directory,
+        until=None,
+    )
+    assert server.wait() == 1
+    assert receiver.events == [("startup", "warning")]
+    assert "ValueError: no shelves" in receiver.deliveries[0].fields["traceback"]

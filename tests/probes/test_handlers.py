@@ -240,6 +240,48 @@ def test_a_client_that_leaves_gets_nothing() -> None:
     assert request.connection.response is None
 
 
+# Who is told
+
+
+def told(outcomes: list[Result]) -> list[tuple[str, bool, str]]:
+    """What a probe tells of itself while it is asked once for each of these results."""
+    found: list[tuple[str, bool, str]] = []
+    remaining = iter(outcomes)
+
+    def ask() -> Deferred[Results]:
+        return succeed({"lifecycle": PASSED, "queue": next(remaining)})
+
+    probe = Probe("readiness", ask, lambda *result: found.append(result))
+    for _ in outcomes:
+        probe(make_request())
+    return found
+
+
+def test_a_probe_tells_whether_it_passes_and_why_not() -> None:
+    """A warning passes; the failing checks are named."""
+    outcomes = [PASSED, Result(Status.WARN, output="slow"), Result(Status.FAIL, output="full"), Result(Status.FAIL)]
+    assert told(outcomes) == [
+        ("readiness", True, "no check fails"),
+        ("readiness", True, "no check fails"),
+        ("readiness", False, "queue: full"),
+        ("readiness", False, "queue"),
+    ]
+
+
+def test_a_probe_tells_it_when_nobody_waits_for_the_response() -> None:
+    """A kubelet that gave up before the check's deadline does not hide that the check failed."""
+    found: list[bool] = []
+    results: Deferred[Results] = Deferred()
+    probe = Probe("liveness", lambda: results, lambda name, passing, reason: found.append(passing))
+    request = make_request()
+    probe(request)
+    pending: Any = request.pending
+    pending.given_up()
+    results.callback({"check": Result(Status.FAIL)})
+    assert found == [False]
+    assert request.connection.response is None
+
+
 # What they look at
 
 

@@ -22,6 +22,7 @@ from twistserve.net.main_thread import Interrupted
 from twistserve.project import startup
 from twistserve.project.startup import (
     Cancelled,
+    CommandFailed,
     CommandLog,
     Progress,
     StartupService,
@@ -275,7 +276,7 @@ def test_the_output_of_a_command_is_logged_line_by_line(caplog: pytest.LogCaptur
 
     command = Command(work)
     with caplog.at_level("INFO"):
-        assert call(["seed", "a", "b c"], command) is None
+        call(["seed", "a", "b c"], command)
     assert command.options["words"] == ["a", "b c"]
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [(level, line.replace("\x1b[31;1m", "").replace("\x1b[0m", "")) for level, line in told] == [
@@ -288,21 +289,31 @@ def test_the_output_of_a_command_is_logged_line_by_line(caplog: pytest.LogCaptur
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (SystemExit(0), None),
-        (SystemExit(None), None),
         (SystemExit(3), "exited with status 3"),
         (CommandError("no such table"), "no such table"),
         (KeyError("lost"), "KeyError: 'lost'"),
     ],
 )
-def test_how_a_command_fails(error: BaseException, problem: str | None) -> None:
-    """A command that exits by itself has failed if its status says so."""
+def test_how_a_command_fails(error: BaseException, problem: str) -> None:
+    """What it raised is said in words, and kept for who wants its traceback."""
 
     def work(command: Command) -> None:
         raise error
 
-    said = call(["seed"], Command(work))
-    assert said == problem or (problem is not None and said is not None and said.startswith(problem))
+    with pytest.raises(CommandFailed) as failed:
+        call(["seed"], Command(work))
+    assert str(failed.value).startswith(problem)
+    assert failed.value.__cause__ is error
+
+
+@pytest.mark.parametrize("status", [0, None])
+def test_a_command_may_exit_by_itself(status: int | None) -> None:
+    """It has not failed if its status says so."""
+
+    def work(command: Command) -> None:
+        raise SystemExit(status)
+
+    call(["seed"], Command(work))
 
 
 def test_the_output_of_a_failed_command_is_told_where_info_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -312,8 +323,8 @@ def test_the_output_of_a_failed_command_is_told_where_info_is_not_logged(caplog:
         command.stdout.write("\n".join(f"line {number}" for number in range(60)))
         raise CommandError("no")
 
-    with caplog.at_level("ERROR"):
-        assert call(["seed"], Command(work)) == "no"
+    with caplog.at_level("ERROR"), pytest.raises(CommandFailed, match=r"^no$"):
+        call(["seed"], Command(work))
     assert caplog.messages == [f"seed: line {number}" for number in range(10, 60)]
 
 
@@ -321,12 +332,19 @@ def test_a_command_that_fails_ends_the_start(monkeypatch: pytest.MonkeyPatch) ->
     """The error quotes it without its secrets; its database connections are closed whatever happens."""
     closed: list[bool] = []
     monkeypatch.setattr("django.db.connections.close_all", lambda: closed.append(True))
-    monkeypatch.setattr(startup, "call", lambda words: "no" if words == ["seed", "--password", "t0p", "b c"] else None)
+    cause = ValueError("no")
+
+    def fail(words: list[str]) -> None:
+        if words == ["seed", "--password", "t0p", "b c"]:
+            raise CommandFailed("no") from cause
+
+    monkeypatch.setattr(startup, "call", fail)
     run_command("seed")
     with pytest.raises(StartError) as raised:
         run_command("seed --password t0p 'b c'")
     assert str(raised.value).startswith("""--command "seed --password … 'b c'" failed: no""")
     assert "t0p" not in str(raised.value)
+    assert raised.value.__cause__ is cause
     assert closed == [True, True]
 
 

@@ -9,21 +9,18 @@ import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web._newclient import ResponseNeverReceived
 
-from tests.support.requests import make_request
-from twistserve.probes.checks import Result, Status
-from twistserve.probes.handlers import Probe
 from twistserve.webhooks import outbox as webhooks
+from twistserve.webhooks.formats import Fields, TwistserveFormat
 from twistserve.webhooks.outbox import WebhookService, facts_of
 
 ONE, TWO = "http://one.example/hook", "http://two.example/hook"
@@ -47,15 +44,28 @@ class Sent:
         return f"{self.fields['event']} {self.fields['status']}"
 
 
+class Form(TwistserveFormat):
+    """Our own format, where probes can be kept quiet, and there is no event `unknown`."""
+
+    quiet = False
+
+    def tells_probes(self) -> bool:
+        return not self.quiet
+
+    def fields(self, event: str, status: str, reason: str) -> Fields | None:  # type: ignore[override]
+        return super().fields(event, status, reason) if event != "unknown" else None
+
+
 class Bench:
     """A webhook service with its clock and its receivers."""
 
-    def __init__(self, *urls: str, secret: str | None = None, started: bool = True, **facts: str) -> None:
+    def __init__(self, *urls: str, secret: str | None = None, started: bool = True) -> None:
         self.clock = Clock()
         self.sent: list[Sent] = []
         self.cancelled = 0
         self.hurried: Deferred[None] = Deferred()
-        self.service = WebhookService(urls or (ONE,), secret, facts, lambda: self.hurried, self.clock, self.post)
+        self.form = Form({"host": "web-0"})
+        self.service = WebhookService(urls or (ONE,), secret, self.form, lambda: self.hurried, self.clock, self.post)
         if started:
             self.service.startService()
 
@@ -90,27 +100,16 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_an_event_is_json_with_its_fields_and_the_facts() -> None:
-    """What is sent names the event, its status, its reason, its time in UTC, and the facts of the process."""
-    bench = Bench(version="1.2", host="web-0", pod="web-0", namespace="shop")
-    before = datetime.now(UTC)
-    bench.service.announce("readiness", "failing", 'database: "gone"\n\u00e9')
-    after = datetime.now(UTC)
+def test_an_event_is_json_with_the_fields_of_the_format() -> None:
+    """The body is what the format makes of the event, whatever is in it."""
+    bench = Bench()
+    bench.service.announce("readiness", "failing", 'database: "gone"\n\u00e9\udcff')
     bench.clock.advance(0)
     (sent,) = bench.sent
     fields = sent.fields
-    time = fields.pop("time")
-    assert fields == {
-        "event": "readiness",
-        "status": "failing",
-        "reason": 'database: "gone"\n\u00e9',
-        "version": "1.2",
-        "host": "web-0",
-        "pod": "web-0",
-        "namespace": "shop",
-    }
-    assert time.endswith("Z")
-    assert before <= datetime.fromisoformat(time) <= after
+    del fields["time"]
+    reason = 'database: "gone"\n\u00e9\udcff'
+    assert fields == {"event": "readiness", "status": "failing", "reason": reason, "host": "web-0"}
     assert sent.url == ONE
     assert sent.headers["Content-Type"] == "application/json"
     assert "X-Twistserve-Signature" not in sent.headers
@@ -243,7 +242,7 @@ def test_an_error_before_anything_is_sent_is_a_failure_like_others(caplog: pytes
         raise ValueError("a bad host")
 
     clock = Clock()
-    service = WebhookService([ONE], None, {}, Deferred, clock, post)
+    service = WebhookService([ONE], None, Form({}), Deferred, clock, post)
     service.startService()
     service.announce("readiness", "failing", "")
     clock.advance(0)
@@ -414,44 +413,44 @@ def test_facts_inside_kubernetes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert facts_of(None, named) == {"host": "web-0", "pod": "web-1", "namespace": "test"}
 
 
-def changes(outcomes: list[Result], **arguments: Any) -> list[tuple[str, bool, str]]:
-    """What a probe tells of its changes while it gives these results."""
-    told: list[tuple[str, bool, str]] = []
-    remaining = iter(outcomes)
-    probe = Probe(
-        "readiness",
-        lambda: succeed({"lifecycle": Result(Status.PASS), "queue": next(remaining)}),
-        lambda *change: told.append(change),
-        **arguments,
-    )
-    for _ in outcomes:
-        probe(make_request())
-    return told
+def test_an_event_that_the_format_has_not_is_not_sent() -> None:
+    """The others go on in order."""
+    bench = Bench()
+    bench.announce("one", "unknown", "two")
+    bench.respond()
+    bench.respond()
+    assert bench.events == ["one", "two"]
 
 
-def test_a_probe_tells_its_changes() -> None:
-    """Failing is what a probe begins with unless it says otherwise; a warning passes; the failing checks are named."""
-    passing, warning = Result(Status.PASS), Result(Status.WARN, output="slow")
-    failing = Result(Status.FAIL, output="full")
-    outcomes = [failing, passing, warning, failing, failing, passing]
-    assert changes(outcomes) == [
-        ("readiness", True, "no check fails"),
-        ("readiness", False, "queue: full"),
-        ("readiness", True, "no check fails"),
+def test_a_probe_is_told_when_its_result_changes() -> None:
+    """Before it is asked for the first time, it is taken to be what the format says."""
+    bench = Bench()
+    for passing in (False, True, True, False, False):
+        bench.service.note_probe("readiness", passing, "a reason")
+    for passing in (True, False):
+        bench.service.note_probe("liveness", passing, "a reason")
+    bench.service.note_probe("another", True, "a reason")
+    bench.clock.advance(0)
+    for _ in range(4):
+        bench.respond()
+    assert [sent.event for sent in bench.sent] == [
+        "readiness passing",
+        "readiness failing",
+        "liveness failing",
+        "another passing",
     ]
-    assert changes([passing, failing], passing=True) == [("readiness", False, "queue: full")]
-    assert changes([Result(Status.FAIL)], passing=True) == [("readiness", False, "queue")]
 
 
-def test_a_probe_tells_its_changes_when_nobody_waits_for_the_response() -> None:
-    """A kubelet that gave up before the check's deadline does not hide that the check failed."""
-    told: list[bool] = []
-    results: Deferred[dict[str, Result]] = Deferred()
-    probe = Probe("liveness", lambda: results, lambda name, passing, reason: told.append(passing), passing=True)
-    request = make_request()
-    probe(request)
-    pending: Any = request.pending
-    pending.given_up()
-    results.callback({"check": Result(Status.FAIL)})
-    assert told == [False]
-    assert request.connection.response is None
+def test_a_result_that_is_not_told_does_not_count() -> None:
+    """The next one that is told is compared with the last that was."""
+    bench = Bench()
+    bench.form.quiet = True
+    bench.service.note_probe("readiness", True, "")
+    bench.form.quiet = False
+    bench.service.note_probe("readiness", True, "")
+    bench.form.quiet = True
+    bench.service.note_probe("readiness", False, "")
+    bench.form.quiet = False
+    bench.service.note_probe("readiness", True, "")
+    bench.clock.advance(0)
+    assert [sent.event for sent in bench.sent] == ["readiness passing"]

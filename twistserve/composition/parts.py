@@ -23,7 +23,7 @@ from twistserve.net.main_thread import main_thread
 from twistserve.net.reactor import Reactor
 from twistserve.net.shared_sockets import AdoptingReactor, bind_endpoints
 from twistserve.options import STATUS_JSON, STATUS_PAGE, Configuration
-from twistserve.probes.handlers import Changed, Metrics, Probe, ProbeResults, ProbeRoot
+from twistserve.probes.handlers import Metrics, Probe, ProbeResults, ProbeRoot, Told
 from twistserve.probes.port import ProbeService
 from twistserve.process.ending import Ending
 from twistserve.process.forks import ForkGuard
@@ -108,8 +108,8 @@ def outside_services(
     """What others ask and are told: the probe port, on its `descriptors` if a parent has it, and the webhooks."""
     webhooks = _webhooks(configuration, lifecycle, reactor) if configuration.webhook_url else None
     if not configuration.no_probe:
-        changed = _probe_announcer(webhooks) if webhooks is not None else None
-        root = _probes(results, metrics_handler, report, configuration, changed)
+        told = webhooks.note_probe if webhooks is not None else None
+        root = _probes(results, metrics_handler, report, configuration, told)
         access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
         port = probe_port(configuration, reactor)
         if descriptors:
@@ -178,10 +178,13 @@ def probe_port(configuration: Configuration, reactor: Any) -> Port:
 
 def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) -> WebhookService:
     """The webhooks, told of the lifecycle's states."""
+    from twistserve.webhooks.formats import HurricaneFormat, TwistserveFormat
     from twistserve.webhooks.outbox import WebhookService, facts_of
 
     facts = facts_of(configuration.app_version, os.environ)
-    webhooks = WebhookService(configuration.webhook_url, configuration.webhook_secret, facts, lifecycle.hurry, reactor)
+    as_hurricane = configuration.webhook_format == "hurricane"
+    form = HurricaneFormat(facts, lifecycle) if as_hurricane else TwistserveFormat(facts)
+    webhooks = WebhookService(configuration.webhook_url, configuration.webhook_secret, form, lifecycle.hurry, reactor)
 
     def announce(state: State, reason: str) -> None:
         if state is State.READY:
@@ -195,30 +198,20 @@ def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) 
     return webhooks
 
 
-def _probe_announcer(webhooks: WebhookService) -> Changed:
-    def announce(probe: str, passing: bool, reason: str) -> None:
-        webhooks.announce(probe, "passing" if passing else "failing", reason)
-
-    return announce
-
-
 def _probes(
     results: ProbeResults,
     metrics_handler: Metrics,
     report: StatusReport,
     configuration: Configuration,
-    changed: Changed | None,
+    told: Told | None,
 ) -> ProbeRoot:
-    """What responds on the probe port, by path.
-
-    `changed` is told of readiness, which fails to begin with, and of liveness, which passes; of --probe as readiness.
-    """
+    """What responds on the probe port, by path; `told` of readiness and liveness, and of --probe as readiness."""
     handlers: dict[str, Handler] = {
         configuration.startup_probe: Probe("startup", results.startup),
-        configuration.readiness_probe: Probe("readiness", results.readiness, changed),
+        configuration.readiness_probe: Probe("readiness", results.readiness, told),
     }
     if configuration.probe is None:
-        handlers[configuration.liveness_probe] = Probe("liveness", results.liveness, changed, passing=True)
+        handlers[configuration.liveness_probe] = Probe("liveness", results.liveness, told)
     if not configuration.no_metrics:
         handlers[configuration.metrics] = metrics_handler
     if not configuration.no_status_page:

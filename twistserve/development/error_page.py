@@ -116,6 +116,6 @@ def failing_probes(configuration: Configuration, message: str) -> ProbeRoot:
         {
             configuration.startup_probe: Probe("startup", fails),
             configuration.readiness_probe: Probe("readiness", fails),
-            configuration.liveness_probe: Probe("liveness", lambda: succeed({"reactor": PASSED}), passing=True),
+            configuration.liveness_probe: Probe("liveness", lambda: succeed({"reactor": PASSED})),
         }
     )

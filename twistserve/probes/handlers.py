@@ -31,8 +31,8 @@ MOST_SCRAPES = 4
 COMPRESSION = 1
 """zlib's level: the highest makes a scrape a quarter smaller and takes ten times as long."""
 
-Changed = Callable[[str, bool, str], None]
-"""Told a probe's name, whether it passes now, and why."""
+Told = Callable[[str, bool, str], None]
+"""Told the name of a probe that was asked, whether it passes, and why."""
 
 
 class Pool(Protocol):
@@ -43,22 +43,17 @@ class Pool(Protocol):
 
 
 class Probe:
-    """Responds by 200 when `results` all pass or warn, by 503 when one fails.
-
-    `changed` is told when that differs from the time before; `passing` stands for the time before the first.
-    """
+    """Responds by 200 when `results` all pass or warn, by 503 when one fails; `told` which it was, each time."""
 
     def __init__(
         self,
         name: str,
         results: Callable[[], Deferred[Results]],
-        changed: Changed | None = None,
-        passing: bool = False,
+        told: Told | None = None,
     ) -> None:
         self._results = results
         self._name = name
-        self._changed = changed
-        self._passing = passing
+        self._told = told
 
     def __call__(self, request: Request) -> None:
         """Respond when the checks have, within their deadline; at once where none has to run."""
@@ -68,12 +63,11 @@ class Probe:
         respond_later(request, results.addCallback(partial(self._response, request)))
 
     def _note(self, results: Results) -> Results:
-        """Tell of a change, even when the client has left: the kubelet may time out before the check finishes."""
+        """Tell of it even when the client has left: the kubelet may time out before the check finishes."""
         passing = worst(result.status for result in results.values()) is not Status.FAIL
         contain(probe_status.labels(self._name).set, passing)
-        if self._changed is not None and passing is not self._passing:
-            contain(self._changed, self._name, passing, "no check fails" if passing else _reason(results))
-        self._passing = passing
+        if self._told is not None:
+            contain(self._told, self._name, passing, "no check fails" if passing else _reason(results))
         return results
 
     def _response(self, request: Request, results: Results) -> Response:

@@ -17,7 +17,7 @@ from twistserve.backoff import backoff
 from twistserve.errors import StartError, describe
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
-from twistserve.project.startup import Progress, call
+from twistserve.project.startup import CommandFailed, Progress, call
 
 logger = get_logger(__name__)
 
@@ -57,9 +57,11 @@ def _apply(alias: str, progress: Progress) -> None:
     progress.say(f"applying {len(names)} to {alias!r}")
     # It marks as applied those too that have nothing to do there.
     command = _migrate_command(len(planned), alias, progress)
-    problem = call(["migrate", "--noinput", "--database", alias], command)
-    if problem is not None:
-        raise StartError(f"--check-migrations-apply: migrating the database {alias!r} failed: {problem}")
+    try:
+        call(["migrate", "--noinput", "--database", alias], command)
+    except CommandFailed as failed:
+        message = f"--check-migrations-apply: migrating the database {alias!r} failed: {failed}"
+        raise StartError(message) from failed.__cause__
     if left := plan(alias):
         raise StartError(
             f"--check-migrations-apply: migrate has left {len(left)} unapplied on {alias!r}, the first is {left[0]}"

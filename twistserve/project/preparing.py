@@ -9,6 +9,9 @@ from twistserve.checks.in_force import judged_by
 from twistserve.options import Configuration
 from twistserve.project.startup import Progress, Step, command_steps
 
+APPLYING, WAITING = "applying migrations", "waiting for migrations"
+"""The steps of --check-migrations-apply and --check-migrations."""
+
 
 def is_asked_for(configuration: Configuration) -> bool:
     """Whether there is anything to run."""
@@ -38,6 +41,6 @@ def _steps(configuration: Configuration, progress: Progress) -> list[Step]:
         from twistserve.project.migrations import apply_migrations, wait_for_migrations
 
         if configuration.check_migrations_apply:
-            return [*steps, ("applying migrations", lambda: apply_migrations(progress)), *commands]
-        return [*steps, *commands, ("waiting for migrations", lambda: wait_for_migrations(progress))]
+            return [*steps, (APPLYING, lambda: apply_migrations(progress)), *commands]
+        return [*steps, *commands, (WAITING, lambda: wait_for_migrations(progress))]
     return [*steps, *commands]

@@ -181,15 +181,19 @@ def run_command(text: str) -> None:
     from django.db import connections
 
     try:
-        problem = call(shlex.split(text))
+        call(shlex.split(text))
+    except CommandFailed as failed:
+        raise StartError(redacted(f"--command {text!r} failed: {failed}")) from failed.__cause__
     finally:
         connections.close_all()
-    if problem is not None:
-        raise StartError(redacted(f"--command {text!r} failed: {problem}"))
 
 
-def call(words: Sequence[str], command: Any = None) -> str | None:
-    """Call a management command, its output in the log line by line; what went wrong, or None. Blocks.
+class CommandFailed(Exception):
+    """A management command has failed: what went wrong in words, and as its cause what was raised."""
+
+
+def call(words: Sequence[str], command: Any = None) -> None:
+    """Call a management command, its output in the log line by line. Blocks. Raises `CommandFailed`.
 
     `command` is the object that is the command, if it has been made already.
     """
@@ -197,19 +201,23 @@ def call(words: Sequence[str], command: Any = None) -> str | None:
 
     said, warned = CommandLog(), CommandLog()
     out, err = printed(words[0], logging.INFO, said, None), printed(words[0], logging.WARNING, warned, None)
-    problem: str | None = None
+    cause: BaseException
     try:
         call_command(command or words[0], *words[1:], stdout=out, stderr=err)
     except SystemExit as error:
-        problem = f"exited with status {error.code}" if error.code else None
+        if not error.code:
+            return
+        problem, cause = f"exited with status {error.code}", error
     except CommandError as error:
-        problem = str(error)
+        problem, cause = str(error), error
     except Exception as error:
         logger.debug("%s", shlex.join(words), exc_info=True)
-        problem = describe(error)
+        problem, cause = describe(error), error
+    else:
+        return
     finally:
         finish_printing(out, err)
-    if problem is not None and not logger.isEnabledFor(logging.INFO):
+    if not logger.isEnabledFor(logging.INFO):
         for line in (*said.last_lines, *warned.last_lines):
             logger.error("%s", line)
-    return problem
+    raise CommandFailed(problem) from cause

@@ -14,7 +14,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -27,6 +26,7 @@ from twistserve import __version__
 from twistserve.backoff import backoff
 from twistserve.logs import get_logger
 from twistserve.webhooks import Post
+from twistserve.webhooks.formats import Format
 
 logger = get_logger(__name__)
 
@@ -78,7 +78,7 @@ class Event:
 
 
 class WebhookService(Service):
-    """Tells each URL what is announced, with `facts` in every event, and signed when there is a `secret`.
+    """Tells each URL what is announced, as the `form` has it, and signed when there is a `secret`.
 
     The URLs know nothing of each other: one that does not answer delays no other. `hurry` fires when the end of
     the process must not wait any more.
@@ -90,14 +90,15 @@ class WebhookService(Service):
         self,
         urls: Sequence[str],
         secret: str | None,
-        facts: Mapping[str, str],
+        form: Format,
         hurry: Callable[[], Deferred[None]],
         reactor: Any,
         post: Post | None = None,
     ) -> None:
         self._outboxes = [Outbox(url, reactor) for url in urls]
         self._secret = secret.encode(errors="surrogateescape") if secret is not None else None
-        self._facts = facts
+        self._form = form
+        self._passing = dict(form.assumed)
         self._hurry = hurry
         self._reactor = reactor
         self._post = post
@@ -117,10 +118,9 @@ class WebhookService(Service):
 
     def announce(self, event: str, status: str, reason: str) -> None:
         """Queue an event for every URL; nothing is sent before the caller has returned to the reactor."""
-        if self._over:
+        fields = None if self._over else self._form.fields(event, status, reason)
+        if fields is None:
             return
-        time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        fields = {"event": event, "status": status, "reason": reason, "time": time, **self._facts}
         body = json.dumps(fields).encode()
         headers = {"Content-Type": "application/json", "User-Agent": f"twistserve/{__version__}"}
         if self._secret is not None:
@@ -129,6 +129,12 @@ class WebhookService(Service):
         queued = Event(name, body, headers, self._reactor.seconds() + EVENT_DEADLINE)
         for outbox in self._outboxes:
             outbox.put(queued)
+
+    def note_probe(self, probe: str, passing: bool, reason: str) -> None:
+        """Announce the result of a probe where it differs from the one before."""
+        if self._form.tells_probes() and passing is not self._passing.get(probe):
+            self._passing[probe] = passing
+            self.announce(probe, "passing" if passing else "failing", reason)
 
     def stopService(self) -> Deferred[None]:
         """Announce the end; fires when all is delivered, or there is no more time for the rest."""

@@ -27,7 +27,7 @@ class Delivery:
 
     @property
     def event(self) -> tuple[str, str]:
-        return self.fields["event"], self.fields["status"]
+        return self.fields.get("event") or self.fields["type"], self.fields["status"]
 
 
 @dataclass
