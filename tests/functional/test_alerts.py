@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.support.contract import CONTRACT
 from tests.support.functional.harness import ROOT, Serve
-from tests.support.functional.prometheus import PROMTOOL, Scrape
+from tests.support.functional.prometheus import Scrape, promtool
 
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ALERTS.with_name("alerts_test.yaml")
 NAMES = re.findall(r"- alert: (\w+)", ALERTS.read_text())
-
-
-def promtool(*words: str | Path) -> str:
-    """What promtool says; it must have nothing to complain of."""
-    done = subprocess.run([PROMTOOL, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_rules_are_valid() -> None:

@@ -28,6 +28,13 @@ Series = dict[tuple[str, ...], float]
 T = TypeVar("T")
 
 
+def promtool(*words: str | Path) -> str:
+    """What promtool says; it must have nothing to complain of."""
+    done = subprocess.run([PROMTOOL, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 class Prometheus:
     """A Prometheus server of the test's own and its HTTP API; it evaluates the rules of these files."""
 
