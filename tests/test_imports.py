@@ -12,6 +12,7 @@ HEAVY = [
     "treq",
     "twistserve.webhooks.outbox",
     "twistserve.webhooks.client",
+    "twistserve.webhooks.formats",
     "twistserve.project.migrations",
     "twistserve.project.system_checks",
     "twistserve.probes.builtin_checks",

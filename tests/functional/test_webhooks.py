@@ -359,10 +359,12 @@ def test_without_a_url_treq_is_not_imported() -> None:
 AS_HURRICANE = ("--webhook-format", "hurricane", "--app-version", "2024.1")
 
 
-def test_hurricane_is_told_of_the_start_and_of_probes(shop: Shop, receiver: Receiver) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_hurricane_is_told_of_the_start_and_of_probes(shop: Shop, receiver: Receiver, workers: str) -> None:
     """The first result of each probe is an event, and each change; neither the drain nor the end is one."""
     before = int(time.time())
-    server = shop(receiver.url, args=AS_HURRICANE, until=None, env={"TWISTSERVE_WEBHOOK_SECRET": "sesame"})
+    words = (*AS_HURRICANE, "--workers", workers)
+    server = shop(receiver.url, args=words, until=None, env={"TWISTSERVE_WEBHOOK_SECRET": "sesame"})
     receiver.wait_for("startup", "succeeded")
     (server.cwd / "unready").touch()
     server.wait_until("/ready", 503)
