@@ -15,6 +15,7 @@ from twistserve.composition import parts
 from twistserve.development.inheritance import Inheritance
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
+from twistserve.probes.django_checks import DjangoChecks
 from twistserve.process.ending import Ending
 
 
@@ -121,6 +122,17 @@ def test_the_steps_of_the_start_up(process: Any) -> None:
     assert not found.results.django_ready
     set_up()
     assert found.results.django_ready
+
+
+@pytest.mark.parametrize("no_probe", [False, True])
+def test_what_checks_have_to_tell(process: Any, monkeypatch: pytest.MonkeyPatch, no_probe: bool) -> None:
+    """Is told once Django is set up, if there are probes."""
+    told: list[str] = []
+    monkeypatch.setattr(DjangoChecks, "tell", lambda checks: told.append("told"))
+    [(_, set_up)] = process(no_probe=no_probe).steps
+    assert told == []
+    set_up()
+    assert told == ["told"] * (not no_probe)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -14,6 +14,7 @@ from twistserve.composition import parts
 from twistserve.composition import worker as module
 from twistserve.errors import StartError
 from twistserve.lifecycle import State
+from twistserve.probes.django_checks import DjangoChecks
 from twistserve.workers.protocol import FIRST_SOCKET, LOG_LOCK
 
 
@@ -143,6 +144,18 @@ def test_the_delay_of_the_drain_is_the_parents(worker: Any) -> None:
 def test_one_of_them_says_what_holds_for_all(worker: Any, name: str, tells: bool) -> None:
     """A warning about the settings is not repeated by each."""
     assert worker(name=name).serving.tells is tells
+
+
+@pytest.mark.parametrize(("name", "no_probe"), [("worker-1", False), ("worker-1", True), ("worker-2", False)])
+def test_one_of_them_says_what_checks_have_to_tell(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, name: str, no_probe: bool
+) -> None:
+    """If there are probes."""
+    told: list[str] = []
+    monkeypatch.setattr(DjangoChecks, "tell", lambda checks: told.append("told"))
+    [(_, set_up)] = worker(name=name, no_probe=no_probe).steps
+    set_up()
+    assert told == ["told"] * (name == "worker-1" and not no_probe)
 
 
 @pytest.mark.parametrize("prepares", [True, False])

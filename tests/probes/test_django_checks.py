@@ -52,6 +52,26 @@ def check_that_says(messages: list[Error]) -> Any:
     return check
 
 
+def weather(**keywords: object) -> list[Error]:
+    return []
+
+
+def test_the_tag_of_django_hurricane_is_told(registry: CheckRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """In one line; not of those that are asked by their other tag, and not if there are none."""
+    DjangoChecks((), 5.0, Reactor()).tell()
+    registry.register(check_that_says([]), "readiness")
+    registry.register(check_that_says([]), "hurricane", "readiness")
+    DjangoChecks((), 5.0, Reactor()).tell()
+    assert caplog.messages == []
+    registry.register(weather, "hurricane", deploy=True)
+    registry.register(check_that_says([]), "hurricane", "liveness")
+    DjangoChecks((), 5.0, Reactor()).tell()
+    [message] = caplog.messages
+    names = f"{__name__}.check_that_says.<locals>.check, {__name__}.weather"
+    assert message.startswith("checks tagged hurricane are asked by the readiness probe, where Django-Hurricane")
+    assert f": {names}; tag them readiness" in message
+
+
 def test_each_function_is_a_check_of_its_own(registry: CheckRegistry) -> None:
     """Those that are called alike too: liveness and readiness have theirs, whichever is asked first."""
     registry.register(check_that_says([]), "liveness")

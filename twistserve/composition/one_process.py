@@ -66,6 +66,8 @@ def one_process(
     results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
 
     def checks_can_run() -> None:
+        if not configuration.no_probe:
+            checks.tell()
         results.django_ready = True
 
     progress = Progress(lifecycle, reactor)

@@ -63,7 +63,8 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
         )
         preparing = preparing_steps(configuration, progress) if prepares else []
         prepared = partial(reactor.callFromThread, parent.prepared) if prepares else lambda: None
-        steps = [*serving.steps(preparing, lambda: None, prepared), *checks.steps()]
+        tell = checks.tell if name == FIRST_WORKER and not configuration.no_probe else lambda: None
+        steps = [*serving.steps(preparing, tell, prepared), *checks.steps()]
         services: list[Service] = [
             log,
             *development_services(configuration),

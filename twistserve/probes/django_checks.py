@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from twistserve.logs import get_logger
 from twistserve.probes.checks import PASSED, Check, CheckThread, Result, Status
 from twistserve.probes.databases import databases, own_connections, ping
 from twistserve.project.startup import Step
+
+logger = get_logger(__name__)
 
 
 class DjangoChecks:
@@ -29,6 +32,16 @@ class DjangoChecks:
         """What is to be done before the checks are asked, once the application is loaded."""
         return [("preparing the checks of --check", self._prepare)] if self._chosen else []
 
+    def tell(self) -> None:
+        """Log which checks readiness asks for their tag `hurricane` alone, once Django is set up. Any thread."""
+        names = [_name_of(function) for function in _registered("hurricane") if "readiness" not in _tags(function)]
+        if names:
+            logger.warning(
+                "checks tagged hurricane are asked by the readiness probe, where Django-Hurricane has asked them for no"
+                " probe since 1.2: %s; tag them readiness, or with another name if no probe is to ask them",
+                ", ".join(sorted(names)),
+            )
+
     def ask(self, probe: str) -> Deferred[dict[str, Result]]:
         """The results of the readiness or the liveness probe's checks, which run side by side. Reactor thread."""
         checks = self._of(probe)
@@ -43,12 +56,9 @@ class DjangoChecks:
         return {**self._kept(pings), **self._tagged("readiness", "hurricane"), **self._kept(self._ready_made)}
 
     def _tagged(self, *tags: str) -> dict[str, Check]:
-        from django.core.checks.registry import registry
-
         found: dict[str, Callable[[], Result]] = {}
-        for function in registry.get_checks(include_deployment_checks=True):
-            if not set(tags).isdisjoint(getattr(function, "tags", ())):
-                found[self._named(function)] = partial(_run_django_check, function)
+        for function in _registered(*tags):
+            found[self._named(function)] = partial(_run_django_check, function)
         return self._kept(dict(sorted(found.items())))
 
     def _named(self, function: Any) -> str:
@@ -73,6 +83,19 @@ class DjangoChecks:
         from twistserve.probes.builtin_checks import ready_made
 
         self._ready_made = ready_made(self._chosen, self._seconds)
+
+
+def _registered(*tags: str) -> Iterator[Any]:
+    """The functions that are registered with Django under any of these tags."""
+    from django.core.checks.registry import registry
+
+    for function in registry.get_checks(include_deployment_checks=True):
+        if not _tags(function).isdisjoint(tags):
+            yield function
+
+
+def _tags(function: Any) -> set[str]:
+    return set(getattr(function, "tags", ()))
 
 
 def _debug() -> bool:
