@@ -15,6 +15,10 @@ from twistserve.command_line import CommandLine, add_printing
         (["--prot", "8"], "did you mean --port"),
         (["--port"], "requires argument"),
         (["serve"], "unexpected argument 'serve'"),
+        (
+            ["--command", "loaddata", "books"],
+            "unexpected argument 'books': put a command and its arguments in quotes; ",
+        ),
         (["--sta"], "not a unique prefix"),
         (["--pycharm-host", "me"], "not recognized: use --debugger"),
         (["--pycharm-port=9000"], "not recognized: use --debugger"),

@@ -72,7 +72,7 @@ def test_every_option_has_every_source() -> None:
     parser = argparse.ArgumentParser()
     command_line.add_arguments(parser)
     typed = set(parser.parse_args([]).__dict__)
-    fields = {field.name for field in dataclasses.fields(Configuration)} - {"sources", "defaults"}
+    fields = {field.name for field in dataclasses.fields(Configuration)} - {"sources", "defaults", "notices"}
     assert typed == fields == {option.name for option in options.TABLE}
     for option in options.TABLE:
         assert hasattr(CommandLine, f"opt_{option.name}")
@@ -160,6 +160,24 @@ def test_values_are_normalised() -> None:
     """Probe paths get their slash, levels their capitals, and a colon before the application's name is a dot."""
     config = resolved("--readiness-probe", "health/ready/", "--log-level", "debug", "--wsgi", "a.b:c")
     assert (config.readiness_probe, config.log_level, config.wsgi) == ("/health/ready", "DEBUG", "a.b.c")
+
+
+@pytest.mark.parametrize("path", [" alive ", "/alive", "/alive/ ", " / alive", "alive\n"])
+def test_spaces_around_paths_are_dropped(path: str) -> None:
+    """They are as little part of a path as its missing slash."""
+    assert resolved("--liveness-probe", path).liveness_probe == "/alive"
+    assert "--liveness-probe" in error("--liveness-probe", "/a live")
+
+
+def test_a_command_may_be_a_list_of_words() -> None:
+    """Of the setting, as manage.py serve gives it."""
+    assert resolved(setting={"COMMAND": [["loaddata", "a b"], "migrate"]}).command == ("loaddata 'a b'", "migrate")
+
+
+def test_no_queue_at_all() -> None:
+    """Readiness fails with 0 then, as with any other number that is reached."""
+    assert resolved("--req-queue-len", "0").req_queue_len == 0
+    assert "0 or more" in error("--req-queue-len", "-1")
 
 
 def test_probe_address_follows_the_web_address() -> None:

@@ -73,7 +73,7 @@ class Bench:
         monkeypatch.setattr("twistserve.composition.autoreload.autoreload_parent", self.composer("autoreload"))
         monkeypatch.setattr("twistserve.composition.autoreload.autoreload_child", self.composer("reloaded"))
         monkeypatch.setattr(Inherited, "value", None)
-        for name in [name for name in os.environ if name.startswith(("TWISTSERVE_", "KUBERNETES_"))]:
+        for name in [name for name in os.environ if name.startswith(("TWISTSERVE_", "HURRICANE_", "KUBERNETES_"))]:
             monkeypatch.delenv(name)
 
     def load_settings(self, *arguments: Any) -> Any:
@@ -179,6 +179,31 @@ def test_what_one_probe_means_is_told(bench: Bench) -> None:
     assert notice.startswith("--probe: /health is readiness and liveness in one")
     bench.compose(probe="/health", no_probe=True)
     assert bench.notices == []
+
+
+def test_a_readiness_that_always_fails_is_told(bench: Bench) -> None:
+    """And where it comes from."""
+    bench.compose(req_queue_len="0")
+    assert bench.notices == [
+        "--req-queue-len: 0 from the command line makes the readiness probe fail always; give 1 or more"
+    ]
+    bench.compose(req_queue_len="0", no_probe=True)
+    assert bench.notices == []
+
+
+def test_names_of_django_hurricane_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its variables and settings, which are read once ours are loaded."""
+    monkeypatch.setenv("HURRICANE_PORT", "9000")
+    monkeypatch.setattr(module, "read_settings", lambda names: {"PROBE_PORT": 9001})
+    bench.compose()
+    assert bench.configuration.port == 9000
+    variable, setting = bench.notices
+    assert "HURRICANE_PORT" in variable
+    assert "PROBE_PORT" in setting
+    bench.setting = {"HURRICANE_SETTINGS": True}
+    bench.compose(workers="2")
+    assert bench.kind == "parent"
+    assert [notice.partition(":")[0] for notice in bench.notices][-1] == "--workers"
 
 
 def test_variables_that_are_not_options_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,11 @@ def _words(option: Option) -> Iterator[tuple[str, object, str]]:
         yield f"no-{option.word}", False, f"turn --{option.word} off"
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -> None:
-    """Give an argparse parser every option except those named in `but`; `given` reads them back."""
+def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = (), in_words: Sequence[str] = ()) -> None:
+    """Give an argparse parser every option except those named in `but`; `given` reads them back.
+
+    Those named in `in_words` take several words at once, and have lists of them as their values.
+    """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for option in TABLE:
         if option.name in but:
@@ -41,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -
                 group.add_argument(f"--{word}", action="store_const", const=constant, **keywords)
             else:
                 action = "append" if option.repeatable else "store"
-                group.add_argument(f"--{word}", action=action, metavar=option.kind.metavar, **keywords)
+                keywords["metavar"] = option.kind.metavar
+                if option.name in in_words:
+                    keywords |= {"nargs": "+", "metavar": (option.kind.metavar, "ARG")}
+                group.add_argument(f"--{word}", action=action, **keywords)
 
 
 def add_printing(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +96,8 @@ class CommandLine(usage.Options):
     def parseArgs(self, *args: str) -> None:
         """Refuse what is not an option. Raises `usage.UsageError`."""
         if args:
-            raise usage.UsageError(f"unexpected argument {args[0]!r}")
+            hint = ": put a command and its arguments in quotes" if "command" in self.given else ""
+            raise usage.UsageError(f"unexpected argument {args[0]!r}{hint}")
 
     def opt_version(self) -> None:
         """Print the version of twistserve and exit."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from twistserve import redaction, values
+from twistserve import hurricane, redaction, values
 from twistserve.errors import StartError
+from twistserve.hurricane import Hurricane, Layer
 from twistserve.replaced import instead
 
 ENVIRONMENT_PREFIX = "TWISTSERVE_"
@@ -47,6 +48,7 @@ _HOST = Kind("HOST", values.host)
 _PORT = Kind("PORT", values.port)
 _PATH = Kind("PATH", values.path)
 _POSITIVE = Kind("N", values.positive_integer)
+_FROM_ZERO = Kind("N", values.whole_number)
 _SECONDS = Kind("SECONDS", values.seconds)
 _POSITIVE_SECONDS = Kind("SECONDS", values.positive_seconds)
 _SIZE = Kind("SIZE", values.size, redaction.short_size)
@@ -131,6 +133,7 @@ _webhooks = partial(_option, "Webhooks")
 _ending = partial(_option, "Draining and recycling")
 _logging = partial(_option, "Logging")
 _development = partial(_option, "Development")
+_hurricane = partial(_option, "Moving from Django-Hurricane")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,7 +218,9 @@ class Configuration:
     no_probe: bool = _probes("do not open the probe port: neither probes nor metrics nor the status page are served")
     no_metrics: bool = _probes("neither count nor serve metrics")
     no_status_page: bool = _probes("do not serve the page for people, / and /status.json on the probe port")
-    req_queue_len: int = _probes("requests waiting for a thread at which the readiness probe fails", _POSITIVE, 100)
+    req_queue_len: int = _probes(
+        "requests waiting for a thread at which the readiness probe fails; with 0 it always fails", _FROM_ZERO, 100
+    )
     check_timeout: float = _probes("seconds a check may take before its probe fails", _POSITIVE_SECONDS, 5.0)
     check: tuple[str, ...] = _probes(
         "a ready-made check for readiness: caches, storage, migrations, disk=PATH:SIZE, broker=URL or health-check;"
@@ -269,7 +274,7 @@ class Configuration:
     max_lifetime: int = _ending(
         "drain and end after this many requests, and up to a tenth more, so that instances do not end together;"
         " 0 for never",
-        Kind("N", values.whole_number),
+        _FROM_ZERO,
         0,
         default_text="0, off",
     )
@@ -332,10 +337,19 @@ class Configuration:
         " Server-Timing with the application's responses; Django's DEBUG is the settings'"
     )
 
+    hurricane_settings: bool = _hurricane(
+        "have Django settings that Django-Hurricane reads, such as PORT and COMMAND, count after TWISTSERVE"
+    )
+    max_buffer_size: int | None = _hurricane(
+        "without effect: --max-body-size and --max-header-size bound what is kept of a request", _SIZE, None
+    )
+
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
     defaults: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where what nobody has set came from, if not from the table, by field name."""
+    notices: tuple[str, ...] = ()
+    """What to say at the start of values in force that may not be what is meant."""
 
     def source(self, name: str) -> str:
         """Where the value of a field came from, in words; of defaults they begin with "default"."""
@@ -360,11 +374,13 @@ TABLE: tuple[Option, ...] = tuple(
     if "option" in field.metadata
 )
 
+_HURRICANE_SETTINGS = next(option for option in TABLE if option.name == "hurricane_settings")
+
 LoadSettings = Callable[[str | None, str | None, str | None], Mapping[str, object]]
 """From --settings, where that came from, and --pythonpath, to the setting ``TWISTSERVE``."""
 
-Layer = tuple[str, Mapping[str, object]]
-"""Where values come from, in words (`{key}` stands for an option's key), and the raw values by option name."""
+ReadSettings = Callable[[Collection[str]], Mapping[str, object]]
+"""From names to the Django settings that there are of them, once they are loaded."""
 
 
 def resolve(
@@ -372,29 +388,21 @@ def resolve(
     environ: Mapping[str, str],
     load_settings: LoadSettings,
     defaults: Mapping[str, object] = MappingProxyType({}),
+    read_settings: ReadSettings = lambda names: {},
 ) -> Configuration:
     """Validate every value once and return those in force.
 
     `given` holds raw values of the command line by option name; `load_settings` makes Django's settings
-    available; `defaults` are values in place of the table's, of manage.py serve. Raises `StartError`.
+    available, of which `read_settings` then gives others than TWISTSERVE; `defaults` are values in place of the
+    table's, of manage.py serve. Raises `StartError`.
     """
-    for name, text in sorted(environ.items()):
-        remedy = instead(name.removeprefix(ENVIRONMENT_PREFIX)) if name.startswith(ENVIRONMENT_PREFIX) else None
-        if remedy and text and not is_service_link(name, text):
-            raise StartError(f"the environment variable {name} is not an option: {remedy}")
-    variables = {option.name: ENVIRONMENT_PREFIX + option.key for option in TABLE}
-    from_environment = {
-        name: environ[variable]
-        for name, variable in variables.items()
-        if environ.get(variable) and not is_service_link(variable, environ[variable])
-    }
-    layers: list[Layer] = [
-        (COMMAND_LINE, given),
-        (f"the environment variable {ENVIRONMENT_PREFIX}{{key}}", from_environment),
-    ]
+    variables = {name: value for name, value in environ.items() if value and not is_service_link(name, value)}
+    layers: list[Layer] = [{name: (COMMAND_LINE, raw) for name, raw in given.items()}, _from_environment(variables)]
     (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
-    setting = load_settings(settings, origin, pythonpath)
-    layers.append(("the setting TWISTSERVE[{key!r}]", _from_setting(setting)))
+    layers.append(_from_setting(load_settings(settings, origin, pythonpath)))
+    theirs = Hurricane(variables, read_settings(hurricane.READ))
+    with_settings, said = _find(_HURRICANE_SETTINGS, layers)
+    layers += theirs.layers(with_settings)
     in_force: dict[str, Any] = dict(defaults)
     sources: dict[str, str] = {}
     for option in TABLE:
@@ -402,6 +410,8 @@ def resolve(
         if source is not None:
             in_force[option.name] = value
             sources[option.name] = source
+    won = {name: found for layer in reversed(layers) for name, found in layer.items()}
+    notices = tuple(theirs.notices(won, with_settings if said else None))
     derived = dict.fromkeys(defaults, "default with manage.py serve")
     if in_force.get("debug") and "log_level" not in sources:
         in_force["log_level"], derived["log_level"] = "DEBUG", "default with --debug"
@@ -412,7 +422,7 @@ def resolve(
             environ[SETTINGS_MODULE],
             f"the environment variable {SETTINGS_MODULE}",
         )
-    return _complete(Configuration(**in_force, sources=sources, defaults=derived))
+    return _complete(Configuration(**in_force, sources=sources, defaults=derived, notices=notices))
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -443,7 +453,19 @@ def is_service_link(name: str, value: str) -> bool:
     return _SERVICE_NAME.fullmatch(name) is not None or _SERVICE_VALUE.fullmatch(value) is not None
 
 
-def _from_setting(setting: object) -> dict[str, object]:
+def _from_environment(variables: Mapping[str, str]) -> Layer:
+    for name in sorted(variables):
+        if name.startswith(ENVIRONMENT_PREFIX) and (remedy := instead(name.removeprefix(ENVIRONMENT_PREFIX))):
+            raise StartError(f"the environment variable {name} is not an option: {remedy}")
+    names = {option.name: ENVIRONMENT_PREFIX + option.key for option in TABLE}
+    return {
+        name: (f"the environment variable {variable}", variables[variable])
+        for name, variable in names.items()
+        if variable in variables
+    }
+
+
+def _from_setting(setting: object) -> Layer:
     if not isinstance(setting, Mapping):
         raise StartError(
             f"the setting TWISTSERVE is a {type(setting).__name__}: give a dictionary such as {{'PORT': 8000}}"
@@ -451,14 +473,14 @@ def _from_setting(setting: object) -> dict[str, object]:
     for key, hint in unknown_keys(setting).items():
         raise StartError(f"the setting TWISTSERVE has an unknown key {key!r}: {hint}")
     names = {option.key: option.name for option in TABLE[2:]}
-    return {names[key]: value for key, value in setting.items() if value is not None}
+    return {names[key]: (f"the setting TWISTSERVE[{key!r}]", raw) for key, raw in setting.items() if raw is not None}
 
 
 def _find(option: Option, layers: Sequence[Layer]) -> tuple[Any, str | None]:
-    for origin, layer in layers:
+    for layer in layers:
         if option.name in layer:
-            source = origin.format(key=option.key)
-            return _validate(option, layer[option.name], source), source
+            source, raw = layer[option.name]
+            return _validate(option, raw, source), source
     return option.default, None
 
 
@@ -469,6 +491,8 @@ def _validate(option: Option, raw: object, source: str) -> object:
     items = [line for line in raw.splitlines() if line.strip()] if isinstance(raw, str) else raw
     if not isinstance(items, (list, tuple)):
         raise _invalid(option, raw, source, "give a list")
+    if option.name == "command":
+        items = [hurricane.command(item) for item in items]
     return tuple(_validate_one(option, item, source) for item in items)
 
 

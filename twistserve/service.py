@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService
 
+from twistserve.checks.in_force import read_settings
 from twistserve.command_line import PRINTING, CommandLine
 from twistserve.composition.one_process import one_process
 from twistserve.composition.tree import ServiceTree
@@ -105,7 +106,7 @@ def compose(
 def _resolve(given: Mapping[str, object], defaults: Mapping[str, object]) -> Configuration:
     """The values in force. With --autoreload they need no settings: it waits for those that cannot be imported yet."""
     try:
-        return resolve(given, os.environ, load_settings, defaults)
+        return resolve(given, os.environ, load_settings, defaults, read_settings)
     except SettingsError:
         with suppress(StartError):
             configuration = resolve(given, os.environ, lambda *names: {}, defaults)
@@ -163,7 +164,7 @@ def print_options(
     try:
         # What settings print while they are imported is not to stand among it.
         with redirect_stdout(sys.stderr):
-            configuration = resolve(given, os.environ, load_settings, defaults)
+            configuration = resolve(given, os.environ, load_settings, defaults, read_settings)
         for notice in _notices(configuration):
             print(f"twistserve: {notice}", file=sys.stderr)  # noqa: T201
         encoding = output.encoding or "utf-8"
@@ -199,4 +200,9 @@ def _notices(configuration: Configuration) -> list[str]:
             " restart pods whenever readiness fails for long, as in an outage of the database; give --readiness-probe"
             " and --liveness-probe instead to tell them apart"
         )
-    return notices
+    if not configuration.req_queue_len and not configuration.no_probe:
+        notices.append(
+            f"--req-queue-len: 0 from {configuration.source('req_queue_len')} makes the readiness probe fail always;"
+            " give 1 or more"
+        )
+    return [*notices, *configuration.notices]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import string
 from dataclasses import dataclass
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -165,8 +166,8 @@ def secret(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """A path of the probe port: its leading slash is added, a trailing one dropped."""
-    path = "/" + text.strip("/")
+    """A path of the probe port: its leading slash is added, a trailing one and spaces around it are dropped."""
+    path = "/" + text.strip("/" + string.whitespace)
     if not re.fullmatch(r"(/[\w.~@:+=-]+)+", path, re.ASCII):
         raise ValueError("give a path such as /ready, of letters, digits and any of . ~ @ : + = - _")
     return path

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.django_settings import unconfigured
-from twistserve.checks.in_force import in_force, inside_kubernetes, judged_by
+from twistserve.checks.in_force import in_force, inside_kubernetes, judged_by, read_settings
 from twistserve.errors import StartError
 from twistserve.options import Configuration
 
@@ -35,6 +35,20 @@ def test_environment_and_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.is_known("threads")
     assert options.is_known("host", "threads")
     assert not options.is_known("host")
+
+
+def test_names_of_django_hurricane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its variables, and its settings where they count, are in force for checks too."""
+    configure(TWISTSERVE={"HURRICANE_SETTINGS": True}, PORT=90)
+    monkeypatch.setattr("os.environ", {"HURRICANE_WORKERS": "3"})
+    assert (in_force().configuration.threads, in_force().configuration.port) == (3, 90)
+
+
+def test_settings_by_name() -> None:
+    """Those that there are, and none before they are loaded."""
+    assert read_settings(["PORT", "DEBUG"]) == {}
+    configure(PORT=90)
+    assert read_settings(["PORT", "DEBUG", "PROBE_PORT"]) == {"PORT": 90, "DEBUG": False}
 
 
 def test_no_setting() -> None:

@@ -64,6 +64,15 @@ def asked(*words: str, environ: dict[str, str] | None = None) -> tuple[bool, str
     return ask(arguments, environ or {}, lambda *_: {})
 
 
+def test_settings_of_django_hurricane_are_heeded(network: Network) -> None:
+    """Where the server heeds them."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments: Any = vars(parser.parse_args([]))
+    ask(arguments, {}, lambda *_: {"HURRICANE_SETTINGS": True}, lambda names: {"PROBE_PORT": 9000})
+    assert network.asked[-1][0] == ("127.0.0.1", 9000)
+
+
 def test_readiness_is_asked_unless_another_is_named(network: Network) -> None:
     """On this machine and the default port, with the details, and for the time of the checks and one second more."""
     assert asked() == (True, "pass\ndatabase: pass\n")

@@ -7,7 +7,7 @@ them; a context variable keeps that to the thread that does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def in_force() -> InForce:
         # They are told of by a check of their own.
         unknown = unknown_keys(setting)
         setting = {key: value for key, value in setting.items() if key not in unknown}
-    return InForce(resolve({}, os.environ, lambda *_: setting), False)
+    return InForce(resolve({}, os.environ, lambda *_: setting, read_settings=read_settings), False)
 
 
 def twistserve_setting() -> Mapping[str, object]:
@@ -59,6 +59,15 @@ def twistserve_setting() -> Mapping[str, object]:
 
     setting: Mapping[str, object] = getattr(settings, "TWISTSERVE", {})
     return setting
+
+
+def read_settings(names: Collection[str]) -> Mapping[str, object]:
+    """The settings that there are of these names, Django's defaults among them; none before they are loaded."""
+    from django.conf import settings
+
+    if not settings.configured:
+        return {}
+    return {name: getattr(settings, name) for name in names if hasattr(settings, name)}
 
 
 def inside_kubernetes() -> bool:

@@ -7,11 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 
+from twistserve.checks.in_force import read_settings
 from twistserve.command_line import fail_in_one_line
 from twistserve.errors import StartError
 from twistserve.options import is_service_link
 from twistserve.probes.client import DESCRIPTION, add_arguments, ask
 from twistserve.project.application import load_settings
+
+VARIABLES = ("TWISTSERVE_PORT", "TWISTSERVE_PROBE_PORT", "HURRICANE_PORT", "HURRICANE_PROBE_PORT")
+"""Those that say where to ask."""
 
 
 def main() -> None:
@@ -20,14 +24,13 @@ def main() -> None:
     fail_in_one_line(parser)
     add_arguments(parser, "settings", "pythonpath")
     arguments = vars(parser.parse_args())
-    variables = {name: f"TWISTSERVE_{name.upper()}" for name in ("port", "probe_port")}
-    given = {name: os.environ.get(variable, "") for name, variable in variables.items()}
-    told = any(
-        arguments[name] or (given[name] and not is_service_link(variable, given[name]))
-        for name, variable in variables.items()
+    given = {name: os.environ.get(name, "") for name in VARIABLES}
+    told = any(arguments[name] for name in ("port", "probe_port")) or any(
+        value and not is_service_link(name, value) for name, value in given.items()
     )
     try:
-        passing, text = ask(arguments, os.environ, _load_settings_if_there if told else _load_settings)
+        load = _load_settings_if_there if told else _load_settings
+        passing, text = ask(arguments, os.environ, load, read_settings)
     except StartError as error:
         raise SystemExit(f"twistserve: {error}") from error
     sys.stdout.write(text)

@@ -11,11 +11,13 @@ from typing import Any
 
 from twistserve import command_line, options, values
 from twistserve.errors import StartError
-from twistserve.options import Configuration, LoadSettings, resolve
+from twistserve.options import Configuration, LoadSettings, ReadSettings, resolve
 
 PROBES = {"startup": "startup_probe", "ready": "readiness_probe", "alive": "liveness_probe"}
 """What may be asked, and the options that have the paths."""
-OPTIONS = frozenset(("host", "port", "probe_host", "probe_port", "probe", *PROBES.values(), "check_timeout"))
+OPTIONS = frozenset(
+    ("host", "port", "probe_host", "probe_port", "probe", *PROBES.values(), "check_timeout", "hurricane_settings")
+)
 """Those of the table that matter here."""
 MARGIN = 1.0
 """Seconds that an answer may come later than the deadline of its checks."""
@@ -41,9 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
     )
 
 
-def ask(arguments: Mapping[str, Any], environ: Mapping[str, str], load_settings: LoadSettings) -> tuple[bool, str]:
+def ask(
+    arguments: Mapping[str, Any],
+    environ: Mapping[str, str],
+    load_settings: LoadSettings,
+    read_settings: ReadSettings = lambda names: {},
+) -> tuple[bool, str]:
     """Whether the probe passes, and its answer as text. Raises `StartError` where there is none."""
-    configuration = resolve(command_line.given(arguments), environ, load_settings)
+    configuration = resolve(command_line.given(arguments), environ, load_settings, read_settings=read_settings)
     if configuration.no_probe:
         raise StartError("there is no probe port to ask: --no-probe is in force")
     seconds = _seconds(arguments["timeout"], configuration)

@@ -100,7 +100,13 @@ def test_what_is_typed_reaches_the_service(bench: Bench) -> None:
     """As twistd's command line does; --settings and --pythonpath have had their effect."""
     bench.run("--port", "8123", "--static", "--no-access-log", "--command", "migrate", "--command", "seed",
               "--settings", "shop.settings", "--pythonpath", "/srv")  # fmt: skip
-    assert bench.given == {"port": "8123", "static": True, "access_log": False, "command": ["migrate", "seed"]}
+    assert bench.given == {"port": "8123", "static": True, "access_log": False, "command": [["migrate"], ["seed"]]}
+
+
+def test_a_command_takes_the_words_after_it(bench: Bench) -> None:
+    """As Django-Hurricane's did; words with a dash are options of serve, unless they are in quotes."""
+    bench.run("--command", "loaddata", "books", "authors", "--command", "migrate --noinput", "--static")
+    assert bench.given == {"command": [["loaddata", "books", "authors"], ["migrate --noinput"]], "static": True}
 
 
 def test_system_checks_run_unless_they_are_skipped(bench: Bench) -> None:

@@ -248,7 +248,7 @@ def start(
     environ = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("TWISTSERVE_", "DJANGO_", "PROMETHEUS_", "KUBERNETES_"))
+        if not name.startswith(("TWISTSERVE_", "HURRICANE_", "DJANGO_", "PROMETHEUS_", "KUBERNETES_"))
     }
     environ |= {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "error::DeprecationWarning:twistserve"}
     if settings is not None:

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from twistserve.checks.in_force import read_settings
 from twistserve.errors import StartError
 from twistserve.management.base import TwistserveCommand
 from twistserve.probes import client
@@ -26,7 +27,7 @@ class Command(TwistserveCommand):
         # Django has heeded them, and they may not differ from the settings in force.
         arguments |= {"settings": None, "pythonpath": None}
         try:
-            passing, text = client.ask(arguments, os.environ, load_settings)
+            passing, text = client.ask(arguments, os.environ, load_settings, read_settings)
         except StartError as error:
             raise SystemExit(f"twistserve: {error}") from error
         self.stdout.write(text, ending="")

@@ -40,7 +40,7 @@ class Command(TwistserveCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add every option but --settings and --pythonpath, which manage.py has."""
         command_line.add_printing(parser)
-        command_line.add_arguments(parser, but=("settings", "pythonpath"))
+        command_line.add_arguments(parser, but=("settings", "pythonpath"), in_words=("command",))
         parser.add_argument("--skip-checks", action="store_true", help="start without Django's system checks")
 
     def handle(self, *args: object, **arguments: Any) -> None:
