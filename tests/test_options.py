@@ -187,7 +187,41 @@ def test_probe_address_follows_the_web_address() -> None:
     assert resolved("--probe-port", "7", "--probe-host", "::1").probe_port == 7
     assert "--probe-port" in error("--port", "65535")
     assert resolved("--port", "65535", "--no-probe").port == 65535
-    assert "a port of their own" in error("--probe-port", "8000")
+
+
+def test_probes_on_the_web_port() -> None:
+    """Without the status page, whatever was said of it, for that would be in the place of the site."""
+    config = resolved("--probe-port", "8000", environ={"TWISTSERVE_NO_STATUS_PAGE": "false"})
+    assert (config.probes_on_web_port, config.probe_port, config.no_status_page) == (True, 8000, True)
+    assert config.source("no_status_page") == "default with --probe-port on the web port"
+    assert not resolved().probes_on_web_port
+    assert resolved("--probe-port", "8000", "--metrics", "status.json").metrics == "/status.json"
+    without = resolved("--probe-port", "8000", "--no-probe", "--workers", "2")
+    assert not without.probes_on_web_port
+    assert not without.no_status_page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2"], "each worker could tell of itself alone"),
+        (["--endpoint", "tcp:9000"], "which --endpoint takes the place of"),
+        (["--endpoint", "tcp:9000", "--endpoint", "tls:/c:port=443"], "probes are not served with TLS"),
+        (["--endpoint", "ssl:443:privateKey=/k"], "probes are not served with TLS"),
+        (["--probe-host", "127.0.0.1"], "which is at the address of --host"),
+    ],
+)
+def test_what_probes_on_the_web_port_cannot_go_with(words: list[str], said: str) -> None:
+    """In one sentence, with the remedy."""
+    told = error("--probe-port", "8000", *words)
+    assert said in told
+    assert told.endswith("give the probes a port of their own")
+    assert resolved("--probe-port", "8001", *words).probe_port == 8001
+
+
+def test_a_debugger_beside_probes_on_the_web_port() -> None:
+    """It needs another port, which the error calls by its name."""
+    assert "5678 is the web port too" in error("--port", "5678", "--probe-port", "5678", "--debugger")
 
 
 def test_paths_of_the_probe_port_differ() -> None:

@@ -10,11 +10,15 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tests.support.composition import Reactor, configuration
+from tests.support.http1 import OK
 from tests.support.requests import make_request
 from twistserve import server
 from twistserve.errors import StartError
+from twistserve.http.request import Request
+from twistserve.http.site import Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.metrics import catalogue as metrics
+from twistserve.probes.handlers import ProbeRoot
 from twistserve.server import Serving
 
 
@@ -182,3 +186,53 @@ def test_static_files_that_are_not_served_yet_are_replaced(monkeypatch: pytest.M
     parts._renewal = SimpleNamespace(renew=lambda replace, storage: done.append(storage))  # type: ignore[assignment]
     parts.renew_static(lambda: done.append("replaced"), "storage")
     assert done == ["replaced", "storage"]
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        ({}, ["/told"]),
+        ({"log_probes": "true"}, ["/told", "/ready"]),
+        ({"log_probes": "true", "access_log": "false"}, ["/ready"]),
+    ],
+)
+def test_probes_on_the_web_port(given: dict[str, str], lines: list[str]) -> None:
+    """They are there before files and the application, which follow when the port is told to open; the log is apart."""
+    log = Log()
+    parts = serving(log, probe_port="8000", **given)
+    probes = ProbeRoot({"/ready": lambda request: request.connection.respond(OK)})
+    failed: list[str] = []
+    parts.put_probes_first(probes, failed.append)
+    assert parts.web.early == failed.append
+    asked: list[bytes] = []
+    parts._root.mount_at(["/ready"], lambda request: asked.append(request.path))
+
+    def application(request: Request) -> None:
+        asked.append(request.path)
+        request.connection.respond(OK)
+
+    parts._root.default = application
+    statuses = []
+    for path in (b"/told", b"/ready"):
+        request = make_request(path)
+        parts.site.handle(request)
+        statuses.append(request.connection.response.status)
+    parts.web.on_open()
+    for path in (b"/told", b"/ready"):
+        request = make_request(path)
+        parts.site.handle(request)
+        request.status = request.connection.response.status
+        parts.site.responded(request)
+        statuses.append(request.status)
+    parts.site.tell()
+    assert (statuses, asked) == ([503, 200, 200, 200], [b"/told"])
+    assert [line.split()[6] for line in log.lines] == lines
+    assert [type(each).__name__ for each in parts.observers] == ["ReactorLagService"]
+
+
+def test_probes_that_have_a_port_of_their_own() -> None:
+    """The web port's site knows nothing of them."""
+    parts = serving()
+    assert type(parts.site) is Site
+    assert parts.site.handler is parts._root
+    assert parts.web.early is None

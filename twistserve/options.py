@@ -203,7 +203,12 @@ class Configuration:
     )
 
     probe_host: str | None = _probes("address or name to serve probes on", _HOST, None, default_text="as --host")
-    probe_port: int = _probes("port to serve probes and metrics on", _PORT, 0, default_text="--port plus one")
+    probe_port: int = _probes(
+        "port to serve probes and metrics on; that of --port has them on the web port, without the status page",
+        _PORT,
+        0,
+        default_text="--port plus one",
+    )
     probe: str | None = _probes(
         "one path for readiness and liveness in place of theirs; it responds as readiness does, so a database outage"
         " restarts pods",
@@ -305,7 +310,7 @@ class Configuration:
         Kind("FORMAT", values.log_format),
         "text",
     )
-    log_probes: bool = _logging("log the requests of the probe port too")
+    log_probes: bool = _logging("log the requests for probes and metrics too")
 
     autoreload: bool = _development(
         "serve in a process that is replaced when a file of the project changes: code, templates, translations and"
@@ -350,6 +355,11 @@ class Configuration:
     """Where what nobody has set came from, if not from the table, by field name."""
     notices: tuple[str, ...] = ()
     """What to say at the start of values in force that may not be what is meant."""
+
+    @property
+    def probes_on_web_port(self) -> bool:
+        """Whether the web port has the probes too, and there is no probe port."""
+        return not self.no_probe and self.probe_port == self.port
 
     def source(self, name: str) -> str:
         """Where the value of a field came from, in words; of defaults they begin with "default"."""
@@ -550,8 +560,8 @@ def _check_debugger(config: Configuration) -> None:
             f"--debugger: with --workers {config.workers} there are several processes, of which one could listen:"
             " give --workers 1, or leave it out"
         )
-    ports = {} if config.endpoint else {config.port: "web"}
-    ports |= {} if config.no_probe else {config.probe_port: "probe"}
+    ports = {} if config.no_probe else {config.probe_port: "probe"}
+    ports |= {} if config.endpoint else {config.port: "web"}
     if config.debugger_port in ports:
         name = ports[config.debugger_port]
         raise StartError(f"--debugger-port: {config.debugger_port} is the {name} port too: give the debugger another")
@@ -572,8 +582,8 @@ def _complete_probes(config: Configuration) -> Configuration:
             config, readiness_probe=config.probe, liveness_probe=config.probe, defaults=derived
         )
         probes = ["probe"]
-    if config.probe_port == config.port:
-        raise StartError(f"--probe-port: {config.probe_port} is the web port too: probes need a port of their own")
+    if config.probes_on_web_port:
+        config = _share_port(config)
     names = ["startup_probe", *probes] + ["metrics"] * (not config.no_metrics)
     seen: dict[str, str] = {} if config.no_status_page else {STATUS_JSON: "the status page's JSON"}
     for name in names:
@@ -582,6 +592,32 @@ def _complete_probes(config: Configuration) -> Configuration:
             raise StartError(f"--{word}: {path!r} is the path of {seen[path]} too: give each a path of its own")
         seen[path] = f"--{word}"
     return config
+
+
+def _share_port(config: Configuration) -> Configuration:
+    """Have the probes on the web port, where the status page would hide the site. Raises `StartError`."""
+    shared = f"--probe-port: {config.probe_port} is the port of --port too"
+    remedy = "give the probes a port of their own"
+    if config.workers > 1:
+        raise StartError(
+            f"{shared}, where with --workers {config.workers} each worker could tell of itself alone: {remedy}"
+        )
+    if any(description.startswith(("tls:", "ssl:")) for description in config.endpoint):
+        raise StartError(f"{shared}, and probes are not served with TLS, which --endpoint asks for: {remedy}")
+    if config.endpoint:
+        raise StartError(f"{shared}, which --endpoint takes the place of: {remedy}")
+    if config.probe_host != config.host:
+        raise StartError(
+            f"--probe-host: the probes are on the web port, {config.probe_port}, which is at the address of --host:"
+            f" leave it out, or {remedy}"
+        )
+    without = "default with --probe-port on the web port"
+    return dataclasses.replace(
+        config,
+        no_status_page=True,
+        sources={name: source for name, source in config.sources.items() if name != "no_status_page"},
+        defaults={**config.defaults, "no_status_page": without},
+    )
 
 
 def _refuse_two_paths(sources: Mapping[str, str], names: Sequence[str]) -> None:

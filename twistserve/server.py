@@ -32,6 +32,8 @@ from twistserve.net.listeners import Listener
 from twistserve.net.open_files import bound_connections
 from twistserve.net.reactor import Reactor
 from twistserve.options import Configuration
+from twistserve.probes.handlers import ProbeRoot
+from twistserve.probes.web_port import SharedSite
 from twistserve.project.application import DjangoApplication
 from twistserve.project.startup import Step
 from twistserve.recycling import resident_memory
@@ -94,7 +96,14 @@ class Serving:
         self._renewal: Renewal | None = None
         """What renews the static files; None until they are served."""
         self._call_from_thread = reactor.callFromThread
-        self.site = Site(self._root, reactor, _limits(configuration), *_told(counted, access_log))
+        limits, told = _limits(configuration), _told(counted, access_log)
+        self._shared: SharedSite | None = None
+        """The site, where it has the probes too."""
+        if configuration.probes_on_web_port:
+            probe_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
+            on_probes = probe_log.responded if probe_log is not None else lambda requests: None
+            self._shared = SharedSite(self._root, reactor, limits, *told, on_probes)
+        self.site = self._shared or Site(self._root, reactor, limits, *told)
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
         self._history = History(totals, self.load, reactor)
@@ -139,6 +148,15 @@ class Serving:
             first()
 
         return [("setting Django up", set_django_up), *between, (name, go_on), *rest]
+
+    def put_probes_first(self, probes: ProbeRoot, early: Callable[[str], None] | None) -> None:
+        """Serve the probes on the web port, before files and the application.
+
+        With `early` from the start of the services on; it is told why the port cannot be opened.
+        """
+        if self._shared is not None:
+            self._shared.put_first(probes)
+            self.web.on_open, self.web.early = self._shared.begin, early
 
     def load(self) -> Load:
         """How busy it is."""

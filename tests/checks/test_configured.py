@@ -60,7 +60,12 @@ def test_unknown_variables_are_told_once_in_a_start() -> None:
             {"TWISTSERVE_STATIC": "si"},
             "--static: 'si' from the environment variable TWISTSERVE_STATIC is not valid",
         ),
-        ({"TWISTSERVE": {"PORT": 80, "PROBE_PORT": 80}}, {}, "--probe-port: 80 is the web port too. HINT: Probes need"),
+        (
+            {"TWISTSERVE": {"PORT": 80, "PROBE_PORT": 80, "WORKERS": 2}},
+            {},
+            "--probe-port: 80 is the port of --port too, where with --workers 2 each worker could tell of itself alone."
+            " HINT: Give the probes a port of their own",
+        ),
     ],
 )
 def test_options_that_are_not_valid(settings: dict[str, Any], environ: dict[str, str], message: str) -> None:

@@ -51,7 +51,7 @@ class Process:
         return named("start-up")
 
     def make_outside(self, configuration: Any, results: Any, *arguments: Any) -> Any:
-        self.results, self.probe_sockets = results, arguments[-1]
+        self.results, self.probe_sockets, self.on_web_port = results, *arguments[-2:]
         yield named("probes")
         yield named("webhooks")
 
@@ -219,3 +219,24 @@ def test_signals_that_a_parent_deals_with(process: Any) -> None:
     assert told == ["SIGHUP"]
     found.tree.actions[signal.SIGTERM]("SIGTERM")
     assert found.lifecycle.state is State.DRAINING
+
+
+def test_probes_on_the_web_port_answer_from_the_start(process: Any) -> None:
+    """What keeps them from it fails the start."""
+    found = process(probe_port="8000")
+    root: Any = object()
+    found.on_web_port(root)
+    [(probes, early)] = found.serving.probes
+    assert probes is root
+    found.lifecycle.on_failure = lambda message: None
+    early("--port: no")
+    assert found.lifecycle.failure == "--port: no"
+
+
+def test_what_comes_during_a_start_waits_where_a_parent_has_the_port(process: Any) -> None:
+    """--autoreload: nobody gets less than the application, or the error that it does not start for."""
+    inheritance = Inheritance(0, 0, {}, 0.0, [])
+    found = process(inheritance=inheritance, probe_port="8000")
+    found.on_web_port(object())
+    [(_, early)] = found.serving.probes
+    assert early is None

@@ -48,6 +48,7 @@ class Outside:
         self.lifecycle = Lifecycle(Reactor())
         self.lifecycle.on_failure = lambda message: None
         self.readiness = lambda: None
+        self.on_web_port: list[Any] = []
         results: Any = SimpleNamespace(startup=None, readiness=self.readiness, liveness=None)
         report: Any = SimpleNamespace(gather=None)
         metrics: Any = named("metrics")
@@ -55,7 +56,8 @@ class Outside:
         descriptors = given.pop("descriptors", ())
         self.services = list(
             parts.outside_services(
-                configuration(**given), results, metrics, report, self.lifecycle, log, None, descriptors
+                *(configuration(**given), results, metrics, report, self.lifecycle, log, None, descriptors),
+                self.on_web_port.append,
             )
         )
 
@@ -120,6 +122,19 @@ def test_a_probe_port_that_a_parent_has(outside: Any) -> None:
     [port] = found.ports
     assert (port.bound, port.descriptors) == (False, [7, 8])
     assert [each.probes.last for each in (found, outside())] == [False, True]
+
+
+def test_probes_on_the_web_port_have_no_port_of_their_own(outside: Any) -> None:
+    """They are given away, without the status page; webhooks tell of them as ever."""
+    found = outside(port="80", probe_port="80", webhook_url="http://127.0.0.1/events")
+    assert found.ports == []
+    assert [service.name for service in found.services] == ["webhooks"]
+    [found.root] = found.on_web_port
+    assert all(found.has(path) for path in (b"/startup", b"/ready", b"/alive", b"/metrics"))
+    assert not any(found.has(path) for path in (b"/", b"/status.json"))
+    found.find(b"/ready")._told("readiness", True, "no check fails")
+    assert found.webhooks.noted == [("readiness", True, "no check fails")]
+    assert outside().on_web_port == []
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,43 @@ def test_a_port_that_cannot_be_opened() -> None:
     assert bench.told == ["open a:80"]
 
 
+def test_with_probes_the_ports_open_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """Bounded from then on, and once; what is to be done before requests are served is done when it is told to open."""
+    bench = Bench()
+    failures: list[str] = []
+    bench.service.early = failures.append
+    bench.service.on_open = lambda: bench.told.append("begin")
+    with caplog.at_level("INFO"):
+        bench.service.startService()
+        assert bench.told == ["open a:80", "open b:80"]
+        assert bench.lab.site.limits.max_connections == 7
+        bench.service.open()
+    assert bench.told == ["open a:80", "open b:80", "begin"]
+    assert [line for line in caplog.messages if ":80" in line] == [
+        *("probes on a:80", "probes on b:80", "serving on a:80", "serving on b:80")
+    ]
+    assert failures == []
+
+
+def test_a_port_with_probes_that_cannot_be_opened() -> None:
+    """Why is told, so that the start fails."""
+    bench = Bench()
+    bench.ports[0].opened = fail(StartError("--port: no"))
+    failures: list[str] = []
+    bench.service.early = failures.append
+    bench.service.startService()
+    assert failures == ["--port: no"]
+
+
+def test_a_start_with_probes_that_fails_ends_soon() -> None:
+    """Nobody was to send requests here; who does so slowly is not waited for."""
+    bench = Bench(Drain(delay=3))
+    bench.service.early = lambda reason: None
+    bench.service.startService()
+    assert bench.stop() == [None]
+    assert bench.told[2:] == ["close a:80", "close b:80", "wait 1"]
+
+
 def test_connections_are_bounded_by_what_there_may_be() -> None:
     """The site learns how many that are when the ports open; at the bound all ports pause."""
     bench = Bench()

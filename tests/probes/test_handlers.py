@@ -206,7 +206,7 @@ def _fired(results: Results) -> Deferred[Results]:
 def test_a_probe_by_its_path() -> None:
     """A slash at the end is tolerated; where there is none, the response says which there are; POST reads too."""
     root = ProbeRoot({"/startup": respond_ok, "/": respond_ok})
-    for path in (b"/startup", b"/startup/", b"/startup?verbose", b"/", b"//"):
+    for path in (b"/startup", b"/startup/", b"/startup?verbose", b"/st%61rtup", b"/", b"//"):
         for method in (b"GET", b"HEAD", b"POST"):
             assert response_of(root, path, method).status == 200
     missing = response_of(root, b"/started", b"GET")

@@ -34,6 +34,7 @@ class Site:
 
     def __init__(self, *requests: Any) -> None:
         self.requests = set(requests)
+        self.in_flight = len(requests)
         self.connections = {1, 2, 3}
 
 

@@ -89,6 +89,7 @@ class Serving:
         self.site = SimpleNamespace(responses=0)
         self.between: list[str] = []
         self.stacks: list[str] = []
+        self.probes: list[tuple[Any, Any]] = []
 
     def steps(
         self, between: Sequence[Any], set_up: Callable[[], None], prepared: Callable[[], None] = lambda: None
@@ -96,6 +97,9 @@ class Serving:
         self.between = [name for name, _ in between]
         self.prepared = prepared
         return [("setting Django up", set_up)]
+
+    def put_probes_first(self, probes: Any, early: Any) -> None:
+        self.probes.append((probes, early))
 
     def flush_metrics(self) -> None:
         pass

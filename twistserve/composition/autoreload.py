@@ -42,7 +42,7 @@ def autoreload_parent(
 
     web = shared_sockets(configuration, reactor)
     probes = []
-    if not configuration.no_probe:
+    if not (configuration.no_probe or configuration.probes_on_web_port):
         port = probe_port(configuration, reactor)
         port.bind()
         probes = port.sockets
@@ -144,6 +144,8 @@ def autoreload_child(
             word = name.replace("_", "-")
             logger.warning("--%s has changed: that counts when the command is started anew", word)
     configuration = replace(configuration, **{**there, "drain_delay": 0.0})
+    if configuration.probes_on_web_port:
+        configuration = replace(configuration, no_status_page=True)
 
     def interrupt(name: str) -> None:
         be_silent()

@@ -95,6 +95,8 @@ def one_process(
             log,
             reactor,
             inheritance.probe_sockets if inheritance is not None else (),
+            # Where a parent has the port, what comes during the start waits there, or gets why it has failed.
+            lambda probes: serving.put_probes_first(probes, lifecycle.fail if inheritance is None else None),
         ),
         serving.pool,
         serving.web,

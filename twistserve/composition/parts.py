@@ -104,23 +104,41 @@ def outside_services(
     log: LogService,
     reactor: Any,
     descriptors: Sequence[int] = (),
+    on_web_port: Callable[[ProbeRoot], None] = lambda probes: None,
 ) -> Iterator[Service]:
-    """What others ask and are told: the probe port, on its `descriptors` if a parent has it, and the webhooks."""
+    """What others ask and are told: the probe port, on its `descriptors` if a parent has it, and the webhooks.
+
+    Probes that have no port of their own are given to `on_web_port`.
+    """
     webhooks = _webhooks(configuration, lifecycle, reactor) if configuration.webhook_url else None
     if not configuration.no_probe:
         told = webhooks.note_probe if webhooks is not None else None
         root = _probes(results, metrics_handler, report, configuration, told)
-        access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
-        port = probe_port(configuration, reactor)
-        if descriptors:
-            port.take(descriptors)
+        if configuration.probes_on_web_port:
+            on_web_port(root)
         else:
-            port.bind()
-        service = ProbeService(port, root, lifecycle.fail, reactor, access_log)
-        service.last = not descriptors
-        yield service
+            yield _probe_service(configuration, root, lifecycle, log, reactor, descriptors)
     if webhooks is not None:
         yield webhooks
+
+
+def _probe_service(
+    configuration: Configuration,
+    root: ProbeRoot,
+    lifecycle: Lifecycle,
+    log: LogService,
+    reactor: Any,
+    descriptors: Sequence[int],
+) -> ProbeService:
+    access_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
+    port = probe_port(configuration, reactor)
+    if descriptors:
+        port.take(descriptors)
+    else:
+        port.bind()
+    service = ProbeService(port, root, lifecycle.fail, reactor, access_log)
+    service.last = not descriptors
+    return service
 
 
 def development_services(configuration: Configuration) -> Iterator[Service]:
@@ -205,7 +223,7 @@ def _probes(
     configuration: Configuration,
     told: Told | None,
 ) -> ProbeRoot:
-    """What responds on the probe port, by path; `told` of readiness and liveness, and of --probe as readiness."""
+    """What responds to probes, by path; `told` of readiness and liveness, and of --probe as readiness."""
     handlers: dict[str, Handler] = {
         configuration.startup_probe: Probe("startup", results.startup),
         configuration.readiness_probe: Probe("readiness", results.readiness, told),

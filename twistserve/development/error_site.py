@@ -8,11 +8,12 @@ from typing import Any
 
 from twistserve.development.error_page import ErrorPage, failing_probes
 from twistserve.errors import StartError
-from twistserve.http.site import Site
+from twistserve.http.site import Handler, Site
 from twistserve.logs import get_logger
 from twistserve.net.listeners import Listener
 from twistserve.options import Configuration
 from twistserve.probes.port import ProbeSite
+from twistserve.probes.web_port import ProbesFirst
 
 logger = get_logger(__name__)
 
@@ -39,8 +40,10 @@ class ErrorSite:
         """Respond to all requests by the error, and to probes."""
         self._page = ErrorPage(message, traceback)
         probes = failing_probes(self._configuration, message)
+        shared = self._configuration.probes_on_web_port
+        root: Handler = ProbesFirst(probes, self._page) if shared else self._page
         with suppress(StartError):
-            self._serve(self._make_listeners(), Site(self._page, self._reactor))
+            self._serve(self._make_listeners(), Site(root, self._reactor))
             self._serve(self._make_probe_ports(), ProbeSite(probes, self._reactor))
 
     def _serve(self, listeners: list[Listener], site: Site) -> None:

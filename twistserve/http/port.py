@@ -18,6 +18,9 @@ from twistserve.net.listeners import Listener
 
 logger = get_logger(__name__)
 
+UNSERVED = 1.0
+"""Seconds that connections have for their end where requests were never served: they get 503, or ask a probe."""
+
 
 @dataclass(frozen=True)
 class Drain:
@@ -34,7 +37,7 @@ Wait = Callable[[Deferred[None], float], Deferred[None]]
 
 
 class WebService(Service):
-    """Opens the web ports when told, and drains at stop.
+    """Opens the web ports when told, or at once with probes on them, and drains at stop.
 
     `finished` tells when no thread is at work that may still end by itself. `bound_connections` is told how many
     connections are wanted, and returns how many there may be.
@@ -62,14 +65,37 @@ class WebService(Service):
         site.connections.on_full = self._pause
         self.last = True
         """Whether no other process accepts in this one's place when it ends."""
+        self.early: Callable[[str], None] | None = None
+        """Set before the start, has the ports open then, for probes; it is told why they cannot."""
+        self._listening = False
+        self.on_open: Callable[[], None] = lambda: None
+        """Called when the ports are open and requests are to be served."""
 
     def startService(self) -> None:
         """Make room for connections."""
         super().startService()
         open_files.raise_limit()
+        if self.early is not None:
+            failed = self.early
+            self._listen().addCallbacks(
+                lambda result: self._say("probes on %s"), lambda failure: failed(str(failure.value))
+            )
 
     @inlineCallbacks
     def open(self) -> Any:
+        """Serve requests; fails with `StartError`."""
+        if not self._listening:
+            yield self._listen()
+        self._open = True
+        self.on_open()
+        self._say("serving on %s")
+
+    def _say(self, what: str) -> None:
+        for listener in self._listeners:
+            logger.info(what, listener)
+
+    @inlineCallbacks
+    def _listen(self) -> Any:
         """Accept connections; fails with `StartError`."""
         with suppress(OSError):
             # Found once, by writing a file there: a body that is to be stored may come when no more can be opened.
@@ -78,8 +104,7 @@ class WebService(Service):
         self._site.limits = replace(limits, max_connections=self._bound_connections(limits.max_connections))
         for listener in self._listeners:
             yield listener.open(self._site)
-            self._open = True
-            logger.info("serving on %s", listener)
+        self._listening = True
 
     def _pause(self, full: bool) -> None:
         """Leave connections to the kernel while there are as many as may be."""
@@ -98,6 +123,9 @@ class WebService(Service):
         yield DeferredList([listener.close(self.last) for listener in self._listeners])
         # A view whose client has left may be writing to a database.
         drained: Deferred[Any] = DeferredList([self._site.drain(), self._finished()])
+        if self._listening and not self._open:
+            # A start that has failed is not held up by a client that sends slowly.
+            timeout = min(timeout, UNSERVED)
         if in_flight := len(self._site.requests):
             logger.info("draining: waiting for %d requests in flight, at most %g s", in_flight, timeout)
         yield self._wait(drained, timeout)

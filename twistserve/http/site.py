@@ -98,6 +98,11 @@ class Site(Factory):
 
     # Requests
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests a handler has."""
+        return len(self.requests)
+
     def handle(self, request: Request) -> None:
         """Have a request handled. What a handler raises is logged, and responded to by 500."""
         self.requests.add(request)

@@ -59,7 +59,8 @@ def raise_limit() -> int:
 def bound_connections(wanted: int, threads: int) -> int:
     """How many connections the limit of open files allows, at most `wanted`; says so if that is less.
 
-    To be called when the application is loaded: what it has open by then is not there for connections.
+    To be called when the application is loaded: what it has open by then is not there for connections. With probes on
+    the web port it is called before; then what is left for the probe port is for the application.
     """
     hard = _hard_limit()
     usable = hard - headroom(hard)

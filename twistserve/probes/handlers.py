@@ -1,4 +1,4 @@
-"""What the probe port responds: startup, readiness, liveness and metrics."""
+"""What probes respond: startup, readiness, liveness and metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -269,10 +270,16 @@ class ProbeRoot:
         """Have the probe at the request's path respond; without one, name those there are."""
         if request.method not in (b"GET", b"HEAD", b"POST"):
             request.connection.respond(_NOT_ALLOWED)
-        elif (probe := self._probes.get(request.path.rstrip(b"/") or b"/")) is not None:
+        elif (probe := self.find(request.path)) is not None:
             probe(request)
         else:
             request.connection.respond(self._not_found)
+
+    def find(self, path: bytes) -> Handler | None:
+        """What responds at a path, if anything does; it is decoded, as it is for the application."""
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        return self._probes.get(path.rstrip(b"/") or b"/")
 
 
 _NOT_ALLOWED = reply(405, PLAIN, b"Method not allowed.\n", (b"Allow", b"GET, HEAD, POST"))

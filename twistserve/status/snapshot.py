@@ -23,7 +23,7 @@ LONG = 5.0
 
 def load_of(site: Site, pool: RequestThreadPool) -> Load:
     """What there is to do now. Reactor thread."""
-    return replace(pool.snapshot(), requests=len(site.requests), connections=len(site.connections))
+    return replace(pool.snapshot(), requests=site.in_flight, connections=len(site.connections))
 
 
 def worker_status(site: Site, pool: RequestThreadPool, history: History, memory: int) -> dict[str, Any]:
