@@ -76,7 +76,7 @@ BAD_LINES = [
     case("port-without-successor", ["--port", "65535"], ["--probe-port", "65535"]),
     case("probe-port-word", ["--probe-port=http"], ["--probe-port", "http"]),
     case("probe-port-too-high", ["--probe-port", "65536"], ["--probe-port", "65536"]),
-    case("same-ports", ["--port", "8765", "--probe-port", "8765"], ["--probe-port", "8765"]),
+    case("same-ports", ["--port", "8765", "--probe-port", "8765", "--workers", "2"], ["--probe-port", "8765"]),
     case("threads-0", ["--threads", "0"], ["--threads", "0"]),
     case("threads-fraction", ["--threads", "2.5"], ["--threads", "2.5"]),
     case("req-queue-len-word", ["--req-queue-len", "many"], ["--req-queue-len", "many"]),

@@ -66,13 +66,21 @@ def test_a_probe_only_reads(bench: Bench) -> None:
 
 
 def test_everything_else_is_told_that_the_service_starts(bench: Bench) -> None:
-    """With its body received, and the connection kept."""
-    connection = bench.ask(get(b"/ready/too"), posted(b"/", 3) + b"abc", get(b"/ready"))
-    assert connection.statuses == [503, 503, 200]
-    assert b"\r\nRetry-After: 1\r\n" in connection.sent
-    assert b"The service is starting.\n" in connection.sent
-    assert not connection.closed
+    """When its body is received; the connection ends, so that it is there for others, with requests that came along."""
+    connection = bench.ask(get(b"/ready/too") + posted(b"/", 3), b"abc")
+    assert connection.statuses == [503, 503]
+    assert connection.sent.count(b"\r\nRetry-After: 1\r\n") == 2
+    assert connection.sent.count(b"\r\nConnection: close\r\n") == 1
+    assert connection.sent.endswith(b"\r\n\r\nThe service is starting.\n")
     assert bench.application.targets == []
+
+
+def test_connections_are_kept_when_the_start_is_complete(bench: Bench) -> None:
+    """As on the web port without probes."""
+    bench.site.begin()
+    connection = bench.ask(get(b"/ready"), get(b"/ready"))
+    assert connection.statuses == [200, 200]
+    assert b"Connection: close" not in connection.sent
 
 
 def test_the_application_has_everything_else_when_the_start_is_complete(bench: Bench) -> None:

@@ -63,11 +63,14 @@ class SharedSite(Site):
     def put_first(self, probes: ProbeRoot) -> None:
         """Have the probes handled, and respond to everything else by 503 until `begin`."""
         self.handler = ProbesFirst(probes, _starting)
+        # A client that kept its connection would hold one that probes need.
+        self.connections.leaving = True
 
     def begin(self) -> None:
         """The start is complete: requests that are for no probe go to the root."""
         if isinstance(self.handler, ProbesFirst):
             self.handler.rest = self._root
+        self.connections.leaving = False
 
     @property
     def in_flight(self) -> int:
