@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
     *("__init__", "collector", "server_thread", "errors", "values", "redaction", "logs", "replaced", "hurricane"),
-    *("options", "in_force", "command_line", "lifecycle"),
+    *("options", "combinations", "resolution", "in_force", "command_line", "lifecycle"),
     *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "checks"),
     *("project", "webhooks", "probes", "status", "development", "server", "workers", "composition", "service"),
 )

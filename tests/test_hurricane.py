@@ -9,8 +9,9 @@ import pytest
 
 from twistserve import hurricane
 from twistserve.errors import StartError
-from twistserve.options import TABLE, Configuration, resolve
+from twistserve.options import TABLE, Configuration
 from twistserve.replaced import instead
+from twistserve.resolution import resolve
 
 THEIRS = (
     *("STATIC", "MEDIA", "AUTORELOAD", "DEBUG", "PORT", "METRICS", "LIVENESS_PROBE", "READINESS_PROBE"),

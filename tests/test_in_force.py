@@ -9,7 +9,8 @@ import pytest
 
 from twistserve import redaction, values
 from twistserve.in_force import as_json, as_text, is_default, options_in_force
-from twistserve.options import TABLE, resolve
+from twistserve.options import TABLE
+from twistserve.resolution import resolve
 
 SECRETS = ("hunter2", "/srv", "T0KEN", "private.pem", "s3cret")
 

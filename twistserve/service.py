@@ -28,11 +28,12 @@ from twistserve.logs.runners import output_of
 from twistserve.logs.standard_streams import open_closed_streams
 from twistserve.net.other_reactors import keep_installed
 from twistserve.net.reactor import install_unless_chosen
-from twistserve.options import ENVIRONMENT_PREFIX, Configuration, resolve, unknown_variables
+from twistserve.options import Configuration
 from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
 from twistserve.process.signals import outlive_early_log_rotation
 from twistserve.project.application import is_silenced, load_settings
+from twistserve.resolution import ENVIRONMENT_PREFIX, resolve, unknown_variables
 
 logger = get_logger(__name__)
 

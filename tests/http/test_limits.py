@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from twistserve.http.limits import Limits
-from twistserve.options import resolve
+from twistserve.resolution import resolve
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])

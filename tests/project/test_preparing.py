@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from twistserve.checks.in_force import in_force
-from twistserve.options import resolve
 from twistserve.project.preparing import is_asked_for, preparing_steps
+from twistserve.resolution import resolve
 
 CHECKS, COMMAND = "running the system checks", "running the command 'seed'"
 WAITING, APPLYING = "waiting for migrations", "applying migrations"

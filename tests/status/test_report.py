@@ -13,9 +13,10 @@ from twisted.internet.task import Clock
 from tests.support.requests import make_request
 from twistserve.http.request import Request
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.options import TABLE, Configuration, resolve
+from twistserve.options import TABLE, Configuration
 from twistserve.probes.checks import PASSED, Result, Status
 from twistserve.probes.responses import Results
+from twistserve.resolution import resolve
 from twistserve.status.report import LONGEST_OUTPUT, PATIENCE, StatusDocument, StatusReport, as_json
 
 WORKERS = [{"pid": 1}, {"pid": 2}]

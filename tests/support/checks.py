@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from tests.support.django_settings import unconfigured
 from twistserve.checks.in_force import judged_by
-from twistserve.options import resolve
+from twistserve.resolution import resolve
 
 
 def found(

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.application.service import Service
 
 from tests.support import lifecycle
-from twistserve.options import Configuration, resolve
+from twistserve.options import Configuration
+from twistserve.resolution import resolve
 
 
 def configuration(**given: Any) -> Configuration:

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
-from twistserve.options import resolve
+from twistserve.resolution import resolve
 from twistserve.workers import worker_service as module
 from twistserve.workers.protocol import Begin, LogStacks
 from twistserve.workers.worker_service import WorkerService, check_room_for

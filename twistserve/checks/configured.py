@@ -9,7 +9,7 @@ from typing import Any
 from twistserve.checks.in_force import in_force, twistserve_setting
 from twistserve.checks.messages import capitalized, check, refusal, warning
 from twistserve.errors import StartError
-from twistserve.options import unknown_keys, unknown_variables
+from twistserve.resolution import unknown_keys, unknown_variables
 
 
 @check("TWISTSERVE")

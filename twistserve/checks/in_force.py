@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from twistserve.options import Configuration, resolve, unknown_keys
+from twistserve.options import Configuration
+from twistserve.resolution import resolve, unknown_keys
 
 _of_server: ContextVar[Configuration | None] = ContextVar("twistserve.checks", default=None)
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from twistserve import values
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.logs import get_logger
-from twistserve.options import ENVIRONMENT_PREFIX
+from twistserve.resolution import ENVIRONMENT_PREFIX
 
 logger = get_logger(__name__)
 

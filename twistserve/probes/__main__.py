@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from twistserve.checks.in_force import read_settings
 from twistserve.command_line import fail_in_one_line
 from twistserve.errors import StartError
-from twistserve.options import is_service_link
 from twistserve.probes.client import DESCRIPTION, add_arguments, ask
 from twistserve.project.application import load_settings
+from twistserve.resolution import is_service_link
 
 VARIABLES = ("TWISTSERVE_PORT", "TWISTSERVE_PROBE_PORT", "HURRICANE_PORT", "HURRICANE_PROBE_PORT")
 """Those that say where to ask."""

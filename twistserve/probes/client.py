@@ -11,7 +11,8 @@ from typing import Any
 
 from twistserve import command_line, options, values
 from twistserve.errors import StartError
-from twistserve.options import Configuration, LoadSettings, ReadSettings, resolve
+from twistserve.options import Configuration
+from twistserve.resolution import LoadSettings, ReadSettings, resolve
 
 PROBES = {"startup": "startup_probe", "ready": "readiness_probe", "alive": "liveness_probe"}
 """What may be asked, and the options that have the paths."""
