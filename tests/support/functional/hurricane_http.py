@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import ExitStack
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,6 +31,8 @@ FILES_ASKED = (
     *("/media/note.txt", "/media/page.html", "/media/nowhere", "/media/both/"),
 )
 CHUNKS = "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+IDLE = 20
+"""Connections that are kept: more than the 10 that Hurricane's readiness allows by default."""
 
 
 def ask(port: int, request: str, *headers: str, case: str = "", exact: bool = False, body: str = "") -> Observations:
@@ -41,7 +44,7 @@ def ask(port: int, request: str, *headers: str, case: str = "", exact: bool = Fa
     named = f"{request} {case}" if case else request
     try:
         received = raw(port, data)
-    except ConnectionResetError:
+    except ConnectionError:
         received = b""
     return of_response(received, named, exact)
 
@@ -128,6 +131,7 @@ def requests(side: Side) -> Observations:
         seen |= ask(port, "POST /length", "Expect: 100-continue", case="to be continued", exact=True, body="12345")
         seen |= told(port)
         seen |= files(port)
+        seen |= with_idle_connections(server)
         seen["GET /endless: the first line"] = first_line(side, server)
         seen |= metrics(server)
     return seen
@@ -153,6 +157,16 @@ def files(port: int) -> Observations:
     seen |= ask(port, "GET /static/shop.css", "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT", case="not modified")
     seen |= ask(port, "GET /media/note.txt", "Range: bytes=2-4", case="in part", exact=True)
     return seen
+
+
+def with_idle_connections(server: Server) -> Observations:
+    """Readiness while more connections are kept than Hurricane's readiness allows by default."""
+    with ExitStack() as kept:
+        for _ in range(IDLE):
+            client = kept.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+            assert b"200 OK" in client.recv(65536)
+        return ask(server.probe_port, "GET /ready", case=f"while {IDLE} connections are idle")
 
 
 def first_line(side: Side, server: Server) -> str:
