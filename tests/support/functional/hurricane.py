@@ -71,6 +71,8 @@ class ShopConfig(AppConfig):
     name = "shop"
 
     def ready(self):
+        if (HERE / "always.fails").exists():
+            register(lambda app_configs, **kwargs: [Error("It is broken.", id="shop.E002")], "readiness")
         for tag in ("readiness", "liveness", "hurricane", "shop"):
             register_check(tag)
 """
@@ -229,9 +231,9 @@ class Side:
     def is_hurricane(self) -> bool:
         return self.app == "hurricane"
 
-    def write(self) -> None:
-        """Write the project; the app is all that differs."""
-        for name, text in FILES.items():
+    def write(self, settings: str = "") -> None:
+        """Write the project, with these settings at the end; the app is all that differs."""
+        for name, text in (FILES | {"shop/settings.py": SETTINGS + settings}).items():
             path = self.directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace('"hurricane",\n]', f'"{self.app}",\n]'))

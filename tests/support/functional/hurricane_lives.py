@@ -118,6 +118,32 @@ def failing_starts(side: Side) -> Observations:
     return seen
 
 
+def refused_projects(side: Side) -> Observations:
+    """Projects that only one of them serves."""
+    checked, rootless = again(side, "checked"), again(side, "rootless")
+    checked.write()
+    (checked.directory / "always.fails").touch()
+    with serving(checked, until=None) as server:
+        seen = {"a check tagged readiness that fails at the start": ready_or_ended(server, "/ready")}
+    rootless.write("MEDIA_ROOT = ''\n")
+    with serving(rootless, "--media", until=None) as server:
+        seen["--media without MEDIA_ROOT"] = ready_or_ended(server, "/startup")
+        if server.process.poll() is None:
+            seen["--media without MEDIA_ROOT"] += f", /media/manage.py {server.get('/media/manage.py').status}"
+    return seen
+
+
+def ready_or_ended(server: Server, path: str) -> str:
+    """How the process ended, or what a probe responds once the web port is open."""
+
+    def told() -> str | None:
+        if server.process.poll() is not None:
+            return ending(server)
+        return None if refuses(server.port) else f"{path} {server.probe(path).status}"
+
+    return wait_for(told, "the start")
+
+
 def ports_in_use(side: Side) -> Observations:
     """A port that another process has."""
     seen: Observations = {}
