@@ -24,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Side], Observations]] = {
     "requests": http.requests,
     "webhooks": lives.webhooks,
     "failing starts": lives.failing_starts,
+    "names": lives.names,
     "refused projects": lives.refused_projects,
     "ports in use": lives.ports_in_use,
     "signals": lives.signals,

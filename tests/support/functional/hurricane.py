@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import django
 
@@ -239,7 +240,7 @@ class Side:
             path.write_text(text.replace('"hurricane",\n]', f'"{self.app}",\n]'))
         (self.directory / "logs").mkdir()
 
-    def start(self, *args: str, port: int | None = None) -> Server:
+    def start(self, *args: str, port: int | None = None, env: Mapping[str, str] = MappingProxyType({})) -> Server:
         """Start `manage.py serve` in the project, which is written if it is not there."""
         if not self.directory.exists():
             self.write()
@@ -251,7 +252,7 @@ class Side:
             settings=None,
             port=port,
             programs=self.programs,
-            env={"PYTHONDONTWRITEBYTECODE": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"},
+            env={"PYTHONDONTWRITEBYTECODE": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true", **env},
         )
 
 
@@ -262,9 +263,15 @@ def sides(hurricane: Path, directory: Path) -> list[Side]:
 
 
 @contextmanager
-def serving(side: Side, *args: str, until: str | None = "/startup", port: int | None = None) -> Iterator[Server]:
+def serving(
+    side: Side,
+    *args: str,
+    until: str | None = "/startup",
+    port: int | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
     """A server for as long as the block runs."""
-    server = side.start(*args, port=port)
+    server = side.start(*args, port=port, env=env)
     try:
         if until:
             server.wait_until(until)

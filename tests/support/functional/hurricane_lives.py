@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ SILENT = {
     ("hurricane", "the process ends"),
 }
 """Moments of which a server is known to tell nothing."""
+SILENT_IN_HURRICANES = {(app, "the process ends") for app in ("hurricane", "twistserve")}
+"""The same, where both send what Hurricane does."""
 FAILING = {
     "a --command that fails": ("--command", "prepare fail"),
     "a --command that does not exist": ("--command", "nonsense"),
@@ -41,10 +44,19 @@ def ending(server: Server) -> str:
 
 
 def webhooks(side: Side) -> Observations:
+    """The events of a life and of a failed start, in twistserve's own format, and in Hurricane's."""
+    theirs = () if side.is_hurricane else ("--webhook-format", "hurricane")
+    in_theirs = events_of_a_life(again(side, "its format"), theirs, SILENT_IN_HURRICANES)
+    return events_of_a_life(side, (), SILENT) | {
+        name.replace("the webhook", "in its format, the webhook"): value for name, value in in_theirs.items()
+    }
+
+
+def events_of_a_life(side: Side, format_: Sequence[str], silent: Collection[tuple[str, str]]) -> Observations:
     """The events of a life with a check that fails for a while; each is waited for, since Hurricane keeps no order."""
     with Receiver() as receiver:
-        told = Told(receiver, side)
-        with serving(side, "--webhook-url", receiver.url, until=None) as server:
+        told = Told(receiver, side, silent)
+        with serving(side, "--webhook-url", receiver.url, *format_, until=None) as server:
             probe_once(server, "/startup", 200)
             seen = told.when("the start is complete")
             probe_once(server, "/ready", 200)
@@ -62,7 +74,7 @@ def webhooks(side: Side) -> Observations:
             seen |= told.when("the process ends")
         fields = receiver.deliveries[0].fields
         seen |= {f"the webhook field {name}": "there" for name in fields}
-        seen |= ended_with_webhook(side, receiver)
+        seen |= ended_with_webhook(side, receiver, format_)
     return seen
 
 
@@ -77,11 +89,12 @@ class Told:
 
     receiver: Receiver
     side: Side
+    silent: Collection[tuple[str, str]]
     before: int = 0
 
     def when(self, moment: str) -> Observations:
         """What came of this; that nothing comes is known of the server, and seen by what the next moment gets."""
-        if (self.side.app, moment) not in SILENT:
+        if (self.side.app, moment) not in self.silent:
             wait_for(lambda: len(self.receiver.deliveries) > self.before, f"an event when {moment}")
         new = self.receiver.deliveries[self.before :]
         self.before += len(new)
@@ -96,9 +109,10 @@ def events(deliveries: list[Delivery]) -> str:
 # Starts that fail, and ends
 
 
-def ended_with_webhook(side: Side, receiver: Receiver) -> Observations:
+def ended_with_webhook(side: Side, receiver: Receiver, format_: Sequence[str]) -> Observations:
     before = len(receiver.deliveries)
-    with serving(again(side, "webhook"), "--command", "prepare fail", "--webhook-url", receiver.url, until=None) as one:
+    failing = ("--command", "prepare fail", "--webhook-url", receiver.url, *format_)
+    with serving(again(side, "webhook"), *failing, until=None) as one:
         status = ending(one)
     failed = receiver.deliveries[before:]
     fields = {f"the webhook field {name} of a failed start": "there" for name in failed[0].fields}
@@ -115,6 +129,36 @@ def failing_starts(side: Side) -> Observations:
         with serving(again(side, case), *arguments, until=None) as server:
             seen[f"{case}: exit"] = ending_or_running_on(server)
             seen[f"{case}: standard error"] = shape(server.stderr)
+    return seen
+
+
+def names(side: Side) -> Observations:
+    """Hurricane's own names: options, variables, settings, and one port for everything."""
+    seen: Observations = {}
+    options = ("--max-buffer-size", "1000000", "--req-queue-len", "0", "--liveness-probe", " veryalive ")
+    with serving(again(side, "options"), *options) as server:
+        for path in ("/ready", "/veryalive"):
+            seen[f"{path} with --req-queue-len 0 and spaces: status"] = str(server.probe(path).status)
+    with serving(again(side, "words"), "--command", "prepare", "tables", until=None) as server:
+        seen["a --command of several words"] = ready_or_ended(server, "/startup")
+    variables = {"HURRICANE_LIVENESS_PROBE": "veryalive", "HURRICANE_NO_METRICS": "1", "HURRICANE_MEDIA": "True"}
+    with serving(again(side, "variables"), env=variables) as server:
+        seen["the variable HURRICANE_LIVENESS_PROBE: status"] = str(server.probe("/veryalive").status)
+        seen["the variable HURRICANE_NO_METRICS: status"] = str(server.probe("/metrics").status)
+        seen["the variable HURRICANE_MEDIA: status"] = str(server.get("/media/note.txt").status)
+    settings = again(side, "settings")
+    settings.write(
+        "TWISTSERVE = {'HURRICANE_SETTINGS': True}\n"
+        "LIVENESS_PROBE = '/veryalive'\nCOMMAND = [['prepare tables']]\nMEDIA = True\n"
+    )
+    with serving(settings) as server:
+        seen["the setting LIVENESS_PROBE: status"] = str(server.probe("/veryalive").status)
+        seen["the setting COMMAND: ran"] = str((server.cwd / "tables").exists())
+        seen["the setting MEDIA: status"] = str(server.get("/media/note.txt").status)
+    port = free_port()
+    with serving(again(side, "one port"), "--port", str(port), "--probe-port", str(port), port=port) as server:
+        for path in ("/startup", "/ready", "/alive", "/metrics", "/", "/metrics/cpu"):
+            seen[f"{path} with one port: status"] = str(server.get(path).status)
     return seen
 
 
