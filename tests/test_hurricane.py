@@ -275,6 +275,17 @@ def test_other_settings_are_anybodys(name: str) -> None:
     assert notices(settings={name: "x"}) == []
 
 
+def test_events_have_another_format() -> None:
+    """Whoever only moves the address is told, until a format is chosen."""
+    environ = {"HURRICANE_WEBHOOK_URL": "http://hooks/"}
+    [notice] = notices(environ)
+    assert "name it TWISTSERVE_WEBHOOK_URL; events have twistserve's format: --webhook-format hurricane" in notice
+    [notice] = notices(environ, setting={"WEBHOOK_FORMAT": "hurricane"})
+    assert notice.endswith("name it TWISTSERVE_WEBHOOK_URL")
+    [notice] = notices(settings={"WEBHOOK_URL": "http://hooks/"}, setting={"HURRICANE_SETTINGS": True})
+    assert notice.startswith("the Django setting WEBHOOK_URL sets --webhook-url; events have twistserve's format")
+
+
 # The command line
 
 

@@ -109,14 +109,14 @@ class Hurricane:
                 continue
             why = ", since --workers are processes" if name == "HURRICANE_WORKERS" else ""
             said = f"{source} is Django-Hurricane's, and sets --{_word(option)} here{why}"
-            yield f"{said}: name it TWISTSERVE_{option.upper()}{_taken_for_on(won, option)}"
+            yield f"{said}: name it TWISTSERVE_{option.upper()}{_differently(won, option)}"
         for name, remedy in _WITHOUT_EFFECT.items():
             if self._environ.get(f"HURRICANE_{name}"):
                 yield f"{_variable(f'HURRICANE_{name}')} is Django-Hurricane's, and has no effect: {remedy}"
 
     def _of_settings(self, won: Layer) -> Iterator[str]:
         for name, option in SETTINGS.items():
-            if option in won and won[option][0] == _setting(name) and (hint := _taken_for_on(won, option)):
+            if option in won and won[option][0] == _setting(name) and (hint := _differently(won, option)):
                 yield f"{_setting(name)} sets --{_word(option)}{hint}"
         for name, remedy in _WITHOUT_EFFECT.items():
             if self._settings.get(name) is not None:
@@ -183,9 +183,12 @@ def _is_installed() -> bool:
     return True
 
 
-def _taken_for_on(won: Layer, option: str) -> str:
-    """What to say of a flag that is turned off by a word: there it is on for every text but 0."""
+def _differently(won: Layer, option: str) -> str:
+    """What to say of a value that means something else here."""
     raw = won[option][1]
+    if option == "webhook_url" and "webhook_format" not in won:
+        return "; events have twistserve's format: --webhook-format hurricane sends what Django-Hurricane sent"
+    # There a flag is on for every text but 0.
     if option in _FLAGS and isinstance(raw, str) and raw.strip().lower() in ("false", "no", "off"):
         return f"; {raw.strip()!r} turns it off, where Django-Hurricane took every word for on"
     return ""

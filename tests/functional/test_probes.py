@@ -292,7 +292,9 @@ def test_failing_probe_answers_every_method(example_server: Server, method: str)
         assert (b"holiday" in reply.body) is (method != "HEAD")
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/ready/more", "/readyness", "/READY", "//ready", "/metrics/x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/ready/more", "/ready//", "/readyness", "/READY", "//ready", "/metrics/x"]
+)
 def test_unknown_paths(example_server: Server, path: str) -> None:
     """A path that is no probe passes for none, and is answered without a redirect."""
     reply = example_server.probe(path)

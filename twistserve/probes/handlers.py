@@ -279,7 +279,7 @@ class ProbeRoot:
         """What responds at a path, if anything does; it is decoded, as it is for the application."""
         if b"%" in path:
             path = unquote_to_bytes(path)
-        return self._probes.get(path.rstrip(b"/") or b"/")
+        return self._probes.get(path.removesuffix(b"/") or b"/")
 
 
 _NOT_ALLOWED = reply(405, PLAIN, b"Method not allowed.\n", (b"Allow", b"GET, HEAD, POST"))
