@@ -64,7 +64,9 @@ def test_manage_py_check(project: Project) -> None:
     assert "\tHINT: Did you mean 'PORT'?" in lines
 
 
-@pytest.mark.parametrize("setting", ["['no dictionary']", "{'THREADS': 'many'}", "{'PORT': 80, 'PROBE_PORT': 80, 'WORKERS': 2}", "7"])
+@pytest.mark.parametrize(
+    "setting", ["['no dictionary']", "{'THREADS': 'many'}", "{'PORT': 80, 'PROBE_PORT': 80, 'WORKERS': 2}", "7"]
+)
 def test_settings_that_are_broken(project: Project, setting: str) -> None:
     """They are told by one warning; the checks that need no option say what they find."""
     directory = project(settings=FAULTS + f"TWISTSERVE = {setting}\n")

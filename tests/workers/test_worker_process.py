@@ -16,7 +16,7 @@ from twistserve.workers.protocol import (
     TO_WORKER,
     Heartbeat,
 )
-from twistserve.workers.worker_process import environment_of_a_worker, how_it_ended
+from twistserve.workers.worker_process import environment_of_a_worker
 
 STDOUT, STDERR = 1, 2
 
@@ -65,20 +65,6 @@ def test_its_output_comes_line_by_line() -> None:
 
 
 # How it ends
-
-
-@pytest.mark.parametrize(
-    ("end", "words"),
-    [
-        (ProcessDone(0), "status 0"),
-        (ProcessTerminated(exitCode=3), "status 3"),
-        (ProcessTerminated(signal=signal.SIGKILL), "killed by SIGKILL"),
-        (ProcessTerminated(signal=signal.SIGRTMIN + 3), f"killed by signal {signal.SIGRTMIN + 3}"),
-    ],
-)
-def test_its_end_in_words(end: Exception, words: str) -> None:
-    """By which signal, those without a name too, or with which status."""
-    assert how_it_ended(end) == words
 
 
 def test_the_end_is_told_once() -> None:

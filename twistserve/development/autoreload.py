@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twistserve.development.inheritance import CHANGED
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
+from twistserve.process import exit_status
 
 logger = get_logger(__name__)
 
@@ -163,7 +164,7 @@ class AutoreloadService(Service):
         elif status == 0:
             self._lifecycle.recycle("the process that serves has ended")
         else:
-            default = f"the process that serves has ended: {_how(status)}"
+            default = f"the process that serves has ended: {exit_status.in_words(status)}"
             self._fail(self._news.get("failed", default), self._news.get("traceback", ""))
 
     def _fail(self, message: str, traceback: str) -> None:
@@ -203,10 +204,3 @@ class AutoreloadService(Service):
                 path,
                 MOST_EARLY,
             )
-
-
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"status {status}"
-    names = {each.value: each.name for each in signal.Signals}
-    return f"killed by {names.get(-status, f'signal {-status}')}"

@@ -13,6 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twistserve.development.inheritance import FIRST_SOCKET, LIFELINE, REPORT
+from twistserve.process import exit_status
 
 LAST_WORDS = 1.0
 """Seconds to wait for what a process has told last: a program it left behind may hold the pipe."""
@@ -70,5 +71,4 @@ class ServingProcess(ProcessProtocol):
         for descriptor in (REPORT, LIFELINE):
             # Twisted's loseConnection closes those of standard streams alone.
             self.transport.closeChildFD(descriptor)  # type: ignore[union-attr]
-        end: Any = reason.value
-        ended(-end.signal if end.signal is not None else end.exitCode or 0)
+        ended(exit_status.of(reason.value))

@@ -17,6 +17,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from twistserve.logs import get_logger
+from twistserve.process import exit_status
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
     FOR_THE_PARENT,
@@ -148,19 +149,10 @@ class WorkerProcess(ProcessProtocol):
             if partial and self._lines is not None:
                 self._lines(partial.decode(errors="replace"))
         self._amp.connectionLost(reason)
-        self._exited(how_it_ended(reason.value))
+        self._exited(exit_status.in_words(exit_status.of(reason.value)))
         for descriptor in (*self._partial, TO_WORKER, FROM_WORKER, LIFELINE):
             # A program that it left behind may hold them. Twisted's loseConnection closes the standard streams alone.
             self.transport.closeChildFD(descriptor)  # type: ignore[union-attr]
-
-
-def how_it_ended(end: Any) -> str:
-    """In words: by which signal, or with which status."""
-    if (number := getattr(end, "signal", None)) is not None:
-        # Those for real time have no names.
-        names = {each.value: each.name for each in signal.Signals}
-        return f"killed by {names.get(number, f'signal {number}')}"
-    return f"status {getattr(end, 'exitCode', None) or 0}"
 
 
 def environment_of_a_worker(directory: str | None) -> dict[str, str]:
