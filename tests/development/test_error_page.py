@@ -152,3 +152,9 @@ def test_probes_have_the_paths_of_the_options() -> None:
     assert ask(probes, target=b"/up").response.status == 503
     for path in (b"/ready", b"/metrics", b"/"):
         assert ask(probes, target=path).response.status == 404
+
+
+def test_one_probe_is_readiness() -> None:
+    """As it is while the project serves: it does not pass while no page can be had."""
+    probes = failing_probes(configuration(probe="/alive"), "no")
+    assert ask(probes, target=b"/alive").response.status == 503

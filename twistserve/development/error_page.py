@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twistserve.http.negotiation import weights
 from twistserve.http.request import Request
 from twistserve.http.response import PLAIN, Response
+from twistserve.http.site import Handler
 from twistserve.options import Configuration
 from twistserve.probes.checks import PASSED, Result, Status
 from twistserve.probes.handlers import Probe, ProbeRoot, reply, respond_later
@@ -107,15 +108,15 @@ class ErrorPage:
 
 
 def failing_probes(configuration: Configuration, message: str) -> ProbeRoot:
-    """The probes while the project does not start: the process lives, and only that."""
+    """The probes while the project does not start: the process lives, and only that; --probe is readiness."""
 
     def fails() -> Deferred[Results]:
         return succeed({"project": Result(Status.FAIL, output=f"does not start: {redacted(message)}")})
 
-    return ProbeRoot(
-        {
-            configuration.startup_probe: Probe("startup", fails),
-            configuration.readiness_probe: Probe("readiness", fails),
-            configuration.liveness_probe: Probe("liveness", lambda: succeed({"reactor": PASSED})),
-        }
-    )
+    handlers: dict[str, Handler] = {
+        configuration.startup_probe: Probe("startup", fails),
+        configuration.readiness_probe: Probe("readiness", fails),
+    }
+    if configuration.probe is None:
+        handlers[configuration.liveness_probe] = Probe("liveness", lambda: succeed({"reactor": PASSED}))
+    return ProbeRoot(handlers)
