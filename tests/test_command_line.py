@@ -19,6 +19,7 @@ from twistserve.command_line import CommandLine, add_printing
             ["--command", "loaddata", "books"],
             "unexpected argument 'books': put a command and its arguments in quotes; ",
         ),
+        (["--command", "migrate", "--noinput"], "not recognized: put a command and its arguments in quotes, as in "),
         (["--sta"], "not a unique prefix"),
         (["--pycharm-host", "me"], "not recognized: use --debugger"),
         (["--pycharm-port=9000"], "not recognized: use --debugger"),

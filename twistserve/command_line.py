@@ -19,6 +19,9 @@ PRINTING = {"print-options": "text", "print-options-json": "json"}
 """What can be typed to have the options printed, and in which form; not set elsewhere, where it would stop pods."""
 _PRINTING_HELP = "print every option, its value in force and where that came from, as {}, and exit; nothing is served"
 
+_OF_COMMANDS = ("noinput", "no-input")
+"""Arguments of management commands that deployments give to most of them."""
+
 
 def _words(option: Option) -> Iterator[tuple[str, object, str]]:
     """What can be typed for an option: the word, the raw value of a flag, the help text."""
@@ -128,6 +131,8 @@ def suggestion(message: str) -> str:
     words = [*PRINTING, *(word for option in TABLE for word, _, _ in _words(option))]
     if unknown and unknown[1] in words:
         return " (which is the server's alone)"
+    if unknown and unknown[1] in _OF_COMMANDS:
+        return ": put a command and its arguments in quotes, as in --command 'migrate --noinput'"
     if unknown and (remedy := instead(unknown[1])):
         return f": {remedy}"
     close = difflib.get_close_matches(unknown[1], words, 1) if unknown else []

@@ -30,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
     ("words", "told"),
     [
         (["--prot", "80"], "twistserve: unrecognized arguments: --prot 80 (did you mean --port?); see --help"),
+        (
+            ["--noinput"],
+            "twistserve: unrecognized arguments: --noinput: put a command and its arguments in quotes, as in --command"
+            " 'migrate --noinput'; see --help",
+        ),
         (["--port"], "twistserve: argument --port: expected one argument; see --help"),
     ],
 )
