@@ -136,11 +136,11 @@ def test_a_link_is_replaced(project: Project) -> None:
 
 
 def test_a_run_that_fails(project: Project, tmp_path: Path) -> None:
-    """What is served stays; the next run collects all that it needs."""
+    """What is served stays; the next run collects all that it needs. The message is a part of a line."""
     project.write("a.css", "a")
     project.collect()
     project.write("a.css", "b")
-    project.failure = ValueError("a reference\n to nothing")
+    project.failure = ValueError("a reference\n to nothing.")
     with pytest.raises(CollectingFailed, match=r"^ValueError: a reference to nothing$"):
         project.collect()
     assert project.served() == {"a.css": "a"}

@@ -200,4 +200,5 @@ def _in_one_line(error: BaseException) -> str:
     # Where in Django or a storage it was raised helps nobody who is to correct a file.
     known = isinstance(error, (CollectingFailed, StartError, CommandError))
     text = str(error) if known else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    # More of a line comes after it.
+    return " ".join(text.split()).rstrip(".")
