@@ -16,6 +16,7 @@ from twisted.internet.posixbase import _PollLikeMixin
 
 from tests.support.functional.harness import wait_for
 from twistserve.development.slow_callbacks import SlowCallbacks, SlowCallbackService
+from twistserve.server_thread import ServerThread
 from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.threads.thread_state import ThreadState
 
@@ -240,6 +241,8 @@ def test_the_service_looks_until_it_is_stopped() -> None:
     wait_for(lambda: len(looks) > 2, "it to look")
     assert threading.get_ident() not in looks
     [thread] = [thread for thread in threading.enumerate() if thread.ident == looks[0]]
+    # A debugger that stops the application's threads leaves it alone, as it does the reactor.
+    assert isinstance(thread, ServerThread)
     service.stopService()
     thread.join(30)
     assert not thread.is_alive()

@@ -24,6 +24,7 @@ from twisted.python import threadable
 
 from twistserve.logs import get_logger
 from twistserve.net.reactor import Reactor
+from twistserve.server_thread import ServerThread
 from twistserve.threads.reactor_queue import ReactorQueue
 from twistserve.threads.thread_state import ThreadState, ThreadStateReader
 
@@ -233,7 +234,7 @@ class SlowCallbackService(Service):
     def startService(self) -> None:
         """Start the thread."""
         super().startService()
-        threading.Thread(target=self._run, name="slow-callbacks", daemon=True).start()
+        ServerThread(target=self._run, name="slow-callbacks", daemon=True).start()
 
     def stopService(self) -> None:
         """Let the thread end."""
