@@ -9,7 +9,7 @@ from twistserve.composition.announcement import addresses, announce_addresses
 from twistserve.lifecycle import Lifecycle, State
 
 SITE = "the site is at http://127.0.0.1:8000/"
-PROBE = "the readiness probe is at http://127.0.0.1:8001/ready"
+PROBE = "the probes are at http://127.0.0.1:8001/startup http://127.0.0.1:8001/ready http://127.0.0.1:8001/alive"
 PAGE = "the status page is at http://127.0.0.1:8001/"
 
 
@@ -19,12 +19,15 @@ PAGE = "the status page is at http://127.0.0.1:8001/"
         ({}, [SITE, PROBE, PAGE]),
         ({"no_probe": True}, [SITE]),
         ({"no_status_page": True}, [SITE, PROBE]),
-        ({"readiness_probe": "is/ready"}, [SITE, "the readiness probe is at http://127.0.0.1:8001/is/ready", PAGE]),
+        (
+            {"probe": "is/alive"},
+            [SITE, "the probes are at http://127.0.0.1:8001/startup http://127.0.0.1:8001/is/alive", PAGE],
+        ),
         (
             {"host": "::1", "probe_host": "10.0.0.7", "probe_port": "80"},
             [
                 "the site is at http://[::1]:8000/",
-                "the readiness probe is at http://10.0.0.7/ready",
+                "the probes are at http://10.0.0.7/startup http://10.0.0.7/ready http://10.0.0.7/alive",
                 "the status page is at http://10.0.0.7/",
             ],
         ),
@@ -47,4 +50,4 @@ def test_they_are_said_once_it_is_ready(caplog: pytest.LogCaptureFixture) -> Non
         assert caplog.messages == []
         lifecycle.enter(State.READY, "a test")
         lifecycle.enter(State.DRAINING, "a test")
-    assert [line for line in caplog.messages if " is at " in line] == [SITE, PROBE, PAGE]
+    assert [line for line in caplog.messages if " at http" in line] == [SITE, PROBE, PAGE]

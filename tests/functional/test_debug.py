@@ -79,7 +79,8 @@ def test_a_start_says_where_to_look(launch: Any, runner: str, options: list[str]
     server = launch(*options, runner=runner)
     for line in (
         f"the site is at http://127.0.0.1:{server.port}/",
-        f"the readiness probe is at http://127.0.0.1:{server.probe_port}/ready",
+        "the probes are at "
+        + " ".join(f"http://127.0.0.1:{server.probe_port}/{path}" for path in ("startup", "ready", "alive")),
         f"the status page is at http://127.0.0.1:{server.probe_port}/",
     ):
         wait_for(partial(has, server, line), line)

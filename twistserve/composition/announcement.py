@@ -24,7 +24,7 @@ def announce_addresses(configuration: Configuration, lifecycle: Lifecycle) -> No
 
 
 def addresses(configuration: Configuration) -> Iterator[str]:
-    """A line for each. An address stands at the end of its line, where terminals let it be clicked.
+    """A line for each. Spaces stand around addresses, so that terminals let them be clicked.
 
     FORCE_SCRIPT_NAME is in none of them: it is for a proxy to take away, and this is past the proxy.
     """
@@ -35,7 +35,9 @@ def addresses(configuration: Configuration) -> Iterator[str]:
         yield f"the site is at {port_address(configuration.host, configuration.port)}"
     if configuration.no_probe:
         return
-    probes = configuration.probe_host, configuration.probe_port
-    yield f"the readiness probe is at {port_address(*probes, configuration.readiness_probe)}"
+    port = configuration.probe_host, configuration.probe_port
+    # With --probe two of them are one.
+    paths = dict.fromkeys((configuration.startup_probe, configuration.readiness_probe, configuration.liveness_probe))
+    yield f"the probes are at {' '.join(port_address(*port, path) for path in paths)}"
     if not configuration.no_status_page:
-        yield f"the status page is at {port_address(*probes, STATUS_PAGE)}"
+        yield f"the status page is at {port_address(*port, STATUS_PAGE)}"

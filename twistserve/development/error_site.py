@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from twistserve.development.error_page import ErrorPage, failing_probes
@@ -42,9 +41,12 @@ class ErrorSite:
         probes = failing_probes(self._configuration, message)
         shared = self._configuration.probes_on_web_port
         root: Handler = ProbesFirst(probes, self._page) if shared else self._page
-        with suppress(StartError):
+        try:
             self._serve(self._make_listeners(), Site(root, self._reactor))
             self._serve(self._make_probe_ports(), ProbeSite(probes, self._reactor))
+        except StartError as error:
+            # A certificate may have gone since.
+            logger.error("the error cannot be served: %s", error)
 
     def _serve(self, listeners: list[Listener], site: Site) -> None:
         self._sites.append(site)

@@ -99,9 +99,9 @@ def files_of_modules() -> set[str]:
 
 
 def _file_of(module: object) -> object:
-    # One that is loaded by its first use is loaded now, which may raise anything.
-    with suppress(Exception):
-        return getattr(module, "__file__", None)
+    # Not by getattr: one that is loaded by its first use would be loaded now.
+    with suppress(TypeError):
+        return vars(module).get("__file__")
     return None
 
 
