@@ -135,7 +135,7 @@ def test_settings(serve: Serve, shop: Callable[[str], Path]) -> None:
     server = serve(runner="manage", cwd=directory, settings="site_settings", port=port, until="/willing")
     greetings = [line.partition("greet: ")[2] for line in lines_with(server.stdout, "greet: ")]
     assert greetings == ["greeting ['you'] True", "greeting [] False"]
-    assert lines_with(server.stdout, "GET /willing")
+    wait_for(lambda: lines_with(server.stdout, "GET /willing"), "the line of a probe")
     assert not lines_with(server.stdout, " DEBUG "), "DEBUG is Django's"
     assert [line for line in notices(server.stdout) if not line.startswith("checks tagged")] == []
     options = server.probe("/status.json").json()["options"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -153,8 +154,8 @@ def test_what_is_counted_and_logged(site: Callable[..., Server]) -> None:
     assert server.terminate() == 0
     [line] = lines_with(server.stdout, "twistserve.access")
     assert "/?marked" in line
-    addresses = [line.rpartition(" ")[2] for line in lines_with(server.stdout, " is at http")]
-    assert [address.partition(str(server.port))[2] for address in addresses] == ["/", "/ready"]
+    paths = re.findall(rf"http://127.0.0.1:{server.port}(\S+)", server.stdout)
+    assert paths == ["/", "/startup", "/ready", "/alive"]
 
 
 def test_probes_are_logged_where_that_is_wanted(site: Callable[..., Server]) -> None:
