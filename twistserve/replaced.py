@@ -1,4 +1,4 @@
-"""Options of Django-Hurricane that are here by another way: whoever uses them is told it."""
+"""What to use in place of options of Django-Hurricane that do not exist here."""
 
 from __future__ import annotations
 
