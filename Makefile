@@ -17,6 +17,8 @@ PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin 
   fonts-dejavu-core
 # Where Debian is told not to make and start a PostgreSQL cluster of its own: the tests have theirs.
 NO_CLUSTER := /etc/postgresql-common/createcluster.d
+NO_MAIN_CLUSTER = $(SUDO) mkdir -p $(NO_CLUSTER) && \
+  echo create_main_cluster = false | $(SUDO) tee $(NO_CLUSTER)/none.conf
 # Services of systemd that come with packages and that must not start: the tests start the programs themselves.
 UNITS := /etc/systemd/system
 NO_SERVICES := squid varnish varnishncsa caddy caddy-api
@@ -80,16 +82,18 @@ bench: bench-programs
 	$(PYTHON) -m benchmarks --floor --output build/benchmarks/report.md $(BENCH)
 
 bench-programs:
-	@PATH="$$PATH:/usr/sbin"; command -v wrk >/dev/null && command -v nginx >/dev/null && command -v cc >/dev/null || \
-	  { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -q --no-install-recommends wrk nginx-light gcc python3-dev python3-venv; }
+	@PATH="$$PATH:/usr/sbin"; command -v wrk >/dev/null && command -v nginx >/dev/null && command -v cc >/dev/null && \
+	  ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
+	  { $(NO_MAIN_CLUSTER) && $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -q --no-install-recommends wrk nginx-light gcc python3-dev python3-venv \
+	    postgresql; }
 
 counterparts:
 	@for program in $(COUNTERPARTS); do \
 	  command -v $$program >/dev/null || missing=yes; \
 	done; \
 	if [ "$$missing" ]; then \
-	  $(SUDO) mkdir -p $(NO_CLUSTER) && echo create_main_cluster = false | $(SUDO) tee $(NO_CLUSTER)/none.conf && \
+	  $(NO_MAIN_CLUSTER) && \
 	  $(SUDO) mkdir -p $(UNITS) && \
 	  for service in $(NO_SERVICES); do \
 	    [ -e /lib/systemd/system/$$service.service ] || $(SUDO) ln -sf /dev/null $(UNITS)/$$service.service; \

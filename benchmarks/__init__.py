@@ -3,6 +3,8 @@
 | module | holds |
 | --- | --- |
 | workloads | what is asked of every server |
+| layouts | cores, workers and threads of a run |
+| postgresql | a PostgreSQL server for the workloads that need one |
 | servers | the servers and the command line of each |
 | environments | a virtual environment for each, filled from the package index |
 | processes | the processes of a server: started on a core, CPU time and memory read, ended |

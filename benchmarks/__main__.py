@@ -6,16 +6,22 @@ import argparse
 import logging
 import math
 import os
+import re
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.environments import ROOT, InstallError
+from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.idle import measure_idle, raise_file_limit
+from benchmarks.layouts import LAYOUTS, ONE_CORE, Layout
 from benchmarks.machine import describe
+from benchmarks.postgresql import PostgresqlError, postgresql
+from benchmarks.processes import cpu_list
 from benchmarks.report import Report, Table, idle_table, targets_table, workload_table
 from benchmarks.rounds import WARM_UP, Measured, measure
 from benchmarks.servers import PEERS, VARIANTS, Server, checkout, twistserve, variant
@@ -54,6 +60,13 @@ def parser() -> argparse.ArgumentParser:
         help=f"what to compare with: some of {', '.join(PEER_NAMES)} (default: all); 'granian' stands for all that"
         f" begin with it, '' for none; quiet is twistserve without access log and metrics, uncounted without metrics",
     )
+    made.add_argument(
+        "--layout",
+        type=layout,
+        default=ONE_CORE,
+        metavar="LAYOUT",
+        help=f"which cores and how many workers: {', '.join(LAYOUTS)} (default: {ONE_CORE.name})",
+    )
     made.add_argument("--connections", type=positive, default=32, metavar="N", help="of wrk (default: 32)")
     made.add_argument("--output", type=Path, metavar="FILE.md", help="write the report there too, as Markdown")
     made.add_argument(
@@ -61,9 +74,10 @@ def parser() -> argparse.ArgumentParser:
         type=existing,
         action="append",
         default=[],
-        metavar="[NAME=]BIN",
-        help="the bin directory of an environment that has twistserve (default: one made with this checkout);"
-        " repeat it, with names, to compare several: ratios are those of the last",
+        metavar="[NAME=]BIN[,OPTION...]",
+        help="the bin directory of an environment that has twistserve (default: one made with this checkout), and"
+        " options such as in NAME=BIN,--threads=4; repeat it, with names, to compare several: ratios are those of the"
+        " last",
     )
     made.add_argument("--floor", action="store_true", help="measure Django called without a server too")
     made.add_argument(
@@ -97,18 +111,26 @@ def chosen(text: str, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def layout(text: str) -> Layout:
+    if text not in LAYOUTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[text]
+
+
 def existing(text: str) -> Server:
-    """A twistserve that is installed already."""
-    name, separator, directory = text.rpartition("=")
+    """A twistserve that is installed already, and further options of its command line."""
+    place, *options = re.split(",(?=--)", text)
+    name, separator, directory = place.rpartition("=")
     bin_directory = Path(directory).absolute()
     if not (bin_directory / "twistd").exists():
         raise argparse.ArgumentTypeError(f"there is no twistd in {bin_directory}: give the bin directory")
-    return Server(name if separator else "twistserve", twistserve(), bin_directory)
+    return Server(name if separator else "twistserve", twistserve, bin_directory, options=tuple(options))
 
 
 def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:
-    """All servers, installed; the one that is compared comes first. Raises `InstallError` for that one only."""
-    ours: list[Server] = arguments.twistserve or [checkout(environments)]
+    """All servers, installed; the one that is compared comes first. Raises `InstallError` for one of ours only."""
+    chosen_layout: Layout = arguments.layout
+    ours = our_servers(arguments, environments, chosen_layout)
     subject = ours[-1]
     servers = [subject, *ours[:-1]]
     if arguments.idle:
@@ -116,12 +138,27 @@ def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:
     variants = (variant(subject, name) for name in VARIANTS if name in arguments.servers)
     servers += [made for made in variants if made is not None]
     for peer in PEERS:
-        if peer.name in arguments.servers:
+        if peer.name in arguments.servers and chosen_layout in peer.layouts:
             try:
-                servers.append(peer.install(environments, subject.bin))
+                servers.append(peer.install(environments, subject.bin, chosen_layout))
             except InstallError as error:
                 logger.warning("%s takes no part: it cannot be installed: %s", peer.name, error)
     return servers
+
+
+def our_servers(arguments: argparse.Namespace, environments: Path, in_layout: Layout) -> list[Server]:
+    """Each twistserve, the one that is compared last. Raises `InstallError`."""
+    ours: list[Server] = arguments.twistserve or [checkout(environments)]
+    if any(workload.postgresql for workload in asked(arguments)):
+        for server in ours:
+            if "psycopg" not in packages(server.bin):
+                raise InstallError(f"{server.bin} has no psycopg: {server.bin / 'pip'} install 'psycopg[binary]'")
+    return [replace(server, workers=in_layout.workers) for server in ours]
+
+
+def asked(arguments: argparse.Namespace) -> list[Workload]:
+    """The workloads of a run."""
+    return [] if arguments.idle else [one for one in WORKLOADS if one.name in arguments.workloads]
 
 
 def able(servers: Sequence[Server], workload: Workload) -> list[Server]:
@@ -132,10 +169,9 @@ def able(servers: Sequence[Server], workload: Workload) -> list[Server]:
 def run_workloads(arguments: argparse.Namespace, stage: Stage, servers: list[Server]) -> list[Table]:
     subject = servers[0].name
     runs: list[Measured] = []
-    for workload in WORKLOADS:
-        if workload.name in arguments.workloads:
-            floor = arguments.floor and not workload.static
-            runs.append(measure(stage, workload, able(servers, workload), floor=floor))
+    for workload in asked(arguments):
+        floor = arguments.floor and not workload.static
+        runs.append(measure(stage, workload, able(servers, workload), floor=floor))
     tables = [workload_table(measured, subject) for measured in runs]
     compared = compare(runs, subject)
     return [*tables, targets_table(compared, subject)] if compared else tables
@@ -144,6 +180,22 @@ def run_workloads(arguments: argparse.Namespace, stage: Stage, servers: list[Ser
 def run_idle(arguments: argparse.Namespace, stage: Stage, servers: list[Server]) -> list[Table]:
     raise_file_limit(arguments.idle)
     return [idle_table({one.name: measure_idle(stage, one, arguments.idle) for one in servers}, arguments.idle)]
+
+
+@contextmanager
+def staged(arguments: argparse.Namespace, server: Server, workloads: Sequence[Workload]) -> Iterator[Stage]:
+    """A stage with the databases these workloads need, written by this server's Django; the block is on wrk's cores.
+
+    Raises `PostgresqlError` and `RefusedError`.
+    """
+    stage = make_stage(arguments)
+    os.sched_setaffinity(0, stage.load_cores)
+    with ExitStack() as stack:
+        if any(workload.postgresql for workload in workloads):
+            cache = arguments.cache.absolute()
+            stage = replace(stage, postgresql=stack.enter_context(postgresql(cache, cpu_list(stage.load_cores))))
+        stage.prepare(server)
+        yield stage
 
 
 def make_stage(arguments: argparse.Namespace) -> Stage:
@@ -159,8 +211,8 @@ def make_stage(arguments: argparse.Namespace) -> Stage:
     return Stage(
         data=cache / "data",
         scratch=cache / "scratch",
-        server_core=cores[0],
-        load_core=cores[1],
+        server_cores=arguments.layout.server_cores(cores),
+        load_cores=arguments.layout.load_cores(cores),
         connections=arguments.connections,
         seconds=arguments.seconds,
         rounds=arguments.rounds,
@@ -171,17 +223,16 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: terminated"))
-    stage = make_stage(arguments)
+    command = shlex.join(("python", "-m", "benchmarks", *argv))
     try:
         servers = line_up(arguments, arguments.cache.absolute() / "environments")
-        os.sched_setaffinity(0, {int(stage.load_core)})
-        stage.prepare(servers[0])
-        facts = describe(shlex.join(("python", "-m", "benchmarks", *argv)), servers, stage.scratch)
-        logger.info("about %d minutes", minutes(arguments, servers))
-        tables = (run_idle if arguments.idle else run_workloads)(arguments, stage, servers)
-    except (InstallError, RefusedError) as error:
+        with staged(arguments, servers[0], asked(arguments)) as stage:
+            facts = describe(command, servers, stage.scratch, postgresql=stage.postgresql is not None)
+            logger.info("about %d minutes", minutes(arguments, servers))
+            tables = (run_idle if arguments.idle else run_workloads)(arguments, stage, servers)
+    except (InstallError, RefusedError, PostgresqlError) as error:
         raise SystemExit(f"benchmarks: {error}") from error
-    report = Report(facts, tables)
+    report = Report(facts, tables, arguments.layout)
     sys.stdout.write(report.text())
     if arguments.output:
         arguments.output.write_text(report.markdown())
@@ -189,11 +240,15 @@ def main(argv: Sequence[str]) -> None:
 
 def minutes(arguments: argparse.Namespace, servers: Sequence[Server]) -> int:
     """What the rounds take, and 3 seconds for each start of a server."""
-    seconds: int = arguments.rounds * (arguments.seconds + WARM_UP) * (2 if arguments.idle else 1)
-    starts = len(servers)
-    if not arguments.idle:
-        starts = sum(len(able(servers, one)) for one in WORKLOADS if one.name in arguments.workloads)
-    return math.ceil(starts * (3 + seconds) / 60)
+    seconds: int
+    if arguments.idle:
+        seconds = len(servers) * (3 + arguments.rounds * (arguments.seconds + WARM_UP) * 2)
+    else:
+        seconds = sum(
+            len(able(servers, one)) * (3 + arguments.rounds * (arguments.seconds * one.longer + WARM_UP))
+            for one in asked(arguments)
+        )
+    return math.ceil(seconds / 60)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from benchmarks.environments import ROOT, packages
+from benchmarks.postgresql import program
 from benchmarks.servers import Server
 
 TOOLS = ("pip", "setuptools", "wheel", "python")
 
 
-def describe(command: str, servers: Sequence[Server], scratch: Path) -> list[tuple[str, str]]:
+def describe(
+    command: str, servers: Sequence[Server], scratch: Path, *, postgresql: bool = False
+) -> list[tuple[str, str]]:
     """Pairs of a word and what there is to say about it: versions and command lines of all servers included."""
     lines = [
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
@@ -28,6 +31,8 @@ def describe(command: str, servers: Sequence[Server], scratch: Path) -> list[tup
         ("checkout", _commit(ROOT)),
         ("wrk", _first_line("wrk", "-v")),
     ]
+    if postgresql:
+        lines.append(("PostgreSQL", _first_line(str(program("postgres")), "--version").partition(") ")[2]))
     seen: dict[Path, list[str]] = {}
     for server in servers:
         if server.django:

@@ -18,14 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import wrk
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
 from benchmarks.processes import Tree, busy_seconds, free_port
-from benchmarks.servers import PEERS, Launch, Server, checkout, environ, twistserve
+from benchmarks.servers import PEERS, Server, checkout, environ
 
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 64
@@ -133,11 +133,11 @@ def main(seconds: float) -> None:
     environments = ROOT / "build" / "benchmarks" / "environments"
     peer = next(peer for peer in PEERS if peer.name == "hurricane")
     try:
-        ours = Server("twistserve", twistserve(QUEUE), checkout(environments).bin)
+        ours = replace(checkout(environments), options=(QUEUE,))
         theirs = peer.install(environments, ours.bin)
     except InstallError as error:
         raise SystemExit(str(error)) from error
-    servers = (ours, Server(theirs.name, lambda launch: [*theirs.command(launch), QUEUE], theirs.bin, note=theirs.note))
+    servers = (ours, replace(theirs, options=(QUEUE,)))
     with tempfile.TemporaryDirectory() as scratch:
         facts = describe(f"python -m benchmarks.probes {seconds:g}", servers, Path(scratch))
     os.sched_setaffinity(0, {LOAD_CORE})
@@ -164,7 +164,7 @@ def probed(
         (directory / "probed_settings.py").write_text(settings)
         (directory / "probed.py").write_text(application)
         variables = {"DJANGO_SETTINGS_MODULE": "probed_settings", "PYTHONPATH": name}
-        command = server.command(Launch(bin=server.bin, port=port, static=None, scratch=directory))
+        command = server.words(port, None, directory)
         (probe_port,) = (int(word.partition("=")[2]) for word in command if word.startswith("--probe-port="))
         tree = Tree(command, core=core, cwd=directory, env={**environ(directory, server), **variables})
         try:

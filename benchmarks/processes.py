@@ -27,14 +27,16 @@ class Tree:
         cwd: Path,
         env: Mapping[str, str],
         output: Path = Path(os.devnull),
+        user: str | None = None,
     ) -> None:
         """Start it in a process group of its own; `output` takes all it prints, access log lines among it.
 
-        `core` is one, or several as taskset takes them.
+        `core` is one, or several as taskset takes them. `user` is who runs it, if not we.
 
         Should this program be killed, the kernel sends the process a SIGTERM.
         """
-        pinned = ["taskset", "--cpu-list", str(core), "setpriv", "--pdeathsig", "TERM", "--", *command]
+        pinned = ["taskset", "--cpu-list", str(core), "setpriv", "--pdeathsig", "TERM"]
+        pinned += [*as_user(user), "--", *command]
         with output.open("wb") as sink:
             self._process = subprocess.Popen(
                 pinned,
@@ -89,6 +91,16 @@ class Tree:
                         pids += map(int, (task / "children").read_text().split())
 
 
+def as_user(user: str | None) -> list[str]:
+    """The options of setpriv for somebody else, who has a group of the same name."""
+    return [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+
+
+def cpu_list(cores: Sequence[int]) -> str:
+    """Cores as taskset takes them."""
+    return ",".join(map(str, cores))
+
+
 def cpu_ticks(stat: str) -> int:
     """utime + stime + cutime + cstime of a /proc/PID/stat, whose second field may hold blanks and parentheses."""
     fields = stat.rpartition(")")[2].split()
@@ -103,7 +115,7 @@ def private_and_shared(smaps: str) -> tuple[int, int]:
     return private * 1024, (kilobytes["Rss:"] - private) * 1024
 
 
-def busy_seconds(stat: str, cores: Collection[int | str]) -> float:
+def busy_seconds(stat: str, cores: Collection[int]) -> float:
     """The time these cores have been at work for anybody, the hypervisor's other guests included, per /proc/stat."""
     ticks = 0
     for line in stat.splitlines():

@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.idle import IdleRound
+from benchmarks.layouts import ONE_CORE, Layout
 from benchmarks.ratios import Paired, middle, paired
 from benchmarks.rounds import FLOOR, Measured, Sample
 from benchmarks.targets import IDLE_BYTES, IDLE_RATE, Compared
 
 HOW_TO_READ = (
-    "One process a server, all on one core, driven by wrk from another core in interleaved rounds."
+    " Servers are driven in interleaved rounds."
     " A ratio compares what two servers did in the same round; shown is the median of the rounds, with the least and"
     " the greatest. All other figures are medians of the rounds; CPU is that of the server's processes for one answer."
-    " Errors are counted over all rounds. A server that left much of its core unused was held up by wrk, by the network"
-    " or by waiting: there CPU tells more than the rate. Others is the CPU time that other processes took on the two"
-    " cores meanwhile, as a share of one core: above a few percent the run was disturbed."
+    " Errors are counted over all rounds. A server that left much of its cores unused was held up by wrk, by the"
+    " network or by waiting: there CPU tells more than the rate. Others is the CPU time that other processes took on"
+    " the two cores meanwhile, as a share of one core: above a few percent the run was disturbed."
     " Figures hold for this machine and this run only: compare ratios, and repeat the run before believing a small one."
 )
 
@@ -38,14 +39,19 @@ class Report:
 
     facts: list[tuple[str, str]]
     tables: list[Table]
+    layout: Layout = ONE_CORE
+
+    @property
+    def _how_to_read(self) -> str:
+        return self.layout.description + HOW_TO_READ
 
     def text(self) -> str:
-        parts = ["\n".join(f"{word}: {fact}" for word, fact in self.facts), HOW_TO_READ]
+        parts = ["\n".join(f"{word}: {fact}" for word, fact in self.facts), self._how_to_read]
         parts += [_text(table) for table in self.tables]
         return "\n\n".join(parts) + "\n"
 
     def markdown(self) -> str:
-        parts = ["# Benchmarks", HOW_TO_READ]
+        parts = ["# Benchmarks", self._how_to_read]
         parts += [_markdown(table) for table in self.tables]
         parts += ["## Machine and versions", "\n".join(f"- {word}: `{fact}`" for word, fact in self.facts)]
         return "\n\n".join(parts) + "\n"
@@ -71,7 +77,7 @@ def workload_table(measured: Measured, subject: str) -> Table:
         f"{subject} / server": rate_ratio,
         "CPU us": median(lambda sample: sample.cpu * 1e6, ",.0f"),
         **({"added CPU us": added_cpu} if FLOOR in measured.samples else {}),
-        "core used": median(lambda sample: sample.busy, ".0%"),
+        "cores used": median(lambda sample: sample.busy, ".0%"),
         "others": median(lambda sample: sample.others, ".0%"),
         "p50 ms": median(lambda sample: sample.p50 * 1e3, ",.2f"),
         "p99 ms": median(lambda sample: sample.p99 * 1e3, ",.2f"),

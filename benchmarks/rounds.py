@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks import wrk
-from benchmarks.processes import busy_seconds
+from benchmarks.processes import busy_seconds, cpu_list
 from benchmarks.servers import Server
 from benchmarks.serving import RefusedError, Running, Stage, call_directly, serving
 from benchmarks.workloads import Workload
 
 WARM_UP = 1
 """Seconds a server is driven, unmeasured, before each time it is measured."""
+QUIET = 0.1
+"""Seconds in which a server that is done with the requests of clients that left uses no processor."""
+SETTLE_PATIENCE = 20.0
+"""Seconds it is waited for that."""
 FLOOR = "Django alone"
 """The name of the samples without a server."""
 
@@ -39,11 +43,11 @@ class Sample:
     p99: float
     errors: int
     others: float = 0.0
-    """CPU time a second that neither this server nor wrk took on the two cores: disturbance by other processes."""
+    """CPU time a second that neither this server nor wrk nor PostgreSQL took on the two cores: disturbance."""
 
     @property
     def busy(self) -> float:
-        """The share of its core that the server used."""
+        """The cores that the server used."""
         return self.rate * self.cpu
 
 
@@ -105,12 +109,26 @@ def drive(stage: Stage, running: Running, workload: Workload) -> Sample:
     """Warm the server up, then measure it. One that does not answer any more gives a sample of errors."""
     try:
         _wrk(stage, running, workload, WARM_UP)
+        settle(running)
         before = Clocks.read(stage, running)
-        result = _wrk(stage, running, workload, stage.seconds)
-        return sample_of(result, Clocks.read(stage, running) - before)
+        result = _wrk(stage, running, workload, stage.seconds * workload.longer)
+        sample = sample_of(result, Clocks.read(stage, running) - before)
+        settle(running)
+        return sample
     except wrk.WrkError as error:
         logger.warning("%s, %s: %s", running.server.name, workload.name, error)
         return Sample(rate=0.0, cpu=math.nan, p50=math.nan, p99=math.nan, errors=stage.connections)
+
+
+def settle(running: Running) -> None:
+    """Wait until the server is done with requests whose clients have left, or it would go on with the next server."""
+    deadline = time.monotonic() + SETTLE_PATIENCE
+    used = running.tree.cpu_seconds()
+    while time.monotonic() < deadline:
+        time.sleep(QUIET)
+        before, used = used, running.tree.cpu_seconds()
+        if used - before < QUIET / 5:
+            return
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,8 @@ class Clocks:
     """CPU time of wrk."""
     cores: float
     """CPU time of everybody on the two cores."""
+    database: float = 0.0
+    """CPU time of PostgreSQL."""
 
     @classmethod
     def read(cls, stage: Stage, running: Running) -> Clocks:
@@ -132,7 +152,8 @@ class Clocks:
             wall=time.monotonic(),
             server=running.tree.cpu_seconds(),
             load=children.ru_utime + children.ru_stime,
-            cores=busy_seconds(Path("/proc/stat").read_text(), (stage.server_core, stage.load_core)),
+            cores=busy_seconds(Path("/proc/stat").read_text(), {*stage.server_cores, *stage.load_cores}),
+            database=stage.postgresql.tree.cpu_seconds() if stage.postgresql else 0.0,
         )
 
     def __sub__(self, earlier: Clocks) -> Clocks:
@@ -141,7 +162,7 @@ class Clocks:
 
 def sample_of(result: wrk.Result, took: Clocks) -> Sample:
     """What a run of wrk says, with what it took; no good answer at all is an error."""
-    others = max(0.0, took.cores - took.server - took.load) / took.wall
+    others = max(0.0, took.cores - took.server - took.load - took.database) / took.wall
     if not result.answers:
         return Sample(0.0, math.nan, math.nan, math.nan, max(result.errors, 1), others)
     return Sample(result.rate, took.server / result.answers, result.p50, result.p99, result.errors, others)
@@ -161,7 +182,8 @@ def _floor_driver(stage: Stage, server: Server, workload: Workload) -> Callable[
 
 def _wrk(stage: Stage, running: Running, workload: Workload, seconds: int) -> wrk.Result:
     script = None
-    if workload.upload:
+    if workload.scripted:
         script = stage.scratch / f"{workload.name}.lua"
         script.write_text(workload.lua())
-    return wrk.run(running.url, core=stage.load_core, connections=stage.connections, seconds=seconds, script=script)
+    cores = cpu_list(stage.load_cores)
+    return wrk.run(running.url, core=cores, connections=stage.connections, seconds=seconds, script=script)

@@ -12,14 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
 from benchmarks.probes import APPLICATION, SETTINGS, markdown, probed
-from benchmarks.servers import Server, checkout, twistserve
+from benchmarks.servers import Server, checkout
 
 CORES = "0,1"
 HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
@@ -64,18 +64,18 @@ class Measured:
 def main(scrapes: int) -> None:
     """Measure each case with so many scrapes, and print."""
     try:
-        installed = checkout(ROOT / "build" / "benchmarks" / "environments").bin
+        installed = checkout(ROOT / "build" / "benchmarks" / "environments")
     except InstallError as error:
         raise SystemExit(str(error)) from error
     rows = []
     for case in CASES:
-        one = measure(Server("twistserve", twistserve(f"--workers={case.workers}"), installed), case, scrapes)
+        one = measure(replace(installed, workers=case.workers), case, scrapes)
         times = (f"{seconds * 1000:.1f}" for seconds in (one.cpu, one.typical, one.first))
         rows.append((str(case.workers), str(case.routes), str(case.statuses), f"{one.lines:,}", *times))
     columns = ("workers", "routes", "statuses of each", "lines", "CPU ms", "median ms", "first ms")
     sys.stdout.write(markdown(columns, rows) + "\n")
     with tempfile.TemporaryDirectory() as scratch:
-        server = Server("twistserve", twistserve("--workers=2"), installed)
+        server = replace(installed, workers=2)
         facts = describe(f"python -m benchmarks.scrapes {scrapes}", [server], Path(scratch))
     sys.stdout.writelines(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
 

@@ -1,4 +1,4 @@
-"""The servers, and how each is run: one process, as its manual advises for production, its access log as it comes.
+"""The servers, and how each is run: as its manual advises for production, its access log as it comes.
 
 To add one, write a function that gives its command line and add a line to `PEERS`.
 """
@@ -10,10 +10,11 @@ import pwd
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.environments import ROOT, ensure
+from benchmarks.layouts import ONE_PROCESS, TWO_CORES, TWO_WORKERS, Layout
 from benchmarks.processes import free_port
 
 HERE = Path(__file__).resolve().parent
@@ -22,8 +23,10 @@ SCRIPTS = HERE / "scripts"
 APPLICATION = "bench.wsgi:application"
 DJANGO = "django~=5.2.0"
 """The same release series for every server."""
-THREADS = "8"
-"""Request threads of every server that lets us choose; Granian runs with 1 too."""
+PSYCOPG = "psycopg[binary]>=3.2"
+"""Every server's way to PostgreSQL."""
+THREADS = 8
+"""Request threads of a process, of every server that lets us choose, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class Launch:
     """The directory of static files, where the workload is one."""
     scratch: Path
     """A directory for files of the server's own."""
+    workers: int = 1
+    threads: int = THREADS
+    """Of each worker."""
 
 
 Command = Callable[[Launch], list[str]]
@@ -55,10 +61,22 @@ class Server:
     """Whether it serves static files by itself."""
     note: str = ""
     """What a reader of its figures has to know."""
+    workers: int = 1
+    threads: int = THREADS
+    options: tuple[str, ...] = ()
+    """Further words of its command line; one of them replaces a default such as --threads."""
+    pinned: bool = False
+    """Whether it has only the first of the layout's cores."""
+
+    def words(self, port: int, static: Path | None, scratch: Path) -> list[str]:
+        """Its command line."""
+        words = self.command(Launch(self.bin, port, static, scratch, self.workers, self.threads))
+        replaced = {option.partition("=")[0] for option in self.options}
+        return [*(word for word in words if word.partition("=")[0] not in replaced), *self.options]
 
     def shown(self, scratch: Path) -> str:
         """Its command line as a reader may repeat it, with the options for static files, and the note."""
-        words = self.command(Launch(bin=Path(), port=8000, static=Path("STATIC_ROOT"), scratch=scratch))
+        words = replace(self, bin=Path()).words(8000, Path("STATIC_ROOT"), scratch)
         return shlex.join(words).replace(f"{ROOT}/", "") + (f" ({self.note})" if self.note else "")
 
 
@@ -73,44 +91,46 @@ class Peer:
     django: bool = True
     files: bool = True
     note: str = ""
+    layouts: tuple[Layout, ...] = ONE_PROCESS
+    """Those it takes part in."""
+    threads: int | None = None
+    """If not as many as the layout says."""
+    pinned: bool = False
 
-    def install(self, environments: Path, twistserve: Path) -> Server:
+    def install(self, environments: Path, twistserve: Path, layout: Layout = ONE_PROCESS[0]) -> Server:
         """Make its environment if need be. Raises `InstallError`."""
         packages = twistserve
         if self.requirement is not None:
-            packages = ensure(environments / self.requirement, [self.requirement, DJANGO])
-        return Server(self.name, self.command, packages, self.django, self.files, self.note)
+            packages = ensure(environments / self.requirement, [self.requirement, DJANGO, PSYCOPG])
+        threads = self.threads or layout.threads
+        server = Server(self.name, self.command, packages, self.django, self.files, self.note)
+        return replace(server, workers=layout.workers, threads=threads, pinned=self.pinned)
 
 
-def twistserve(*options: str) -> Command:
-    def command(launch: Launch) -> list[str]:
-        return [
-            *(str(launch.bin / "twistd"), "--nodaemon", "--pidfile=", "djangoserve", "--host=127.0.0.1"),
-            *(f"--port={launch.port}", f"--probe-port={free_port()}", f"--threads={THREADS}"),
-            *(["--static"] if launch.static else []),
-            *options,
-        ]
-
-    return command
+def twistserve(launch: Launch) -> list[str]:
+    return [
+        *(str(launch.bin / "twistd"), "--nodaemon", "--pidfile=", "djangoserve", "--host=127.0.0.1"),
+        *(f"--port={launch.port}", f"--probe-port={free_port()}", f"--threads={launch.threads}"),
+        *([f"--workers={launch.workers}"] if launch.workers > 1 else []),
+        *(["--static"] if launch.static else []),
+    ]
 
 
-def granian(threads: str) -> Command:
-    def command(launch: Launch) -> list[str]:
-        return [
-            *(str(launch.bin / "granian"), "--interface=wsgi", "--host=127.0.0.1", f"--port={launch.port}"),
-            *("--workers=1", f"--blocking-threads={threads}", "--http=1", "--no-ws"),
-            *(["--static-path-route=/static", f"--static-path-mount={launch.static}"] if launch.static else []),
-            APPLICATION,
-        ]
-
-    return command
+def granian(launch: Launch) -> list[str]:
+    return [
+        *(str(launch.bin / "granian"), "--interface=wsgi", "--host=127.0.0.1", f"--port={launch.port}"),
+        *(f"--workers={launch.workers}", f"--blocking-threads={launch.threads}", "--http=1", "--no-ws"),
+        *(["--static-path-route=/static", f"--static-path-mount={launch.static}"] if launch.static else []),
+        APPLICATION,
+    ]
 
 
 def uwsgi(*socket_options: str) -> Command:
     def command(launch: Launch) -> list[str]:
         return [
             *(str(launch.bin / "uwsgi"), *(option.format(port=launch.port) for option in socket_options)),
-            *(f"--module={APPLICATION}", "--processes=1", f"--threads={THREADS}", "--need-app", "--die-on-term"),
+            *(f"--module={APPLICATION}", f"--processes={launch.workers}", f"--threads={launch.threads}"),
+            *("--need-app", "--die-on-term"),
             *([f"--static-map=/static={launch.static}"] if launch.static else []),
         ]
 
@@ -119,14 +139,14 @@ def uwsgi(*socket_options: str) -> Command:
 
 def gunicorn(launch: Launch) -> list[str]:
     return [
-        *(str(launch.bin / "gunicorn"), f"--bind=127.0.0.1:{launch.port}", "--workers=1"),
-        *("--worker-class=gthread", f"--threads={THREADS}", "--worker-tmp-dir=/dev/shm", APPLICATION),
+        *(str(launch.bin / "gunicorn"), f"--bind=127.0.0.1:{launch.port}", f"--workers={launch.workers}"),
+        *("--worker-class=gthread", f"--threads={launch.threads}", "--worker-tmp-dir=/dev/shm", APPLICATION),
     ]
 
 
 def waitress(launch: Launch) -> list[str]:
     return [
-        *(str(launch.bin / "waitress-serve"), f"--listen=127.0.0.1:{launch.port}", f"--threads={THREADS}"),
+        *(str(launch.bin / "waitress-serve"), f"--listen=127.0.0.1:{launch.port}", f"--threads={launch.threads}"),
         APPLICATION,
     ]
 
@@ -141,7 +161,8 @@ def hurricane(launch: Launch) -> list[str]:
 
 def stock_twisted(launch: Launch) -> list[str]:
     static = [str(launch.static)] if launch.static else []
-    return [str(launch.bin / "python"), str(SCRIPTS / "serve_twisted.py"), str(launch.port), THREADS, *static]
+    script = (str(launch.bin / "python"), str(SCRIPTS / "serve_twisted.py"))
+    return [*script, str(launch.port), str(launch.threads), *static]
 
 
 def nginx(*options: str) -> Command:
@@ -168,15 +189,26 @@ http {{
     return command
 
 
+EVERY_LAYOUT = (*ONE_PROCESS, TWO_WORKERS)
 PEERS = (
-    Peer("granian-1", granian("1"), "granian"),
-    Peer("granian-8", granian("8"), "granian"),
+    Peer("granian-1", granian, "granian", threads=1),
+    Peer("granian-8", granian, "granian", threads=8),
+    Peer(
+        *("granian-8-pinned", granian, "granian"),
+        note="on the first of the two cores",
+        layouts=(TWO_CORES,),
+        threads=8,
+        pinned=True,
+    ),
+    Peer("granian-2x1", granian, "granian", layouts=(TWO_WORKERS,), threads=1),
+    Peer("granian-2x4", granian, "granian", layouts=(TWO_WORKERS,), threads=4),
     Peer(
         "uwsgi",
         uwsgi("--http-socket=127.0.0.1:{port}", "--add-header=Connection: close"),
         "uwsgi",
         note="a connection for each request; told to the client, or wrk would count each close as an error, as it does"
         " with a streamed response, which only the close ends",
+        layouts=EVERY_LAYOUT,
     ),
     Peer(
         "uwsgi-keepalive",
@@ -184,8 +216,9 @@ PEERS = (
         "uwsgi",
         note="a connection keeps its thread until it closes or falls silent: more connections than threads wait, which"
         " the latencies do not show; a streamed response has no end",
+        layouts=EVERY_LAYOUT,
     ),
-    Peer("gunicorn", gunicorn, "gunicorn", files=False),
+    Peer("gunicorn", gunicorn, "gunicorn", files=False, layouts=EVERY_LAYOUT),
     Peer("waitress", waitress, "waitress", files=False),
     Peer("hurricane", hurricane, "django-hurricane", note="its default number of threads"),
     Peer("twisted", stock_twisted),
@@ -203,12 +236,12 @@ def variant(server: Server, name: str) -> Server | None:
         [str(server.bin / "twistd"), "djangoserve", "--help"], capture_output=True, text=True, timeout=60, check=False
     ).stdout
     options = [option for option in VARIANTS[name] if option in known]
-    return Server(f"{server.name}-{name}", twistserve(*options), server.bin) if options else None
+    return replace(server, name=f"{server.name}-{name}", options=(*server.options, *options)) if options else None
 
 
 def checkout(environments: Path) -> Server:
     """Twistserve as this checkout has it now. Raises `InstallError`."""
-    return Server("twistserve", twistserve(), ensure(environments / "twistserve", [str(ROOT)]))
+    return Server("twistserve", twistserve, ensure(environments / "twistserve", [str(ROOT), PSYCOPG]))
 
 
 def environ(data: Path, server: Server) -> Mapping[str, str]:

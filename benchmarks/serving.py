@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import Tree, free_port
-from benchmarks.servers import PROJECT, SCRIPTS, Launch, Server, environ
+from benchmarks.postgresql import Database
+from benchmarks.processes import Tree, cpu_list, free_port
+from benchmarks.servers import PROJECT, SCRIPTS, Server, environ
 from benchmarks.workloads import Workload, write_static_files
 
 START_PATIENCE = 60.0
@@ -30,21 +31,37 @@ class Stage:
     """The directory of the database and the static files."""
     scratch: Path
     """A directory for configuration files and the like."""
-    server_core: int | str
-    load_core: int | str
+    server_cores: tuple[int, ...]
+    load_cores: tuple[int, ...]
+    """Those of wrk, and of PostgreSQL."""
     connections: int
     seconds: int
     rounds: int
+    postgresql: Database | None = None
 
     @property
     def static(self) -> Path:
         return self.data / "static"
 
     def prepare(self, server: Server) -> None:
-        """Write the database, with this server's Django, and the static files. Raises `RefusedError`."""
+        """Write the databases, with this server's Django, and the static files. Raises `RefusedError`."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         write_static_files(self.static)
-        _run_script(self, server, "prepare")
+        _run_script(self, server, "prepare", postgresql=False)
+        if self.postgresql is not None:
+            _run_script(self, server, "prepare", postgresql=True)
+
+    def environ(self, server: Server, *, postgresql: bool) -> Mapping[str, str]:
+        """The environment variables of a server whose project has that database, else SQLite."""
+        if not postgresql:
+            return environ(self.data, server)
+        if self.postgresql is None:
+            raise RefusedError("PostgreSQL does not run")
+        return {**environ(self.data, server), "BENCHMARKS_POSTGRESQL": str(self.postgresql.port)}
+
+    def cores_of(self, server: Server) -> str:
+        """Its cores as taskset takes them."""
+        return cpu_list(self.server_cores[:1] if server.pinned else self.server_cores)
 
 
 @dataclass(frozen=True)
@@ -65,14 +82,15 @@ def serving(stage: Stage, server: Server, workload: Workload, *, reference: Serv
     """
     port = free_port()
     static = stage.static if workload.static else None
-    command = server.command(Launch(bin=server.bin, port=port, static=static, scratch=stage.scratch))
-    env = environ(stage.data, server)
-    tree = Tree(command, core=stage.server_core, cwd=PROJECT, env=env)
+    command = server.words(port, static, stage.scratch)
+    env = stage.environ(server, postgresql=workload.postgresql)
+    cores = stage.cores_of(server)
+    tree = Tree(command, core=cores, cwd=PROJECT, env=env)
     try:
         answer = _first_answer(tree, port, workload)
         if answer is None:
             tree.end()
-            raise RefusedError(f"it does not answer: {_what_it_says(stage, command, env)}")
+            raise RefusedError(f"it does not answer: {_what_it_says(stage, command, cores, env)}")
         _check(answer, _right_answer(stage, reference, workload))
         yield Running(server, tree, port, f"http://127.0.0.1:{port}{workload.path}")
     finally:
@@ -81,15 +99,16 @@ def serving(stage: Stage, server: Server, workload: Workload, *, reference: Serv
 
 def call_directly(stage: Stage, server: Server, action: str, workload: Workload, *more: str) -> bytes:
     """Call Django in the server's environment on the server's core, without a server: see scripts/direct.py."""
-    return _run_script(stage, server, action, workload.method, workload.path, str(workload.upload), *more)
+    words = (action, workload.method, workload.path, str(workload.upload), *more)
+    return _run_script(stage, server, *words, postgresql=workload.postgresql)
 
 
-def _run_script(stage: Stage, server: Server, *arguments: str) -> bytes:
+def _run_script(stage: Stage, server: Server, *arguments: str, postgresql: bool) -> bytes:
     command = [
-        *("taskset", "--cpu-list", str(stage.server_core)),
+        *("taskset", "--cpu-list", stage.cores_of(server)),
         *(str(server.bin / "python"), str(SCRIPTS / "direct.py"), *arguments),
     ]
-    env = environ(stage.data, server)
+    env = stage.environ(server, postgresql=postgresql)
     timeout = START_PATIENCE + 2 * stage.seconds
     try:
         done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, timeout=timeout, check=False)
@@ -130,10 +149,10 @@ def _check(answer: tuple[int, bytes], right: bytes) -> None:
         raise RefusedError(f"it answers with {len(body)} bytes that are not the {len(right)} of the right answer")
 
 
-def _what_it_says(stage: Stage, command: list[str], env: Mapping[str, str]) -> str:
+def _what_it_says(stage: Stage, command: list[str], cores: str, env: Mapping[str, str]) -> str:
     """Start the server once more, this time with its output kept, and return the end of that."""
     output = stage.scratch / "output.txt"
-    tree = Tree(command, core=stage.server_core, cwd=PROJECT, env=env, output=output)
+    tree = Tree(command, core=cores, cwd=PROJECT, env=env, output=output)
     deadline = time.monotonic() + 5
     while tree.running and time.monotonic() < deadline:
         time.sleep(0.1)

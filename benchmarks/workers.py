@@ -9,40 +9,36 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
 from benchmarks.probes import markdown
 from benchmarks.ratios import middle, paired
 from benchmarks.rounds import drive
-from benchmarks.servers import PEERS, Launch, Server, checkout, twistserve
+from benchmarks.servers import PEERS, Server, checkout
 from benchmarks.serving import RefusedError, Running, Stage, serving
 from benchmarks.workloads import WORKLOADS
 
-CORES = "0,1"
+CORES = (0, 1)
 COMPARED = ("granian-1", "granian-8", "gunicorn", "uwsgi-keepalive")
 MEBIBYTE = 1 << 20
 CACHE = ROOT / "build" / "benchmarks"
-TWICE = {"--workers=1": "--workers=2", "--processes=1": "--processes=2"}
 NAMES = ("hello", "page")
 """The workloads."""
 
 
 def two_workers(server: Server) -> Server:
     """The same with two."""
-
-    def command(launch: Launch) -> list[str]:
-        return [TWICE.get(word, word) for word in server.command(launch)]
-
-    return Server(f"{server.name} x 2", command, server.bin, note=server.note)
+    return replace(server, name=f"{server.name} x 2", workers=2)
 
 
 def line_up() -> list[Server]:
     """Each with one worker and then with two, twistserve first. Raises `InstallError`."""
     environments = CACHE / "environments"
-    ours = Server("twistserve", twistserve("--workers=1"), checkout(environments).bin)
+    ours = checkout(environments)
     theirs = [peer.install(environments, ours.bin) for peer in PEERS if peer.name in COMPARED]
-    quiet = Server("twistserve --no-metrics", twistserve("--workers=1", "--no-metrics"), ours.bin)
+    quiet = replace(ours, name="twistserve --no-metrics", options=("--no-metrics",))
     return [variant for server in (ours, quiet, *theirs) for variant in (server, two_workers(server))]
 
 

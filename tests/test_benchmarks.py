@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command_line
 from benchmarks import wrk
+from benchmarks.environments import InstallError
 from benchmarks.idle import IdleRound
+from benchmarks.layouts import LAYOUTS, ONE_CORE, TWO_CORES
 from benchmarks.processes import TICKS, busy_seconds, cpu_ticks
 from benchmarks.ratios import middle, paired
 from benchmarks.report import Report, Table, error_cell, idle_table, targets_table, workload_table
 from benchmarks.rounds import FLOOR, Clocks, Measured, Sample, in_turn, interleave, sample_of
-from benchmarks.servers import PEERS, Launch, Peer
+from benchmarks.servers import PEERS, Launch, Peer, Server, granian
+from benchmarks.serving import Stage
 from benchmarks.targets import TARGETS, Target, compare
 from benchmarks.workloads import WORKLOADS, write_static_files
 
 HELLO = WORKLOADS[0]
 TOOK = Clocks(wall=2.0, server=1.0, load=0.5, cores=2.0)
+
+NUMBERS = ("workers", "processes", "threads")
+"""How the options end that say how many."""
 
 WRK_OUTPUT = """\
 Running 3s test @ http://127.0.0.1:41883/hello
@@ -210,7 +217,7 @@ class TestWorkloadTable:
             "requests/s": "1,200",
             "twistserve / server": "",
             "CPU us": "300",
-            "core used": "33%",
+            "cores used": "33%",
             "others": "0%",
             "p50 ms": "1.50",
             "p99 ms": "1,750.00",
@@ -347,16 +354,53 @@ class TestCommandLine:
     def test_unknown_names_are_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             command_line.parser().parse_args(["--workloads", "hullo"])
-        assert "'hullo' is not one of hello, page" in capsys.readouterr().err
+        assert "'hullo' is not one of hello, browser" in capsys.readouterr().err
 
     def test_several_twistserves_are_told_apart_by_name(self, tmp_path: Path) -> None:
         """The bin directory has to hold the command."""
         (tmp_path / "twistd").touch()
         arguments = command_line.parser().parse_args(
-            ["--twistserve", f"old={tmp_path}", "--twistserve", f"new={tmp_path}", "--servers", ""]
+            [
+                "--twistserve",
+                f"old={tmp_path}",
+                "--twistserve",
+                f"new={tmp_path}",
+                "--servers",
+                "",
+                "--workloads",
+                "hello",
+            ]
         )
         assert [server.name for server in arguments.twistserve] == ["old", "new"]
         assert [server.name for server in command_line.line_up(arguments, tmp_path)] == ["new", "old"]
+
+    def test_a_twistserve_has_options_of_its_own(self, tmp_path: Path) -> None:
+        """They stand in the place of the benchmarks' own, and workers come from the layout."""
+        (tmp_path / "twistd").touch()
+        text = f"few={tmp_path},--threads=4,--forwarded-allow-ips=10.0.0.1,10.0.0.2"
+        arguments = command_line.parser().parse_args(
+            ["--twistserve", text, "--layout", "two-workers", "--servers", "", "--workloads", "hello"]
+        )
+        (server,) = command_line.line_up(arguments, tmp_path)
+        words = server.words(8123, None, tmp_path)
+        assert server.name == "few"
+        assert [word for word in words if word.startswith(("--threads", "--workers"))] == ["--workers=2", "--threads=4"]
+        assert words[-1] == "--forwarded-allow-ips=10.0.0.1,10.0.0.2"
+
+    def test_an_environment_without_psycopg_is_refused_where_postgresql_is_asked(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In time, and with what to do."""
+        (tmp_path / "twistd").touch()
+        monkeypatch.setattr(command_line, "packages", lambda _: {"django": "5.2"})
+        arguments = command_line.parser().parse_args(["--twistserve", str(tmp_path), "--workloads", "pgpage"])
+        with pytest.raises(InstallError, match=r"pip install 'psycopg\[binary\]'"):
+            command_line.line_up(arguments, tmp_path)
+
+    def test_an_unknown_layout_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            command_line.parser().parse_args(["--layout", "three-cores"])
+        assert "'three-cores' is not one of one-core, two-cores, two-workers" in capsys.readouterr().err
 
     def test_a_directory_without_twistserve_is_refused(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -364,6 +408,58 @@ class TestCommandLine:
         with pytest.raises(SystemExit):
             command_line.parser().parse_args(["--twistserve", str(tmp_path)])
         assert "there is no twistd in" in capsys.readouterr().err
+
+
+class TestWorkloads:
+    def test_a_browser_sends_sixteen_header_fields(self) -> None:
+        """Host is wrk's; quotes in values are quoted for Lua."""
+        (browser,) = (workload for workload in WORKLOADS if workload.name == "browser")
+        script = browser.lua()
+        assert 1 + script.count("wrk.headers[") == 16
+        assert r'wrk.headers["sec-ch-ua-platform"] = "\"Linux\""' in script
+        assert browser.scripted
+        assert not HELLO.scripted
+
+
+class TestLayouts:
+    def test_the_server_has_a_core_of_its_own_or_shares_both(self) -> None:
+        """PostgreSQL is where wrk is."""
+        assert (ONE_CORE.server_cores([4, 6, 7]), ONE_CORE.load_cores([4, 6, 7])) == ((4,), (6,))
+        assert (TWO_CORES.server_cores([4, 6, 7]), TWO_CORES.load_cores([4, 6, 7])) == ((4, 6), (4, 6))
+
+    def test_a_pinned_server_has_the_first_of_the_cores(self, tmp_path: Path) -> None:
+        stage = Stage(tmp_path, tmp_path, (0, 1), (0, 1), connections=1, seconds=1, rounds=1)
+        server = Server("granian-8", granian, tmp_path)
+        assert (stage.cores_of(server), stage.cores_of(replace(server, pinned=True))) == ("0,1", "0")
+
+    @pytest.mark.parametrize(
+        ("layout", "servers"),
+        [
+            ("one-core", {"granian-1", "granian-8"}),
+            ("two-cores", {"granian-1", "granian-8", "granian-8-pinned"}),
+            ("two-workers", {"granian-2x1", "granian-2x4"}),
+        ],
+    )
+    def test_who_takes_part(self, layout: str, servers: set[str]) -> None:
+        """uWSGI and gunicorn everywhere, Granian by the number of its workers and threads."""
+        found = {peer.name for peer in PEERS if LAYOUTS[layout] in peer.layouts}
+        assert {name for name in found if name.startswith("granian")} == servers
+        assert found >= {"uwsgi", "gunicorn"}
+
+    def test_workers_and_threads_are_those_of_the_layout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a server whose name says nothing else."""
+        monkeypatch.setattr("benchmarks.servers.ensure", lambda directory, requirements: directory / "bin")
+        peers = {peer.name: peer for peer in PEERS}
+
+        def numbers(name: str, layout: str) -> list[str]:
+            words = peers[name].install(tmp_path, tmp_path, LAYOUTS[layout]).words(8123, None, tmp_path)
+            return [word.partition("=")[2] for word in words if word.partition("=")[0].endswith(NUMBERS)]
+
+        assert numbers("granian-2x4", "two-workers") == ["2", "4"]
+        assert numbers("granian-2x1", "two-workers") == ["2", "1"]
+        assert numbers("gunicorn", "two-workers") == ["2", "4"]
+        assert numbers("uwsgi", "two-workers") == ["2", "4"]
+        assert numbers("uwsgi", "two-cores") == ["1", "8"]
 
 
 class TestServers:

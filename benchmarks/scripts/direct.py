@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 
 def prepare() -> None:
     from django.core.management import call_command
+    from django.db import connection
 
     call_command("migrate", run_syncdb=True, verbosity=0)
-    from bench.models import Article
+    from bench.models import Article, Comment
 
     published = datetime(2026, 1, 1, tzinfo=UTC)
     Article.objects.all().delete()
@@ -24,6 +25,13 @@ def prepare() -> None:
         Article(pk=number, title=f"Article {number}", text="some text " * 20, published=published)
         for number in range(1, 1001)
     )
+    Comment.objects.bulk_create(
+        Comment(pk=number, article_id=number % 1000 + 1, author=f"Reader {number % 7}", text="some <words> " * 20)
+        for number in range(1, 4001)
+    )
+    if connection.vendor == "postgresql":  # before the first query is planned
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
 
 
 def request(method: str, path: str, body: bytes) -> tuple[str, bytes]:

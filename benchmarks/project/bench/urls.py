@@ -7,6 +7,9 @@ urlpatterns = [
     path("page", views.page, name="page"),
     path("body100k", views.body100k),
     path("db", views.db),
+    path("pgpage", views.pgpage),
+    path("pgquery", views.pgquery),
+    path("hash", views.hash_password),
     path("stream", views.stream),
     path("upload", views.upload),
 ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 
-from bench.models import Article
+from bench.models import Article, Comment
 
+ITERATIONS = 500_000
+"""Of PBKDF2: about 100 ms on the machine of docs/performance.md."""
 BLOCK = (b"0123456789abcdef" * 64)[:1024]
 ROWS = [
     {
@@ -39,6 +43,28 @@ def db(request: HttpRequest) -> HttpResponse:
     """One row, over a connection opened for this request: Django's default."""
     article = Article.objects.get(pk=500)
     return JsonResponse({"title": article.title, "text": article.text, "published": article.published})
+
+
+def pgquery(request: HttpRequest) -> HttpResponse:
+    """The same over a connection that stays."""
+    return db(request)
+
+
+def pgpage(request: HttpRequest) -> HttpResponse:
+    """An article, the number of its comments, twenty comments with their articles, and the newest articles."""
+    article = Article.objects.get(pk=500)
+    comments = Comment.objects.select_related("article").order_by("-pk")[:20]
+    newest = Article.objects.order_by("-pk").only("title", "published")[:5]
+    count = Comment.objects.filter(article=article).count()
+    context = {"article": article, "count": count, "comments": comments, "newest": newest}
+    return render(request, "bench/pgpage.html", context)
+
+
+def hash_password(request: HttpRequest) -> HttpResponse:
+    """Computes without the GIL."""
+    return HttpResponse(
+        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", ITERATIONS).hex(), content_type="text/plain"
+    )
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
