@@ -22,7 +22,7 @@ from benchmarks.layouts import LAYOUTS, ONE_CORE, Layout
 from benchmarks.machine import describe
 from benchmarks.postgresql import PostgresqlError, postgresql
 from benchmarks.processes import cpu_list
-from benchmarks.report import Report, Table, idle_table, targets_table, workload_table
+from benchmarks.report import Report, Table, idle_table, summary_table, targets_table, workload_table
 from benchmarks.rounds import WARM_UP, Measured, measure
 from benchmarks.servers import PEERS, VARIANTS, Server, checkout, twistserve, variant
 from benchmarks.serving import RefusedError, Stage
@@ -172,8 +172,8 @@ def run_workloads(arguments: argparse.Namespace, stage: Stage, servers: list[Ser
     for workload in asked(arguments):
         floor = arguments.floor and not workload.static
         runs.append(measure(stage, workload, able(servers, workload), floor=floor))
-    tables = [workload_table(measured, subject) for measured in runs]
-    compared = compare(runs, subject)
+    tables = [summary_table(runs, subject), *(workload_table(measured, subject) for measured in runs)]
+    compared = compare(runs, subject, arguments.layout)
     return [*tables, targets_table(compared, subject)] if compared else tables
 
 

@@ -92,13 +92,47 @@ def workload_table(measured: Measured, subject: str) -> Table:
     )
 
 
+def summary_table(runs: Sequence[Measured], subject: str) -> Table:
+    """A row for each workload: subject's rate and p99, its rate as a multiple of each server's, and the others' p99."""
+    names = list(dict.fromkeys(name for one in runs for name in one.samples if name not in (subject, FLOOR)))
+
+    def row(measured: Measured) -> tuple[str, ...]:
+        def rates(name: str) -> list[float]:
+            return [sample.rate for sample in measured.samples[name]]
+
+        def p99(name: str) -> str:
+            known = name in measured.samples
+            return _number(middle([sample.p99 * 1e3 for sample in measured.samples[name]]), ",.1f") if known else ""
+
+        def ratio(name: str) -> str:
+            known = name in measured.samples and subject in measured.samples
+            return _number(paired(rates(subject), rates(name)).median, ".2f") if known else ""
+
+        ours = _number(middle(rates(subject)), ",.0f") if subject in measured.samples else ""
+        return (measured.workload.name, ours, *map(ratio, names), *map(p99, (subject, *names)))
+
+    columns = (
+        "workload",
+        "requests/s",
+        *(f"of {name}" for name in names),
+        "p99 ms",
+        *(f"p99 of {one}" for one in names),
+    )
+    return Table(
+        f"In short: {subject}",
+        columns,
+        [row(measured) for measured in runs],
+        (f"Rates of {subject}, as multiples of the others' too; p99 in milliseconds. Medians of the rounds.",),
+    )
+
+
 def targets_table(compared: Sequence[Compared], subject: str) -> Table:
     """Each goal that this run says something about."""
     rows = [
         (
             one.workload,
             one.quantity,
-            one.against,
+            one.shown,
             f"{'at least' if one.target.at_least else 'at most'} {one.target.bound:g}",
             ratio_cell(one.measured),
             "yes" if one.reached else "no",

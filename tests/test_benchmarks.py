@@ -13,10 +13,10 @@ from benchmarks import __main__ as command_line
 from benchmarks import wrk
 from benchmarks.environments import InstallError
 from benchmarks.idle import IdleRound
-from benchmarks.layouts import LAYOUTS, ONE_CORE, TWO_CORES
+from benchmarks.layouts import LAYOUTS, ONE_CORE, TWO_CORES, TWO_WORKERS, Layout
 from benchmarks.processes import TICKS, busy_seconds, cpu_ticks
 from benchmarks.ratios import middle, paired
-from benchmarks.report import Report, Table, error_cell, idle_table, targets_table, workload_table
+from benchmarks.report import Report, Table, error_cell, idle_table, summary_table, targets_table, workload_table
 from benchmarks.rounds import FLOOR, Clocks, Measured, Sample, in_turn, interleave, sample_of
 from benchmarks.servers import PEERS, Launch, Peer, Server, granian
 from benchmarks.serving import Stage
@@ -253,12 +253,15 @@ class TestWorkloadTable:
         assert cells["twistserve / server"] == ""
 
 
+RATES = (0.55, 0.8, 0.9, 0.93, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.45, 1.5, 2.0, 2.2, 4.0)
+
+
 class TestTargets:
     def test_each_bound_is_one_of_the_issue(self) -> None:
         """Nobody moves a goal by accident."""
         asked = {(one.quantity, one.bound, one.at_least) for one in TARGETS}
         assert asked == {
-            *(("requests/s", bound, True) for bound in (0.55, 0.8, 0.93, 1.0, 1.1, 1.2, 2.0, 2.2, 4.0)),
+            *(("requests/s", bound, True) for bound in RATES),
             ("server-added CPU", 1.0, False),
             ("p99", 1.0, False),
             ("CPU", 2.0, False),
@@ -281,10 +284,60 @@ class TestTargets:
         measured = Measured(HELLO, {"new": rates(100), "granian-1": rates(100), "hurricane": rates(10)})
         rows = targets_table(compare([measured], "new"), "new").rows
         assert rows == [
+            ("hello", "p99", "granian-1 (the best)", "at most 1", "1.00 (1.00 to 1.00)", "yes"),
             ("hello", "requests/s", "granian-1", "at least 1.1", "1.00 (1.00 to 1.00)", "no"),
             ("hello", "requests/s", "hurricane", "at least 4", "10.00 (10.00 to 10.00)", "yes"),
-            ("hello", "p99", "granian-1", "at most 1", "1.00 (1.00 to 1.00)", "yes"),
         ]
+
+    def wanted(self, layout: str, workload: str, *servers: str) -> list[tuple[str, float]]:
+        """The wanted ratios of rates to each of these servers."""
+        (one,) = (one for one in WORKLOADS if one.name == workload)
+        measured = Measured(one, {name: rates(100) for name in ("new", *servers)})
+        compared = compare([measured], "new", LAYOUTS[layout])
+        return [(found.against, found.target.bound) for found in compared if found.quantity == "requests/s"]
+
+    def test_goals_of_a_workload_depend_on_the_layout(self) -> None:
+        """There is one for each pair of a workload and a server."""
+        granian = [("granian-8", 1.0)]
+        assert self.wanted("one-core", "pgquery", "granian-8") == granian
+        assert self.wanted("two-cores", "pgquery", "granian-8") == [("granian-8", 1.45)]
+        assert self.wanted("two-cores", "db", "granian-8", "granian-1", "granian-8-pinned") == [("granian-8", 1.5)]
+        assert self.wanted("one-core", "hello", "granian-8") == [("granian-8", 0.9)]
+        assert self.wanted("one-core", "pgpage", "granian-8", "gunicorn", "uwsgi", "uwsgi-keepalive") == [
+            *granian,
+            *(("gunicorn", 1.0), ("uwsgi", 1.0)),
+        ]
+        assert self.wanted("two-workers", "body100k", "granian-2x4") == []
+
+    @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+    def test_no_pair_of_a_workload_and_a_server_has_two_goals(self, layout: Layout) -> None:
+        """Of the same quantity."""
+        pairs = [
+            (workload, target.quantity, against)
+            for target in TARGETS
+            if target.layout is layout
+            for workload in target.workloads
+            for against in target.against
+        ]
+        assert sorted(pairs) == sorted(set(pairs))
+
+    def test_the_best_of_several_is_what_counts(self) -> None:
+        """A row tells which it was."""
+        measured = Measured(
+            HELLO, {"new": rates(100, 100), "granian-2x1": rates(120, 110), "granian-2x4": rates(90, 130)}
+        )
+        rate, p99 = compare([measured], "new", TWO_WORKERS)
+        assert (rate.against, rate.reached) == ("granian-2x1", False)
+        assert rate.measured.median == pytest.approx((100 / 120 + 100 / 110) / 2)
+        assert rate.shown == "granian-2x1 (the best)"
+        assert p99.reached
+
+    def test_the_lowest_p99_is_that_of_all_servers_that_answered(self) -> None:
+        dead = [Sample(0.0, math.nan, math.nan, math.nan, 32)]
+        samples = {"granian-8": [sample(p99=4e-3)], "gunicorn": [sample(p99=3e-3)], "uwsgi": dead}
+        measured = Measured(HELLO, {"new": [sample(p99=3.5e-3)], **samples})
+        (p99,) = (found for found in compare([measured], "new") if found.quantity == "p99")
+        assert (p99.against, p99.reached) == ("gunicorn", False)
 
     def test_the_variant_without_log_and_metrics_is_that_of_the_subject(self) -> None:
         (compared,) = compare([Measured(HELLO, {"new": rates(94), "new-quiet": rates(100)})], "new")
@@ -297,6 +350,23 @@ class TestTargets:
     def test_nothing_is_said_about_what_was_not_measured(self) -> None:
         assert compare([Measured(HELLO, {"new": rates(1), "other": rates(1)})], "new") == []
         assert compare([Measured(HELLO, {"granian-1": rates(1)})], "new") == []
+
+
+class TestSummaryTable:
+    def test_a_row_for_each_workload_with_every_server_that_ran_anywhere(self) -> None:
+        """Ratios are paired ones; a server that took no part in a workload has an empty cell."""
+        first = Measured(HELLO, {"new": rates(10, 200, 30), "a": rates(5, 400, 10), FLOOR: rates(1, 1, 1)})
+        second = Measured(WORKLOADS[1], {"new": [sample(100, p99=0.5)], "b": [sample(50, p99=1.25)]})
+        table = summary_table([first, second], "new")
+        assert table.columns == ("workload", "requests/s", "of a", "of b", "p99 ms", "p99 of a", "p99 of b")
+        assert table.rows == [
+            ("hello", "30", "2.00", "", "2.0", "2.0", ""),
+            ("browser", "100", "", "2.00", "500.0", "", "1,250.0"),
+        ]
+
+    def test_without_the_subject_others_have_their_latencies(self) -> None:
+        table = summary_table([Measured(HELLO, {"a": rates(5)})], "new")
+        assert table.rows == [("hello", "", "", "", "2.0")]
 
 
 class TestIdleTable:
