@@ -6,7 +6,6 @@ import argparse
 import logging
 import math
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -16,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.arguments import chosen, existing, layout, positive
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.idle import measure_idle, raise_file_limit
 from benchmarks.layouts import LAYOUTS, ONE_CORE, Layout
@@ -24,7 +24,7 @@ from benchmarks.postgresql import PostgresqlError, postgresql
 from benchmarks.processes import cpu_list
 from benchmarks.report import Report, Table, idle_table, summary_table, targets_table, workload_table
 from benchmarks.rounds import WARM_UP, Measured, measure
-from benchmarks.servers import PEERS, VARIANTS, Server, checkout, twistserve, variant
+from benchmarks.servers import PEERS, VARIANTS, Server, checkout, variant
 from benchmarks.serving import RefusedError, Stage
 from benchmarks.targets import compare
 from benchmarks.workloads import WORKLOADS, Workload
@@ -91,40 +91,6 @@ def parser() -> argparse.ArgumentParser:
         help="environments and data, used again; delete it for newer releases (default: build/benchmarks)",
     )
     return made
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
-def chosen(text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Those of the known names that are listed, each by its name or by the part before a hyphen."""
-    found: list[str] = []
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        names = [name for name in known if name == word or name.startswith(f"{word}-")]
-        if not names:
-            raise argparse.ArgumentTypeError(f"{word!r} is not one of {', '.join(known)}")
-        found += (name for name in names if name not in found)
-    return tuple(found)
-
-
-def layout(text: str) -> Layout:
-    if text not in LAYOUTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[text]
-
-
-def existing(text: str) -> Server:
-    """A twistserve that is installed already, and further options of its command line."""
-    place, *options = re.split(",(?=--)", text)
-    name, separator, directory = place.rpartition("=")
-    bin_directory = Path(directory).absolute()
-    if not (bin_directory / "twistd").exists():
-        raise argparse.ArgumentTypeError(f"there is no twistd in {bin_directory}: give the bin directory")
-    return Server(name if separator else "twistserve", twistserve, bin_directory, options=tuple(options))
 
 
 def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:

@@ -4,14 +4,17 @@ The server has one core and eight request threads (Hurricane its default number)
 other core. Readiness has a database and three checks of Django's, liveness has none. Each question is a new connection,
 as a kubelet's is, and as a kubelet does we ask again only when there is an answer. Who asks shares wrk's core, with a
 higher priority where the system allows that; how late it is itself is in the second table, and part of all times.
+With `--container` twistserve runs in a container that has half of its core.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import math
 import os
 import resource
+import shlex
 import sys
 import tempfile
 import time
@@ -22,16 +25,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import wrk
+from benchmarks.arguments import chosen, existing, positive
+from benchmarks.container import CPUS, check_container
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
-from benchmarks.processes import Tree, busy_seconds, free_port
-from benchmarks.servers import PEERS, Server, checkout, environ
+from benchmarks.probed import LOADS, SERVER_CORE, probed
+from benchmarks.processes import Tree, busy_seconds
+from benchmarks.servers import PEERS, Server, checkout
 
-SERVER_CORE, LOAD_CORE = 0, 1
+LOAD_CORE = 1
 CONNECTIONS = 64
 PATIENCE = 10.0
 """Seconds after which an answer is missing."""
-START_PATIENCE = 60.0
 WARM_UP = 4.0
 """Seconds of load before the first question."""
 TICK = 0.01
@@ -49,59 +54,17 @@ class Probe:
     path: str
     wanted: float
     """Most seconds at p95."""
+    wanted_in_container: float
+    """The same where the server has half a CPU."""
     every: float = 0.5
     headers: str = ""
 
 
 PROBES = (
-    Probe("/alive", wanted=0.1),
-    Probe("/ready", wanted=0.25, every=1.05),  # results of checks are good for a second: so none is from before
-    Probe("/metrics", wanted=0.25, headers="Accept-Encoding: gzip\r\n"),  # as Prometheus asks
+    Probe("/alive", 0.06, 0.15),
+    Probe("/ready", 0.12, 0.25, every=1.05),  # results of checks are good for a second: so none is from before
+    Probe("/metrics", 0.12, 0.25, headers="Accept-Encoding: gzip\r\n"),  # as Prometheus asks
 )
-LOADS = {"wait": "a view that waits 2 s", "burn": "a view that computes 10 ms", "hello": "hello at full rate"}
-"""Each is a path."""
-
-SETTINGS = """
-from importlib.util import find_spec
-
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
-INSTALLED_APPS = ["probed", *(["hurricane"] if find_spec("hurricane") else [])]
-ROOT_URLCONF = "probed"
-SECRET_KEY = "no secret: the benchmarks serve on loopback only"
-ALLOWED_HOSTS = ["*"]
-"""
-APPLICATION = """
-import time
-
-from django.core.checks import register
-from django.http import HttpResponse
-from django.urls import path
-
-for number in range(3):
-
-    @register("readiness")
-    def check(number=number, **kwargs):
-        return []
-
-
-def wait(request):
-    time.sleep(2)
-    return HttpResponse("waited")
-
-
-def burn(request):
-    end = time.thread_time() + 0.01
-    while time.thread_time() < end:
-        sum(range(2000))
-    return HttpResponse("burnt")
-
-
-def hello(request):
-    return HttpResponse("Hello, world!")
-
-
-urlpatterns = [path("wait", wait), path("burn", burn), path("hello", hello)]
-"""
 
 
 @dataclass(frozen=True)
@@ -124,68 +87,87 @@ class Loaded:
     late: list[float]
     """Seconds by which we woke later than we wanted."""
     result: wrk.Result
+    used: float
+    """CPU time of the server, as a share of one core."""
     others: float
     """CPU time that other processes took on both cores, as a share of one."""
+    container: bool = False
+
+    def wanted(self, probe: Probe) -> float:
+        """Most seconds at p95."""
+        return probe.wanted_in_container if self.container else probe.wanted
 
 
-def main(seconds: float) -> None:
-    """Measure for that long under each load, and print."""
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks.probes", description="Probes under load, as Markdown.")
+    made.add_argument("seconds", nargs="?", type=positive, default=20, help="under each load (default: 20)")
+    made.add_argument("--container", action="store_true", help="in a container with half a CPU; twistserve alone")
+    made.add_argument(
+        "--loads",
+        type=lambda text: chosen(text, tuple(LOADS)),
+        default=tuple(LOADS),
+        metavar="A,B",
+        help=f"some of {', '.join(LOADS)} (default: all)",
+    )
+    made.add_argument(
+        "--twistserve",
+        type=existing,
+        action="append",
+        default=[],
+        metavar="[NAME=]BIN[,OPTION...]",
+        help="an environment that has twistserve, as for python -m benchmarks",
+    )
+    return made
+
+
+def line_up(arguments: argparse.Namespace) -> list[Server]:
+    """All servers, ours first. Raises `InstallError`."""
     environments = ROOT / "build" / "benchmarks" / "environments"
     peer = next(peer for peer in PEERS if peer.name == "hurricane")
+    servers: list[Server] = arguments.twistserve or [checkout(environments)]
+    if not arguments.container:
+        servers = [*servers, peer.install(environments, servers[0].bin)]
+    return [replace(server, options=(QUEUE, *server.options)) for server in servers]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure under each load, and print."""
+    arguments = parser().parse_args(argv)
+    if arguments.container:
+        check_container()
     try:
-        ours = replace(checkout(environments), options=(QUEUE,))
-        theirs = peer.install(environments, ours.bin)
+        servers = line_up(arguments)
     except InstallError as error:
-        raise SystemExit(str(error)) from error
-    servers = (ours, replace(theirs, options=(QUEUE,)))
+        raise SystemExit(f"benchmarks: {error}") from error
     with tempfile.TemporaryDirectory() as scratch:
-        facts = describe(f"python -m benchmarks.probes {seconds:g}", servers, Path(scratch))
+        facts = describe(shlex.join(("python", "-m", "benchmarks.probes", *argv)), servers, Path(scratch))
+    if arguments.container:
+        facts.append(("container", f"runc, {CPUS:g} CPU"))
     os.sched_setaffinity(0, {LOAD_CORE})
-    measured = [measure(server, load, seconds) for load in LOADS for server in servers]
+    measured = [
+        replace(measure(server, load, arguments.seconds, arguments.container), container=arguments.container)
+        for load in arguments.loads
+        for server in servers
+    ]
     sys.stdout.write(answers_table(measured) + "\n" + circumstances_table(measured) + "\n")
     sys.stdout.writelines(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
     sys.stdout.writelines(f"- versions of {server.name}: {versions(server)}\n" for server in servers)
 
 
-def measure(server: Server, load: str, seconds: float) -> Loaded:
+def measure(server: Server, load: str, seconds: float, container: bool) -> Loaded:
     """Start the server and ask it for that long."""
-    with probed(server) as (tree, port, probe_port):
+    with probed(server, container=container) as (tree, port, probe_port):
         return asyncio.run(_measure(server, tree, f"http://127.0.0.1:{port}/{load}", probe_port, seconds))
 
 
-@contextmanager
-def probed(
-    server: Server, core: int | str = SERVER_CORE, settings: str = SETTINGS, application: str = APPLICATION
-) -> Iterator[tuple[Tree, int, int]]:
-    """Run a server that is ready for as long as the block runs; with its port and its probe port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        (directory / "probed_settings.py").write_text(settings)
-        (directory / "probed.py").write_text(application)
-        variables = {"DJANGO_SETTINGS_MODULE": "probed_settings", "PYTHONPATH": name}
-        command = server.words(port, None, directory)
-        (probe_port,) = (int(word.partition("=")[2]) for word in command if word.startswith("--probe-port="))
-        tree = Tree(command, core=core, cwd=directory, env={**environ(directory, server), **variables})
-        try:
-            deadline = time.monotonic() + START_PATIENCE
-            while asyncio.run(ask(probe_port, PROBES[1])).status != 200:
-                if not tree.running or time.monotonic() > deadline:
-                    raise SystemExit(f"{server.name} does not become ready")
-                time.sleep(0.1)
-            yield tree, port, probe_port
-        finally:
-            tree.end()
-
-
 async def _measure(server: Server, tree: Tree, url: str, probe_port: int, seconds: float) -> Loaded:
-    def clocks() -> tuple[float, float]:
-        """CPU time of anybody on both cores, and of those that take part."""
+    def clocks() -> tuple[float, float, float]:
+        """CPU time of anybody on both cores, of the server, and of wrk and ourselves."""
         load = resource.getrusage(resource.RUSAGE_CHILDREN)
-        parts = tree.cpu_seconds() + load.ru_utime + load.ru_stime + time.process_time()
-        return busy_seconds(Path("/proc/stat").read_text(), (SERVER_CORE, LOAD_CORE)), parts
+        busy = busy_seconds(Path("/proc/stat").read_text(), (SERVER_CORE, LOAD_CORE))
+        return busy, tree.cpu_seconds(), load.ru_utime + load.ru_stime + time.process_time()
 
-    began, busy, parts = time.monotonic(), *clocks()
+    began, before = time.monotonic(), clocks()
     duration = math.ceil(WARM_UP + seconds + PATIENCE)
     load = asyncio.create_task(
         asyncio.to_thread(wrk.run, url, core=LOAD_CORE, connections=CONNECTIONS, seconds=duration)
@@ -197,10 +179,12 @@ async def _measure(server: Server, tree: Tree, url: str, probe_port: int, second
         answers = await asyncio.gather(*(_ask_again(probe_port, probe, until) for probe in PROBES))
         late = await lateness
     result = await load
-    took, (all_busy, all_parts) = time.monotonic() - began, clocks()
-    others = max(0.0, all_busy - busy - (all_parts - parts)) / took
+    took = time.monotonic() - began
+    busy, used, ours = (now - then for now, then in zip(clocks(), before, strict=True))
+    others = max(0.0, busy - used - ours)
     name = url.rpartition("/")[2]
-    return Loaded(name, server.name, dict(zip(PROBES, answers, strict=True)), late, result, others)
+    asked = dict(zip(PROBES, answers, strict=True))
+    return Loaded(name, server.name, asked, late, result, used / took, others / took)
 
 
 @contextmanager
@@ -270,12 +254,12 @@ def answers_table(measured: Sequence[Loaded]) -> str:
             took = [answer.seconds for answer in answers]
             failed = Counter(str(answer.status or "none") for answer in answers if answer.status != 200)
             good = ", ".join(f"no: {count} {status}" for status, count in failed.items()) or "yes"
-            reached = not failed and percentile(took, 0.95) <= probe.wanted
+            reached = not failed and percentile(took, 0.95) <= one.wanted(probe)
             rows.append(
                 (
                     *(LOADS[one.load], one.server, probe.path, str(len(answers))),
                     *(milliseconds(percentile(took, share)) for share in (0.5, 0.95, 1.0)),
-                    *(good, milliseconds(probe.wanted), "yes" if reached else "**no**"),
+                    *(good, milliseconds(one.wanted(probe)), "yes" if reached else "**no**"),
                 )
             )
     columns = ("load", "server", "probe", "asked", "p50 ms", "p95 ms", "longest ms", "all 200", "wanted p95", "reached")
@@ -289,13 +273,13 @@ def circumstances_table(measured: Sequence[Loaded]) -> str:
             *(LOADS[one.load], one.server, f"{one.result.rate:,.1f}"),
             *(str(one.result.bad_statuses), str(one.result.socket_errors)),
             *(f"{percentile(one.late, share) * 1000:.1f}" for share in (0.95, 1.0)),
-            f"{one.others:.0%}",
+            *(f"{one.used:.0%}", f"{one.others:.0%}"),
         )
         for one in measured
     ]
     columns = (
         *("load", "server", "requests/s", "bad statuses", "socket errors and timeouts"),
-        *("asker late p95 ms", "longest ms", "others"),
+        *("asker late p95 ms", "longest ms", "core used", "others"),
     )
     return markdown(columns, rows)
 
@@ -323,4 +307,4 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0)
+    main(sys.argv[1:])

@@ -18,7 +18,8 @@ from statistics import median
 
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
-from benchmarks.probes import APPLICATION, SETTINGS, markdown, probed
+from benchmarks.probed import APPLICATION, SETTINGS, probed
+from benchmarks.probes import markdown
 from benchmarks.servers import Server, checkout
 
 CORES = "0,1"

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import __main__ as command_line
 from benchmarks import wrk
+from benchmarks.arguments import chosen
 from benchmarks.environments import InstallError
 from benchmarks.idle import IdleRound
 from benchmarks.layouts import LAYOUTS, ONE_CORE, TWO_CORES, TWO_WORKERS, Layout
@@ -417,9 +418,9 @@ class TestReport:
 class TestCommandLine:
     def test_a_server_is_chosen_by_its_name_or_the_part_before_a_hyphen(self) -> None:
         known = ("quiet", "granian-1", "granian-8", "uwsgi", "uwsgi-keepalive", "nginx")
-        assert command_line.chosen("granian,nginx", known) == ("granian-1", "granian-8", "nginx")
-        assert command_line.chosen("granian-8, granian", known) == ("granian-8", "granian-1")
-        assert command_line.chosen("", known) == ()
+        assert chosen("granian,nginx", known) == ("granian-1", "granian-8", "nginx")
+        assert chosen("granian-8, granian", known) == ("granian-8", "granian-1")
+        assert chosen("", known) == ()
 
     def test_unknown_names_are_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
