@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.layouts import LAYOUTS, Layout
+from benchmarks.environments import ROOT
+from benchmarks.layouts import LAYOUTS, ONE_CORE, Layout
 from benchmarks.servers import Server, twistserve
+from benchmarks.workloads import WORKLOADS
 
 
 def positive(text: str) -> int:
@@ -48,3 +50,49 @@ def existing(text: str) -> Server:
     if not (bin_directory / "twistd").exists():
         raise argparse.ArgumentTypeError(f"there is no twistd in {bin_directory}: give the bin directory")
     return Server(name if separator else "twistserve", twistserve, bin_directory, options=tuple(options))
+
+
+def add_measures(made: argparse.ArgumentParser, *, workloads: Sequence[str]) -> None:
+    """What is measured, how long and how often, and of which twistserve; with these workloads by default."""
+    names = tuple(workload.name for workload in WORKLOADS)
+    made.add_argument("--rounds", type=positive, default=5, metavar="N", help="interleaved rounds (default: 5)")
+    made.add_argument(
+        "--seconds", type=positive, default=3, metavar="S", help="seconds a server is driven in each round (default: 3)"
+    )
+    made.add_argument(
+        "--workloads",
+        type=lambda text: chosen(text, names),
+        default=tuple(workloads),
+        metavar="A,B",
+        help=f"some of {', '.join(names)} (default: {'all' if tuple(workloads) == names else ','.join(workloads)})",
+    )
+    made.add_argument(
+        "--layout",
+        type=layout,
+        default=ONE_CORE,
+        metavar="LAYOUT",
+        help=f"which cores and how many workers: {', '.join(LAYOUTS)} (default: {ONE_CORE.name})",
+    )
+    made.add_argument("--connections", type=positive, default=32, metavar="N", help="of wrk (default: 32)")
+    add_twistserve(made)
+    made.add_argument(
+        "--cache",
+        type=Path,
+        default=ROOT / "build" / "benchmarks",
+        metavar="DIR",
+        help="environments and data, used again; delete it for newer releases (default: build/benchmarks)",
+    )
+
+
+def add_twistserve(made: argparse.ArgumentParser) -> None:
+    """Of which twistserve."""
+    made.add_argument(
+        "--twistserve",
+        type=existing,
+        action="append",
+        default=[],
+        metavar="[NAME=]BIN[,OPTION...]",
+        help="the bin directory of an environment that has twistserve (default: one made with this checkout), and"
+        " options such as in NAME=BIN,--threads=4; repeat it, with names, to compare several: ratios are those of the"
+        " last",
+    )

@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 class PostgresqlError(Exception):
-    """It is not installed or does not start."""
+    """It does not start."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Database:
     tree: Tree
 
 
+def installed(name: str) -> list[Path]:
+    """A program of each PostgreSQL that Debian has installed, the oldest first."""
+    return sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+
+
 def program(name: str) -> Path:
-    """One of the programs of Debian's newest PostgreSQL. Raises `PostgresqlError` where there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
-    if not found:
-        raise PostgresqlError("PostgreSQL is missing: apt-get install postgresql")
-    return found[-1]
+    """That of the newest, which is there."""
+    return installed(name)[-1]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import wrk
-from benchmarks.arguments import chosen, existing, positive
+from benchmarks.arguments import add_twistserve, chosen, positive
 from benchmarks.container import CPUS, check_container
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
@@ -109,14 +109,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"some of {', '.join(LOADS)} (default: all)",
     )
-    made.add_argument(
-        "--twistserve",
-        type=existing,
-        action="append",
-        default=[],
-        metavar="[NAME=]BIN[,OPTION...]",
-        help="an environment that has twistserve, as for python -m benchmarks",
-    )
+    add_twistserve(made)
     return made
 
 

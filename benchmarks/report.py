@@ -66,10 +66,10 @@ def workload_table(measured: Measured, subject: str) -> Table:
         return ratio_cell(paired(*([one.rate for one in measured.samples[server]] for server in (subject, name))))
 
     def median(quantity: Callable[[Sample], float], form: str) -> Callable[[str], str]:
-        return lambda name: _number(middle([quantity(sample) for sample in measured.samples[name]]), form)
+        return lambda name: number_cell(middle([quantity(sample) for sample in measured.samples[name]]), form)
 
     def added_cpu(name: str) -> str:
-        return "" if name == FLOOR else _number(middle(measured.added_cpu(name)) * 1e6, ",.0f")
+        return "" if name == FLOOR else number_cell(middle(measured.added_cpu(name)) * 1e6, ",.0f")
 
     columns: dict[str, Callable[[str], str]] = {
         "server": lambda name: name,
@@ -102,13 +102,13 @@ def summary_table(runs: Sequence[Measured], subject: str) -> Table:
 
         def p99(name: str) -> str:
             known = name in measured.samples
-            return _number(middle([sample.p99 * 1e3 for sample in measured.samples[name]]), ",.1f") if known else ""
+            return number_cell(middle([sample.p99 * 1e3 for sample in measured.samples[name]]), ",.1f") if known else ""
 
         def ratio(name: str) -> str:
             known = name in measured.samples and subject in measured.samples
-            return _number(paired(rates(subject), rates(name)).median, ".2f") if known else ""
+            return number_cell(paired(rates(subject), rates(name)).median, ".2f") if known else ""
 
-        ours = _number(middle(rates(subject)), ",.0f") if subject in measured.samples else ""
+        ours = number_cell(middle(rates(subject)), ",.0f") if subject in measured.samples else ""
         return (measured.workload.name, ours, *map(ratio, names), *map(p99, (subject, *names)))
 
     columns = (
@@ -153,9 +153,9 @@ def idle_table(rounds: dict[str, list[IdleRound]], connections: int) -> Table:
                 name,
                 f"{min(one.opened for one in measured):,}",
                 f"{sum(one.lost for one in measured):,}",
-                _number(middle([one.bytes_each for one in measured]), ",.0f"),
-                _number(middle([one.without.rate for one in measured]), ",.0f"),
-                _number(middle([one.beside.rate for one in measured]), ",.0f"),
+                number_cell(middle([one.bytes_each for one in measured]), ",.0f"),
+                number_cell(middle([one.without.rate for one in measured]), ",.0f"),
+                number_cell(middle([one.beside.rate for one in measured]), ",.0f"),
                 ratio_cell(ratio),
                 error_cell([sample for one in measured for sample in (one.without, one.beside)]),
             )
@@ -175,7 +175,7 @@ def ratio_cell(ratio: Paired) -> str:
     """The median, then the least and the greatest of the rounds."""
     if math.isnan(ratio.median):
         return "-"
-    return f"{_number(ratio.median, '.2f')} ({_number(ratio.lowest, '.2f')} to {_number(ratio.highest, '.2f')})"
+    return f"{number_cell(ratio.median, '.2f')} ({number_cell(ratio.lowest, '.2f')} to {number_cell(ratio.highest, '.2f')})"
 
 
 def error_cell(samples: Sequence[Sample]) -> str:
@@ -184,7 +184,8 @@ def error_cell(samples: Sequence[Sample]) -> str:
     return f"{sum(sample.errors for sample in samples):,} in {rounds} of {len(samples)} rounds" if rounds else "0"
 
 
-def _number(value: float, form: str) -> str:
+def number_cell(value: float, form: str) -> str:
+    """A figure, or a dash where it is unknown."""
     return "-" if math.isnan(value) else format(value, form)
 
 

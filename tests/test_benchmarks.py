@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import wrk
+from benchmarks import staging, wrk
 from benchmarks.arguments import chosen
 from benchmarks.environments import InstallError
 from benchmarks.idle import IdleRound
@@ -463,9 +463,17 @@ class TestCommandLine:
     ) -> None:
         """In time, and with what to do."""
         (tmp_path / "twistd").touch()
-        monkeypatch.setattr(command_line, "packages", lambda _: {"django": "5.2"})
+        monkeypatch.setattr(staging, "packages", lambda _: {"django": "5.2"})
         arguments = command_line.parser().parse_args(["--twistserve", str(tmp_path), "--workloads", "pgpage"])
         with pytest.raises(InstallError, match=r"pip install 'psycopg\[binary\]'"):
+            command_line.line_up(arguments, tmp_path)
+
+    def test_two_twistserves_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        """The samples of one would be taken for those of the other."""
+        (tmp_path / "twistd").touch()
+        words = ["--twistserve", str(tmp_path)] * 2
+        arguments = command_line.parser().parse_args([*words, "--workloads", "hello", "--servers", ""])
+        with pytest.raises(InstallError, match="the same name"):
             command_line.line_up(arguments, tmp_path)
 
     def test_an_unknown_layout_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,107 @@
+"""Small charts of lines as one SVG, legible on light and on dark pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 380, 250
+"""Pixels of a chart, axes and title included."""
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
+"""Its margins."""
+LEGEND = 34
+LINES = 4
+"""How many lines of the grid there are at most above zero."""
+STYLE = """
+text { font: 12px sans-serif; fill: #333; } .title { font-weight: bold; }
+.grid { stroke: #ccc; stroke-width: 1; } .line { fill: none; stroke-width: 2; }
+.s0 { stroke: #0063b1; } .s1 { stroke: #c24e00; } .s2 { stroke: #00795c; } .s3 { stroke: #8a3a8f; }
+.dot { stroke: none; } .dot.s0 { fill: #0063b1; } .dot.s1 { fill: #c24e00; } .dot.s2 { fill: #00795c; }
+.dot.s3 { fill: #8a3a8f; }
+@media (prefers-color-scheme: dark) {
+  .ground { fill: #0d1117; } text { fill: #ddd; } .grid { stroke: #444; }
+  .s0 { stroke: #58a6ff; } .s1 { stroke: #ff9d4d; } .s2 { stroke: #3fc9a0; } .s3 { stroke: #d58be0; }
+  .dot.s0 { fill: #58a6ff; } .dot.s1 { fill: #ff9d4d; } .dot.s2 { fill: #3fc9a0; } .dot.s3 { fill: #d58be0; }
+}
+"""
+DASHES = ("", "7 3", "2 3", "9 3 2 3")
+"""Of the series, which are so told apart without colours too."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Series of values by name, one value for each of the labels below; NaN where there is none."""
+
+    title: str
+    x_title: str
+    y_title: str
+    labels: Sequence[str]
+    series: Mapping[str, Sequence[float]]
+
+
+def svg(charts: Sequence[Chart], *, columns: int = 2) -> str:
+    """All charts, with one legend for all: they have the same series."""
+    rows = math.ceil(len(charts) / columns)
+    width, height = columns * WIDTH, LEGEND + rows * HEIGHT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        f' role="img" aria-label="{escape("; ".join(chart.title for chart in charts))}">',
+        f'<style>{STYLE}</style><rect class="ground" width="{width}" height="{height}" fill="#fff"/>',
+        *_legend(list(charts[0].series)),
+    ]
+    for number, chart in enumerate(charts):
+        x, y = number % columns * WIDTH, LEGEND + number // columns * HEIGHT
+        parts += [f'<g transform="translate({x} {y})">', *_chart(chart), "</g>"]
+    return "\n".join((*parts, "</svg>\n"))
+
+
+def top_of_scale(highest: float) -> tuple[float, float]:
+    """The end of an axis that begins at zero, and the distance of its lines: 1, 2 or 5 times a power of ten."""
+    if not highest > 0:
+        return 1.0, 1.0
+    power = 10.0 ** math.floor(math.log10(highest / LINES))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * LINES >= highest)
+    return step * math.ceil(highest / step), step
+
+
+def _legend(names: Sequence[str]) -> list[str]:
+    parts = []
+    x = LEFT
+    for number, name in enumerate(names):
+        parts.append(f'<path class="line s{number}" stroke-dasharray="{DASHES[number]}" d="M{x} 18h28"/>')
+        parts.append(f'<text x="{x + 34}" y="22">{escape(name)}</text>')
+        x += 60 + 7 * len(name)
+    return parts
+
+
+def _chart(chart: Chart) -> list[str]:
+    end, step = top_of_scale(
+        max((v for values in chart.series.values() for v in values if math.isfinite(v)), default=0)
+    )
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+
+    def across(number: int) -> float:
+        return LEFT + 14 + number * (right - LEFT - 28) / max(1, len(chart.labels) - 1)
+
+    def up(value: float) -> float:
+        return bottom - value / end * (bottom - TOP)
+
+    parts = [f'<text class="title" x="{LEFT}" y="20">{escape(chart.title)}</text>']
+    for count in range(round(end / step) + 1):
+        y = f"{up(count * step):.1f}"
+        parts.append(f'<path class="grid" d="M{LEFT} {y}H{right}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{count * step:,g}</text>')
+    for number, label in enumerate(chart.labels):
+        parts.append(f'<text x="{across(number):.1f}" y="{bottom + 16}" text-anchor="middle">{escape(label)}</text>')
+    middle = (LEFT + right) / 2
+    parts.append(f'<text x="{middle:g}" y="{bottom + 34}" text-anchor="middle">{escape(chart.x_title)}</text>')
+    place = f'x="13" y="{(TOP + bottom) / 2:g}" transform="rotate(-90 13 {(TOP + bottom) / 2:g})"'
+    parts.append(f'<text {place} text-anchor="middle">{escape(chart.y_title)}</text>')
+    for series, values in enumerate(chart.series.values()):
+        points = [(across(number), up(value)) for number, value in enumerate(values) if math.isfinite(value)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline class="line s{series}" stroke-dasharray="{DASHES[series]}" points="{line}"/>')
+        parts += (f'<circle class="dot s{series}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    return parts

@@ -1,0 +1,75 @@
+"""What is there before a server is driven: twistserve installed, programs found, databases filled, cores shared out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.environments import InstallError, packages
+from benchmarks.postgresql import installed, postgresql
+from benchmarks.processes import cpu_list
+from benchmarks.servers import Server, checkout
+from benchmarks.serving import Stage
+from benchmarks.workloads import Workload
+
+PROGRAMS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setpriv": "util-linux"}
+
+
+def our_servers(arguments: argparse.Namespace, environments: Path, workloads: Sequence[Workload]) -> list[Server]:
+    """Each twistserve, the one that is compared last. Raises `InstallError`."""
+    ours: list[Server] = arguments.twistserve or [checkout(environments)]
+    if len({server.name for server in ours}) < len(ours):
+        raise InstallError("two of --twistserve have the same name: tell them apart, as NAME=BIN")
+    if any(workload.postgresql for workload in workloads):
+        for server in ours:
+            if "psycopg" not in packages(server.bin):
+                raise InstallError(f"{server.bin} has no psycopg: {server.bin / 'pip'} install 'psycopg[binary]'")
+    return [replace(server, workers=arguments.layout.workers) for server in ours]
+
+
+@contextmanager
+def staged(arguments: argparse.Namespace, server: Server, workloads: Sequence[Workload]) -> Iterator[Stage]:
+    """A stage with the databases these workloads need, written by this server's Django; the block is on wrk's cores.
+
+    Raises `PostgresqlError` and `RefusedError`.
+    """
+    stage = make_stage(arguments)
+    os.sched_setaffinity(0, stage.load_cores)
+    with ExitStack() as stack:
+        if any(workload.postgresql for workload in workloads):
+            cache = arguments.cache.absolute()
+            stage = replace(stage, postgresql=stack.enter_context(postgresql(cache, cpu_list(stage.load_cores))))
+        stage.prepare(server)
+        yield stage
+
+
+def check_machine(workloads: Sequence[Workload]) -> None:
+    """Raise SystemExit, with what to do, where these workloads cannot be measured."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("benchmarks: two cores are needed, one for the servers and one for wrk")
+    missing = {
+        PROGRAMS[program] for program in PROGRAMS if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    }
+    if any(workload.postgresql for workload in workloads) and not installed("postgres"):
+        missing.add("postgresql")
+    if missing:
+        raise SystemExit(f"benchmarks: programs are missing: apt-get install {' '.join(sorted(missing))}")
+
+
+def make_stage(arguments: argparse.Namespace) -> Stage:
+    cores = sorted(os.sched_getaffinity(0))
+    cache = arguments.cache.absolute()
+    return Stage(
+        data=cache / "data",
+        scratch=cache / "scratch",
+        server_cores=arguments.layout.server_cores(cores),
+        load_cores=arguments.layout.load_cores(cores),
+        connections=arguments.connections,
+        seconds=arguments.seconds,
+        rounds=arguments.rounds,
+    )
