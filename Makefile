@@ -5,7 +5,7 @@
 # make test-container  the first process of a real container, as root; needs podman, buildah, runc and debootstrap
 # make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
 #                with debootstrap where PATH has not got them; PYTHONS=3.12 tests another one that PATH has
-# make bench     compare with other servers, half an hour; BENCH="--rounds 3 --workloads hello" narrows it
+# make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
 PYTHON ?= python3

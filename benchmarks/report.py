@@ -175,7 +175,8 @@ def ratio_cell(ratio: Paired) -> str:
     """The median, then the least and the greatest of the rounds."""
     if math.isnan(ratio.median):
         return "-"
-    return f"{number_cell(ratio.median, '.2f')} ({number_cell(ratio.lowest, '.2f')} to {number_cell(ratio.highest, '.2f')})"
+    median, lowest, highest = (number_cell(one, ".2f") for one in (ratio.median, ratio.lowest, ratio.highest))
+    return f"{median} ({lowest} to {highest})"
 
 
 def error_cell(samples: Sequence[Sample]) -> str:

@@ -65,6 +65,8 @@ def line_up(arguments: argparse.Namespace) -> list[Server]:
     *others, subject = our_servers(arguments, environments, workloads)
     if len(others) + 2 > len(DASHES):
         raise InstallError(f"the plot shows {len(DASHES)} servers at most: give fewer of --twistserve")
+    if any(option.startswith("--threads") for server in (subject, *others) for option in server.options):
+        raise InstallError("--threads of a twistserve would hold for every number of threads: leave it out")
     peer = next(peer for peer in PEERS if peer.name == "granian-8")
     granian = replace(peer.install(environments, subject.bin, arguments.layout), name=GRANIAN)
     return [subject, *others, granian]

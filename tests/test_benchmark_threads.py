@@ -53,6 +53,13 @@ class TestTable:
         with pytest.raises(InstallError, match="4 servers at most"):
             threads.line_up(threads.parser().parse_args([*words, "--workloads", "page"]))
 
+    def test_a_twistserve_with_threads_of_its_own_is_refused(self, tmp_path: Path) -> None:
+        """All rows would be of as many."""
+        (tmp_path / "twistd").touch()
+        words = ["--twistserve", f"{tmp_path},--threads=4", "--workloads", "page"]
+        with pytest.raises(InstallError, match="leave it out"):
+            threads.line_up(threads.parser().parse_args(words))
+
     def test_numbers_of_threads_are_positive(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             threads.parser().parse_args(["--threads", "1,0"])
