@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.endpoints import _parse
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TCP = {"tcp": "", "tcp6": "::", "ssl": "", "tls": "::"}
 """The endpoints that have a port, with the interface that they have by default."""
@@ -36,6 +34,9 @@ def endpoint_address(description: str) -> str:
 
 
 def _endpoint_address(description: str) -> str:
+    # Imported here: it imports OpenSSL, for endpoints of any kind.
+    from twisted.internet.endpoints import _parse
+
     if description.startswith("haproxy:"):
         return _endpoint_address(description.removeprefix("haproxy:")) + _TO_PROXIES
     (kind, *arguments), options = _parse(description)

@@ -13,12 +13,10 @@ from typing import Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from twistserve.errors import StartError
-from twistserve.net.proxy_protocol import proxied
 
 BACKLOG = 1024
 
@@ -65,6 +63,11 @@ class Endpoint:
             from twistserve.net.tls import tls_endpoint
 
             return tls_endpoint(reactor, description)
+        # Imported here: they import OpenSSL, for endpoints of any kind.
+        from twisted.internet.endpoints import serverFromString
+
+        from twistserve.net.proxy_protocol import proxied
+
         if description.startswith("haproxy:"):
             return proxied(serverFromString(reactor, description.removeprefix("haproxy:")))
         return serverFromString(reactor, description)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from twistserve import collector
 
 # isort: split
+import twistserve.net.late_tls  # noqa: F401
+
+# isort: split
 import os
 import signal
 import sys

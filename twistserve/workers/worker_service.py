@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import twistserve.workers.amp_before_tls  # noqa: F401
+
+# isort: split
 import os
 import shutil
 import signal

@@ -5,6 +5,9 @@ from __future__ import annotations
 from twistserve import collector
 
 # isort: split
+import twistserve.net.late_tls
+
+# isort: split
 import twistserve.metrics.single_process  # noqa: F401
 
 # isort: split
