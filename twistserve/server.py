@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 
@@ -32,8 +32,6 @@ from twistserve.net.listeners import Listener
 from twistserve.net.open_files import bound_connections
 from twistserve.net.reactor import Reactor
 from twistserve.options import Configuration
-from twistserve.probes.handlers import ProbeRoot
-from twistserve.probes.web_port import SharedSite
 from twistserve.project.application import DjangoApplication
 from twistserve.project.startup import Step
 from twistserve.recycling import resident_memory
@@ -46,6 +44,10 @@ from twistserve.threads.stacks import log_all_stacks
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
 from twistserve.wsgi.handler import Call, DjangoHandler
+
+if TYPE_CHECKING:
+    from twistserve.probes.handlers import ProbeRoot
+    from twistserve.probes.web_port import SharedSite
 
 
 class Serving:
@@ -102,8 +104,13 @@ class Serving:
         if configuration.probes_on_web_port:
             probe_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
             on_probes = probe_log.responded if probe_log is not None else lambda requests: None
+            # Imported here, with all that responds to probes: for this alone.
+            from twistserve.probes.web_port import SharedSite
+
             self._shared = SharedSite(self._root, reactor, limits, *told, on_probes)
         self.site = self._shared or Site(self._root, reactor, limits, *told)
+        if configuration.endpoint:
+            self.site.offer_http2()
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
         self._history = History(totals, self.load, reactor)

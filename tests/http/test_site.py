@@ -152,6 +152,9 @@ def test_a_handler_that_raises_once_it_has_responded(complete: bool) -> None:
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_protocols_that_tls_may_agree_on(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
-    """HTTP/2 is offered where h2 is installed."""
+    """HTTP/2 is offered where it is wanted and h2 is installed."""
     monkeypatch.setattr("twistserve.http.site.find_spec", lambda name: object() if installed else None)
-    assert Lab().site.acceptableProtocols() == ([b"h2"] if installed else []) + [b"http/1.1"]
+    site = Lab().site
+    assert site.acceptableProtocols() == [b"http/1.1"]
+    site.offer_http2()
+    assert site.acceptableProtocols() == ([b"h2"] if installed else []) + [b"http/1.1"]

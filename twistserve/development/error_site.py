@@ -42,7 +42,10 @@ class ErrorSite:
         shared = self._configuration.probes_on_web_port
         root: Handler = ProbesFirst(probes, self._page) if shared else self._page
         try:
-            self._serve(self._make_listeners(), Site(root, self._reactor))
+            site = Site(root, self._reactor)
+            if self._configuration.endpoint:
+                site.offer_http2()
+            self._serve(self._make_listeners(), site)
             self._serve(self._make_probe_ports(), ProbeSite(probes, self._reactor))
         except StartError as error:
             # A certificate may have gone since.

@@ -70,8 +70,11 @@ class Site(Factory):
         self._told_of: list[Request] = []
         self._telling = False
         self.protocol: Any = Http1Connection
+
+    def offer_http2(self) -> None:
+        """Let TLS agree on HTTP/2, if that is installed; before a port is opened that may have TLS."""
         if find_spec("h2") is not None:
-            # Imported here: h2 is an extra.
+            # Imported here: h2 is an extra, and takes 2 MiB.
             from twistserve.http.http2 import NegotiatedConnection
 
             self.protocol = NegotiatedConnection
