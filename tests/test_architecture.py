@@ -15,7 +15,8 @@ PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
     *("__init__", "collector", "server_thread", "errors", "values", "redaction", "logs", "replaced", "hurricane"),
     *("options", "combinations", "resolution", "in_force", "command_line", "lifecycle"),
-    *("backoff", "load", "net", "http", "threads", "metrics", "recycling", "process", "files", "wsgi", "checks"),
+    *("allocator", "backoff", "periodic", "load", "net", "http", "threads", "metrics", "recycling", "process", "files"),
+    *("wsgi", "checks"),
     *("project", "webhooks", "probes", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""

@@ -9,7 +9,15 @@ import sys
 from tests.support.functional.harness import UNTRACED, free_port
 
 HEAVY = [
+    "OpenSSL",
+    "cryptography",
+    "h2",
+    "importlib.metadata",
     "treq",
+    "twisted.application.internet",
+    "twisted.internet.endpoints",
+    "twisted.web.http",
+    "twistserve.http.http2",
     "twistserve.webhooks.outbox",
     "twistserve.webhooks.client",
     "twistserve.webhooks.formats",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.application.internet import backoffPolicy
+_DOUBLINGS = 100
+"""More would be more than a float holds, one day."""
 
 
 def backoff(first: float, longest: float) -> Callable[[int], float]:
     """The seconds of a pause by the number of pauses before it: `first`, then twice the last, at most `longest`.
 
-    Twisted's policy without its jitter, so that the pauses are those of the documentation.
+    Without the jitter of Twisted's policy, so that the pauses are those of the documentation.
     """
-    return backoffPolicy(first, longest, factor=2.0, jitter=lambda: 0.0)
+    return lambda pauses: min(first * 2.0 ** min(pauses, _DOUBLINGS), longest)

@@ -7,10 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.internet import TimerService
-
 from twistserve.lifecycle import Lifecycle, State
-from twistserve.logs.containment import contain
+from twistserve.periodic import PeriodicService
 
 LOOK_EVERY = 1.0
 """Seconds."""
@@ -26,7 +24,7 @@ def resident_memory() -> int:
         return int(statm.read().split()[1]) * _PAGE
 
 
-class RecyclingService(TimerService):
+class RecyclingService(PeriodicService):
     """Has the process end when one of its bounds is reached, whichever comes first; 0 is none.
 
     `max_requests` are answered and `max_age` is in seconds since READY, both give or take; `max_memory` is in bytes.
@@ -46,9 +44,8 @@ class RecyclingService(TimerService):
         reactor: Any,
         memory: Callable[[], int] = resident_memory,
     ) -> None:
-        # Reading the memory takes a descriptor, which there may be again at the next look.
-        super().__init__(LOOK_EVERY, contain, self.look)
-        self.clock = reactor
+        # Reading the memory takes a descriptor: where there is none, there may be again at the next look.
+        super().__init__(LOOK_EVERY, self.look, reactor)
         self._max_requests = max_requests and max_requests + random.randint(0, max_requests // JITTER)
         self._max_age = max_age and max_age + random.uniform(0, max_age / JITTER)
         self._max_memory = max_memory

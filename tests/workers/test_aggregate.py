@@ -18,8 +18,9 @@ from tests.support.crew import STARTING, Crew, FakeProcess, FakeWorker
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
 from twistserve.probes.checks import Result, Status, worst
-from twistserve.workers.aggregate import AllMetrics, WorkersChecks, to_json
+from twistserve.workers.aggregate import AllMetrics, WorkersChecks
 from twistserve.workers.protocol import RunProbe
+from twistserve.workers.results import to_json
 from twistserve.workers.supervisor import Worker
 
 SECONDS = 5.0

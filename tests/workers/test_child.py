@@ -16,7 +16,6 @@ from tests.support.worker import Asked, Conversation
 from twistserve.lifecycle import State
 from twistserve.load import Load
 from twistserve.probes.checks import Status
-from twistserve.workers.aggregate import from_json
 from twistserve.workers.child import _Pipes
 from twistserve.workers.protocol import (
     Begin,
@@ -26,6 +25,7 @@ from twistserve.workers.protocol import (
     Heartbeat,
     RunProbe,
 )
+from twistserve.workers.results import from_json
 
 
 def test_it_imports_from_where_the_parent_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ import sys
 
 from tests.support.worker import Asked, Conversation
 from twistserve.probes.checks import Result, Status
-from twistserve.workers.aggregate import from_json
 from twistserve.workers.protocol import (
     Begin,
     RunProbe,
 )
+from twistserve.workers.results import from_json
 
 
 def test_the_configuration_arrives_whole() -> None:

@@ -11,9 +11,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import succeed
 
 from twistserve.composition.announcement import announce_addresses
+from twistserve.composition.outside import outside_services
 from twistserve.composition.parts import (
     development_services,
-    outside_services,
     recycling_service,
     service_tree,
     shared_listeners,

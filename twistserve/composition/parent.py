@@ -10,9 +10,9 @@ from prometheus_client import REGISTRY
 
 from twistserve import collector
 from twistserve.composition.announcement import announce_addresses
+from twistserve.composition.outside import outside_services
 from twistserve.composition.parts import (
     development_services,
-    outside_services,
     service_tree,
     shared_sockets,
     tell_states,

@@ -11,7 +11,6 @@ from typing import Any
 from twisted.application.service import Service
 
 from twistserve.composition.parts import development_services, recycling_service, service_tree, shared_listeners
-from twistserve.development.slow_imports import ImportTimes
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
@@ -25,8 +24,7 @@ from twistserve.project.preparing import preparing_steps
 from twistserve.project.startup import Progress, StartupService
 from twistserve.server import Serving
 from twistserve.workers.child import Parent, WorkerSide
-from twistserve.workers.protocol import FIRST_SOCKET, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER
-from twistserve.workers.worker_service import FIRST_WORKER
+from twistserve.workers.protocol import FIRST_SOCKET, FIRST_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER
 
 logger = get_logger(__name__)
 
@@ -46,6 +44,9 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
     log.use_lock(LOG_LOCK)
     log.take_streams()
     if configuration.debug:
+        # Imported here: with what it imports it takes 0.4 MiB.
+        from twistserve.development.slow_imports import ImportTimes
+
         imports = ImportTimes()
         imports.begin()
         imports.follow(lifecycle)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from email.utils import formatdate
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
-from twisted.web.http import RESPONSES, datetimeToString
+from twisted.web._responses import RESPONSES
 
 RawHeaders = list[tuple[bytes, bytes]]
 """Names and values of fields."""
@@ -162,7 +163,7 @@ class Tails:
         """As HTTP/1.1 writes it."""
         second = int(time.time())
         if second != self._second:
-            self._second, self._date = second, datetimeToString(second)
+            self._second, self._date = second, formatdate(second, usegmt=True).encode()
             common = b"Server: twistserve\r\nDate: %b\r\n" % self._date
             self._tails = (common + b"Connection: close\r\n\r\n", common + b"\r\n")
         return self._tails[persistent]

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from operator import sub
 from typing import Any
 
-from twisted.application.internet import TimerService
-
 from twistserve.load import Load
-from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import DURATION_BOUNDS, Totals
+from twistserve.periodic import PeriodicService
 
 INTERVAL = 2.0
 """Seconds from one sample to the next."""
@@ -36,7 +34,7 @@ class Sample:
     load: Load
 
 
-class History(TimerService):
+class History(PeriodicService):
     """Takes the samples; counting is left to the metrics, so that requests pay nothing for it. Reactor thread."""
 
     name = "history"
@@ -48,8 +46,7 @@ class History(TimerService):
         reactor: Any,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(INTERVAL, contain, self.sample)
-        self.clock = reactor
+        super().__init__(INTERVAL, self.sample, reactor)
         self._totals = totals
         self._load = load
         self._seconds = seconds

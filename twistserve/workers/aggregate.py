@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from twisted.python.failure import Failure
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.metrics.exposition import Source
 from twistserve.probes.checks import Result, Status
+from twistserve.probes.responses import Results
 from twistserve.status.report import PATIENCE
 from twistserve.workers.protocol import Describe, RunProbe
+from twistserve.workers.results import from_json
 from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
-
-Results = dict[str, Result]
 
 MARGIN = 0.4
 """Seconds that a worker has for its answer beyond the deadline of its checks."""
@@ -31,16 +30,6 @@ SOON, LOOK_EVERY = 1.0, 0.25
 
 
 OUTDATED = Result(Status.WARN, output="a new worker did not start, so the old ones stay; the log says why")
-
-
-def to_json(results: Results) -> dict[str, Any]:
-    """Results as JSON can say them."""
-    return {name: {**asdict(result), "status": result.status.value} for name, result in results.items()}
-
-
-def from_json(results: dict[str, Any]) -> Results:
-    """The same back."""
-    return {name: Result(**{**fields, "status": Status(fields["status"])}) for name, fields in results.items()}
 
 
 class _Question:

@@ -20,8 +20,8 @@ from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.django_checks import DjangoChecks
+from twistserve.probes.responses import Results
 from twistserve.server import Serving
-from twistserve.workers.aggregate import Results, to_json
 from twistserve.workers.allocated_files import shortage
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
@@ -44,6 +44,7 @@ from twistserve.workers.protocol import (
     ReplaceMe,
     RunProbe,
 )
+from twistserve.workers.results import to_json
 
 logger = get_logger(__name__)
 

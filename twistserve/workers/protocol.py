@@ -20,6 +20,9 @@ from twistserve.load import Load
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
 TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, FIRST_SOCKET = 3, 4, 5, 6, 7
 
+FIRST_WORKER = "worker-1"
+"""The name of the one that tells what one of them needs to say."""
+
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that may be sent to the whole group of processes, by a terminal; a worker is started with them blocked."""
 

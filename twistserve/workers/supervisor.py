@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
@@ -22,6 +21,7 @@ from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import worker_restarts
+from twistserve.periodic import PeriodicService
 from twistserve.workers.protocol import AnnounceEnd, DrainWorker, Heartbeat
 
 logger = get_logger(__name__)
@@ -144,8 +144,7 @@ class Supervisor:
         self._empty: list[Deferred[None]] = []
         self._last_beat = 0.0
         # Started and stopped here: heartbeats go on until the last worker has ended, when the tree has begun to stop.
-        self._heartbeat = TimerService(HEARTBEAT, contain, self.beat)
-        self._heartbeat.clock = reactor
+        self._heartbeat = PeriodicService(HEARTBEAT, self.beat, reactor)
         for reason in RESTART_REASONS:
             worker_restarts.labels(reason)
 

@@ -37,7 +37,6 @@ from twistserve.workers.worker_process import WorkerProcess, environment_of_a_wo
 
 logger = get_logger(__name__)
 
-FIRST_WORKER = "worker-1"
 KILLED = 0.3
 """Seconds to wait for workers that were killed."""
 

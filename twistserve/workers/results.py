@@ -1,0 +1,19 @@
+"""Results of checks on their way from a worker to the parent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from twistserve.probes.checks import Result, Status
+from twistserve.probes.responses import Results
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """Results as JSON can say them."""
+    return {name: {**asdict(result), "status": result.status.value} for name, result in results.items()}
+
+
+def from_json(results: dict[str, Any]) -> Results:
+    """The same back."""
+    return {name: Result(**{**fields, "status": Status(fields["status"])}) for name, fields in results.items()}
