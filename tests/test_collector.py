@@ -16,7 +16,7 @@ import gc
 default = gc.get_threshold()
 import twistserve.plugin
 from twistserve import collector
-assert gc.isenabled() and gc.get_freeze_count() > 50_000 and gc.get_threshold()[0] > default[0]
+assert gc.isenabled() and gc.get_freeze_count() > 20_000 and gc.get_threshold()[0] > default[0]
 {own}
 collector.settle()
 assert gc.isenabled() and gc.get_threshold() == {then}

@@ -18,6 +18,8 @@ gc.disable()
 
 def resume() -> None:
     """Our modules are there: never look at them again, and seldom at the project's, which come now."""
+    # What was left over meanwhile would stay with them.
+    gc.collect()
     gc.freeze()
     if _collecting:
         gc.set_threshold(SELDOM, *_threshold[1:])
