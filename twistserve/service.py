@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService
 
+from twistserve.allocator import share_arena
 from twistserve.checks.in_force import read_settings
 from twistserve.command_line import PRINTING, CommandLine
 from twistserve.composition.one_process import one_process
@@ -87,6 +88,7 @@ def compose(
 
     `make_output` gives where the log goes, None for standard output; `defaults` are in place of the table's.
     """
+    share_arena()
     imports = ImportTimes()
     if wanted_early(given):
         imports.begin()

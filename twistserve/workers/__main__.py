@@ -17,6 +17,7 @@ from typing import Any
 from setproctitle import setproctitle
 from twisted.internet.error import ReactorNotRunning
 
+from twistserve.allocator import share_arena
 from twistserve.net.other_reactors import keep_installed
 from twistserve.net.reactor import install
 from twistserve.workers.protocol import FOR_THE_PARENT
@@ -30,6 +31,7 @@ def main(name: str, sockets: int) -> None:
     for each in FOR_THE_PARENT:
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
+    share_arena()
     setproctitle(f"twistserve: {name.replace('-', ' ')}")
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import values
