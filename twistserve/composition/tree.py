@@ -20,8 +20,8 @@ logger = get_logger(__name__)
 class ServiceTree(MultiService):
     """The root of the services: starts its children in order and stops them one after another, in reverse.
 
-    A plain MultiService stops all its children at the same time; a drain needs an order. And it stops only those that a
-    failed start has come to: another service may not be ready for it.
+    A plain MultiService stops all its children at the same time; a drain needs an order. And it stops those too that
+    a failed start has not come to, which a service may not be ready for.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
