@@ -320,7 +320,8 @@ def test_the_log_says_how_long_each_step_took(serve: Serve, holding: Project, ru
     directory = holding(views=VIEWS)
     (directory / "one").touch()
     server = serve("--command", "hold one", runner=runner, cwd=directory, settings="site_settings")
-    [line] = lines_with(server.stdout, "the start took ")
+    # The log is written by a thread of its own.
+    [line] = wait_for(lambda: lines_with(server.stdout, "the start took "), "the line of the log")
     command = "running the command 'hold one'"
     steps = ("setting Django up", command, "loading the WSGI application", "opening the web ports")
     assert re.search(r"the start took (\d+\.\d{3}) s before the first step; ", line)
