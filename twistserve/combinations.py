@@ -16,6 +16,11 @@ def complete(config: Configuration) -> Configuration:
         raise StartError(
             f"--autoreload: one process is reloaded, and --workers is {config.workers}: give --workers 1 with it"
         )
+    if config.preload and config.workers == 1:
+        raise StartError(
+            "--preload: it is workers that are forked from the process with the application, and --workers is 1: give"
+            " --workers 2 or more, or leave it out"
+        )
     if config.static_watch:
         _check_static_watch(config)
     if config.debugger:

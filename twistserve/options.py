@@ -156,6 +156,11 @@ class Configuration:
     backlog: int = _web("connections the kernel holds until they are accepted", _POSITIVE, 1024)
     threads: int = _web("threads that run requests", _POSITIVE, 8)
     workers: int = _web("processes that serve requests; 1 serves in this process", _POSITIVE, 1)
+    preload: bool = _web(
+        "with --workers, import the application once, in a process that the workers are forked from: they share its"
+        " memory and are ready at once; for applications that start no thread and open no connection while they are"
+        " imported"
+    )
     request_timeout: float = _web(
         "seconds a request may take from its last byte; then its client gets 504, and its thread is replaced until"
         " it returns; 0 for as long as it takes",

@@ -38,6 +38,7 @@ from tests.support.functional.harness import (
 )
 from tests.support.functional.tls import connect as connect_tls
 from tests.support.functional.workers import (
+    PRELOADED_TOO,
     VIEWS,
     WSGI,
     Held,
@@ -105,8 +106,8 @@ class Command(BaseCommand):
 
 
 @pytest.fixture
-def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
-    with launching(serve, tmp_path) as launcher:
+def launch(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Launch]:
+    with launching(serve, tmp_path, getattr(request, "param", False)) as launcher:
         yield launcher
 
 
@@ -159,6 +160,7 @@ def test_a_parent_and_its_workers(launch: Launch) -> None:
     assert server.stderr == ""
 
 
+@PRELOADED_TOO
 def test_checks_run_in_one_worker_for_all(launch: Launch) -> None:
     """Each time in one; when that has died, in another; and what it finds is the answer."""
     server = launch(views=VIEWS + CHECKS)
@@ -284,6 +286,7 @@ def test_what_is_said_while_the_workers_start(launch: Launch, tmp_path: Path) ->
     assert "opening the web ports" not in steps
 
 
+@PRELOADED_TOO
 @pytest.mark.parametrize("runner", ["twistd", "manage"])
 def test_a_command_that_fails(launch: Launch, tmp_path: Path, runner: str) -> None:
     """Status 1, no worker, and the command's own error as the last line of standard error."""
@@ -309,6 +312,7 @@ def test_a_reload_before_workers_serve(launch: Launch, tmp_path: Path) -> None:
     assert len(lines_with(server.stdout, "begin one")) == 1
 
 
+@PRELOADED_TOO
 def test_an_end_while_others_wait(launch: Launch, tmp_path: Path) -> None:
     """SIGTERM while the first worker is at what runs once ends all of them at once."""
     server = launch(
@@ -321,6 +325,7 @@ def test_an_end_while_others_wait(launch: Launch, tmp_path: Path) -> None:
     assert ended(server)
 
 
+@PRELOADED_TOO
 def test_a_worker_that_dies_while_it_prepares(launch: Launch, tmp_path: Path) -> None:
     """The start has failed, and the line on standard error says by what."""
     server = launch("--command", "hold one", until=None, settings=write_command(tmp_path / "project"))
@@ -332,6 +337,7 @@ def test_a_worker_that_dies_while_it_prepares(launch: Launch, tmp_path: Path) ->
 # Where they listen
 
 
+@PRELOADED_TOO
 def test_endpoints(launch: Launch, tmp_path: Path) -> None:
     """Two ports, a Unix socket and TLS are shared, and stay so when every worker has been replaced."""
     certificates, path = tmp_path / "certificates", tmp_path / "socket"
@@ -418,6 +424,7 @@ def test_systemd_sockets_are_refused(project: Callable[..., Path]) -> None:
 # Workers that die
 
 
+@PRELOADED_TOO
 def test_the_backlog_of_workers_that_are_killed(launch: Launch) -> None:
     """Connections that no worker has accepted are answered by those that take their places."""
     server = launch()
@@ -477,6 +484,7 @@ def test_none_has_ever_become_ready(launch: Launch, broken: str, named: tuple[st
     assert len(imports(server)) == 2
 
 
+@PRELOADED_TOO
 def test_a_check_that_hangs(launch: Launch) -> None:
     """It is begun once, in one worker, however often and by however many it is asked for, and whatever else is busy."""
     server = launch("--check-timeout", "1", views=VIEWS + CHECKS)
@@ -502,6 +510,7 @@ def test_a_check_that_hangs(launch: Launch) -> None:
     server.wait_until("/ready", 200)
 
 
+@PRELOADED_TOO
 def test_workers_that_do_not_answer(launch: Launch) -> None:
     """They are killed after a while and replaced; another one serves meanwhile, or there is no life in it.
 
@@ -562,6 +571,7 @@ def block_one(server: Server) -> int:
 # Replacements that somebody asks for
 
 
+@PRELOADED_TOO
 def test_a_worker_whose_threads_are_all_stuck(launch: Launch) -> None:
     """Another one comes first, and the old one is gone soon, though its requests never end."""
     server = launch("--threads", "1", "--request-timeout", "1", "--graceful-timeout", "1.5")
@@ -586,6 +596,7 @@ def ready_in(found: dict[str, str]) -> list[str]:
     return [name for name, state in found.items() if state == "ready"]
 
 
+@PRELOADED_TOO
 def test_a_worker_with_too_much_memory(launch: Launch) -> None:
     """It is replaced, and answers the request that it has first; the other one is left alone."""
     server = launch("--max-memory", "250")
@@ -598,6 +609,7 @@ def test_a_worker_with_too_much_memory(launch: Launch) -> None:
     assert restarts(server) == {"memory": 1}
 
 
+@PRELOADED_TOO
 def test_new_code(launch: Launch) -> None:
     """SIGHUP has all workers run freshly imported code; if that does not start, the old stay and the log says why."""
     server = launch()
@@ -642,6 +654,7 @@ def test_new_code(launch: Launch) -> None:
     assert sorted(map(int, children)) == sorted(workers(server)), "no process waits to be buried"
 
 
+@PRELOADED_TOO
 def test_newer_code_while_new_code_is_starting(launch: Launch) -> None:
     """A second SIGHUP leaves no worker of what was there when the first one came, though that never becomes ready."""
     server = launch()
@@ -678,6 +691,7 @@ def test_new_code_while_the_first_is_starting(launch: Launch, tmp_path: Path) ->
     assert restarts(server) == {"reload": 3}
 
 
+@PRELOADED_TOO
 def test_one_more_and_one_less(launch: Launch) -> None:
     """SIGTTIN adds a worker, SIGTTOU takes one away but never the last, and nobody else is touched."""
     server = launch()
@@ -771,6 +785,7 @@ def hold_up_one(server: Server) -> None:
     wait_for(lambda: "R" in states_of_threads(pid), "it to be at it")
 
 
+@PRELOADED_TOO
 def test_a_worker_that_stands_still_ends_when_it_goes_on(launch: Launch) -> None:
     """It cannot end while it is stopped; its parent being gone, it does as soon as it goes on."""
     server = launch()
@@ -812,6 +827,7 @@ def assert_whole_and_once(log: str, expected: list[str]) -> None:
     assert found == Counter(expected)
 
 
+@PRELOADED_TOO
 def test_a_daemon(launch: Launch) -> None:
     """Without -n and with a log file: the workers are the daemon's, and their lines are in its log, whole and once."""
     server = launch(runner="daemon", until=None)
@@ -837,6 +853,7 @@ def test_a_daemon(launch: Launch) -> None:
     assert (server.stdout, server.stderr) == ("", "")
 
 
+@PRELOADED_TOO
 @pytest.mark.parametrize("runner", ["twistd", "twist"])
 def test_the_log_on_standard_output(launch: Launch, runner: str) -> None:
     """The lines of all workers are there, whole and once."""
@@ -875,6 +892,7 @@ def test_the_log_in_a_pipe(project: Callable[..., Path]) -> None:
     assert_whole_and_once(b"".join(written).decode(), expected)
 
 
+@PRELOADED_TOO
 def test_a_manage_py_that_extends_the_path(launch: Launch, tmp_path: Path) -> None:
     """What manage.py makes importable the workers can import too."""
     directory = tmp_path / "project"
@@ -897,6 +915,7 @@ def test_a_manage_py_that_extends_the_path(launch: Launch, tmp_path: Path) -> No
     assert_whole_and_once(server.stdout, expected)
 
 
+@PRELOADED_TOO
 def test_the_stacks_of_all(launch: Launch) -> None:
     """SIGQUIT to the parent has every process log where its threads stand, and requests are answered all the same."""
     server = launch()

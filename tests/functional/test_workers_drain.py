@@ -17,6 +17,7 @@ from tests.support.functional.haproxy import VIEWS as PROXIED_VIEWS
 from tests.support.functional.haproxy import Load as ProxiedLoad
 from tests.support.functional.harness import PROMPT, Serve, Server, free_port, lines_with, release, wait_for
 from tests.support.functional.workers import (
+    PRELOADED_TOO,
     Held,
     Launch,
     Load,
@@ -45,8 +46,8 @@ def _deliver_interrupts() -> Iterator[None]:
 
 
 @pytest.fixture
-def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
-    with launching(serve, tmp_path) as launcher:
+def launch(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Launch]:
+    with launching(serve, tmp_path, getattr(request, "param", False)) as launcher:
         yield launcher
 
 
@@ -66,6 +67,7 @@ SIGNALS = pytest.mark.parametrize("end", [terminate, interrupt], ids=["SIGTERM",
 # The drain
 
 
+@PRELOADED_TOO
 @SIGNALS
 def test_everything_is_answered(launch: Launch, end: Callable[[Server], None]) -> None:
     """For the delay all is served as ever; what is in flight then is answered, and liveness passes throughout."""
@@ -107,6 +109,7 @@ def test_everything_is_answered(launch: Launch, end: Callable[[Server], None]) -
     assert "cut off" not in server.output
 
 
+@PRELOADED_TOO
 def test_a_signal_to_all_processes(launch: Launch) -> None:
     """As systemd sends it: the workers serve until the delay is over, and no others take their places."""
     server = launch("--drain-delay", "1.5")
@@ -124,6 +127,7 @@ def test_a_signal_to_all_processes(launch: Launch) -> None:
     assert len(lines_with(server.stdout, "is starting")) == 2
 
 
+@PRELOADED_TOO
 def test_requests_that_wait_in_the_kernel_are_answered(launch: Launch) -> None:
     """What has arrived before the signal but was not read yet: in the backlog, and on connections of each worker."""
     server = launch(views=VIEWS)
@@ -179,6 +183,7 @@ def test_what_is_cut_at_the_timeout(launch: Launch) -> None:
     assert len(lines_with(server.stdout, "GET /hold/", '" 503 ')) == 6
 
 
+@PRELOADED_TOO
 @pytest.mark.parametrize("moment", ["during the delay", "with requests in flight", "with a worker that stands still"])
 def test_a_second_signal_ends_all_at_once(launch: Launch, moment: str) -> None:
     """The parent and its workers, whatever they are at."""
@@ -201,6 +206,7 @@ def test_a_second_signal_ends_all_at_once(launch: Launch, moment: str) -> None:
 # Under load
 
 
+@PRELOADED_TOO
 def test_replacing_workers_under_load_loses_nothing(launch: Launch) -> None:
     """SIGHUP, SIGTERM to one worker after another, one more and one less: each new connection gets its answer."""
     server = launch("--no-access-log")
@@ -246,6 +252,7 @@ def test_replacing_workers_under_load_loses_nothing(launch: Launch) -> None:
     assert counted == {"reload": 2 * rounds, "signal": 2 * rounds, "resized": rounds}
 
 
+@PRELOADED_TOO
 def test_lifetimes_under_load_lose_nothing(launch: Launch) -> None:
     """Workers that are replaced after so many requests are so one at a time, the new one first."""
     server = launch("--max-lifetime", "300", "--no-access-log")
@@ -266,6 +273,7 @@ def test_lifetimes_under_load_lose_nothing(launch: Launch) -> None:
     assert load.by_pid.keys() <= gone
 
 
+@PRELOADED_TOO
 def test_ages_under_load_lose_nothing(launch: Launch) -> None:
     """Workers that became ready together are replaced one at a time, the new one first, again and again."""
     server = launch("--max-age", "2", "--no-access-log")
@@ -284,6 +292,7 @@ def test_ages_under_load_lose_nothing(launch: Launch) -> None:
     assert lines_with(server.stdout, "is replaced: ready for", "at most 2 s were wanted")
 
 
+@PRELOADED_TOO
 def test_a_worker_that_is_killed_loses_what_it_had_and_no_more(launch: Launch) -> None:
     """Each kill costs the requests in flight in that worker, those of a moment; the others' go on."""
     server = launch("--no-access-log")

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.support.functional.draining import Client
 from tests.support.functional.harness import PATIENCE, Serve, Server, lines_with, release, wait_for
 from tests.support.functional.workers import (
+    PRELOADED_TOO,
     VIEWS,
     Held,
     Launch,
@@ -72,8 +73,8 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
-def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
-    with launching(serve, tmp_path) as launcher:
+def launch(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Launch]:
+    with launching(serve, tmp_path, getattr(request, "param", False)) as launcher:
         yield launcher
 
 
@@ -168,6 +169,7 @@ def test_the_sum_of_all_workers(shop: Callable[..., Server], accept: str) -> Non
         client.closes()
 
 
+@PRELOADED_TOO
 def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]) -> None:
     """Neither under SIGHUP, which loses no count at all, nor under SIGKILL; gauges forget who is gone."""
     server = shop("--threads", "3")

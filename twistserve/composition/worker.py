@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.application.service import Service
+from twisted.internet.error import ReactorNotRunning
 
 from twistserve.composition.parts import development_services, recycling_service, service_tree, shared_listeners
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
+from twistserve.logs.context import Process
 from twistserve.logs.log import LogService
 from twistserve.options import Configuration
 from twistserve.probes.django_checks import DjangoChecks
@@ -23,14 +26,49 @@ from twistserve.project.application import load_settings
 from twistserve.project.preparing import preparing_steps
 from twistserve.project.startup import Progress, StartupService
 from twistserve.server import Serving
-from twistserve.workers.child import Parent, WorkerSide
-from twistserve.workers.protocol import FIRST_SOCKET, FIRST_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, TO_WORKER
+from twistserve.workers.child import Parent, WorkerSide, connect, end_early, stop_listening
+from twistserve.workers.protocol import FIRST_WORKER, Descriptors
 
 logger = get_logger(__name__)
 
 
-def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, parent: Parent) -> WorkerSide:
-    """Compose and start what a worker's process runs; one of them prepares what all of them need."""
+class Preloaded(NamedTuple):
+    """What a worker has of the process that it was forked from, besides the application."""
+
+    log: LogService
+    handlers: Mapping[int, Any]
+    """The application's handlers of signals."""
+
+
+def run(name: str, descriptors: Descriptors, reactor: Any, preloaded: Preloaded | None = None) -> None:
+    """Be a worker until the parent wants no more, on the reactor that is installed and has not run."""
+    Process.name = name
+
+    def begin(configuration: dict[str, Any], prepares: bool, parent: Parent) -> WorkerSide:
+        return worker(configuration, name, descriptors, prepares, parent, preloaded)
+
+    def end() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    reactor.callWhenRunning(end_early, lambda: reactor.callFromThread(end))
+    connect(Parent(begin, end), descriptors)
+    reactor.run()
+    stop_listening(descriptors.to_worker)
+
+
+def worker(
+    values: dict[str, Any],
+    name: str,
+    descriptors: Descriptors,
+    prepares: bool,
+    parent: Parent,
+    preloaded: Preloaded | None = None,
+) -> WorkerSide:
+    """Compose and start what a worker's process runs; one of them prepares what all of them need.
+
+    With --preload that is all it does.
+    """
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
@@ -40,8 +78,12 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
     ending.grant(configuration.graceful_timeout)
     ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
-    log = LogService(configuration.log_level, configuration.log_format)
-    log.use_lock(LOG_LOCK)
+    if preloaded is not None:
+        log = preloaded.log
+        ending.replaced.update(preloaded.handlers)
+    else:
+        log = LogService(configuration.log_level, configuration.log_format)
+    log.use_lock(descriptors.log_lock)
     log.take_streams()
     if configuration.debug:
         # Imported here: with what it imports it takes 0.4 MiB.
@@ -54,18 +96,25 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     serving: Serving | None = None
-    descriptors = range(FIRST_SOCKET, FIRST_SOCKET + sockets)
-    names = [name_of(descriptor) for descriptor in descriptors]
+    only_prepares = prepares and configuration.preload
+    names = [name_of(descriptor) for descriptor in descriptors.sockets]
     try:
         load_settings(configuration.settings, None, configuration.pythonpath)
-        listeners = shared_listeners(configuration, descriptors, reactor)
+        listeners = shared_listeners(configuration, descriptors.sockets, reactor)
         serving = Serving(
             replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, name == FIRST_WORKER
         )
         preparing = preparing_steps(configuration, progress) if prepares else []
         prepared = partial(reactor.callFromThread, parent.prepared) if prepares else lambda: None
-        tell = checks.tell if name == FIRST_WORKER and not configuration.no_probe else lambda: None
-        steps = [*serving.steps(preparing, tell, prepared), *checks.steps()]
+        tells = name == FIRST_WORKER and not configuration.no_probe and not only_prepares
+        steps = [*serving.steps(preparing, checks.tell if tells else lambda: None, prepared), *checks.steps()]
+        if only_prepares:
+
+            def make_way() -> None:
+                prepared()
+                reactor.callFromThread(lifecycle.recycle, "what is to run once has run")
+
+            steps = [*steps[: 1 + len(preparing)], ("making way for the workers", make_way)]
         services: list[Service] = [
             log,
             *development_services(configuration),
@@ -87,7 +136,7 @@ def worker(values: dict[str, Any], name: str, sockets: int, prepares: bool, pare
         lambda: names,
         reactor,
         signals,
-        files=(TO_WORKER, FROM_WORKER, LIFELINE),
+        files=(descriptors.to_worker, descriptors.from_worker, descriptors.lifeline),
         at_drain=(signal.SIGTERM,),
     )
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)

@@ -52,13 +52,17 @@ class LogService(Service):
             self._output.share()
         queue.on_recovery = _tell_lost
         queue.start()
+        self.begin()
+        for notice in self._notices:
+            logger.warning(notice)
+
+    def begin(self) -> None:
+        """Install the handler; until the service starts, each line is written by the thread that logs it."""
         self.take_streams()
         for name in OURS[:2]:
             if logging.getLogger(name).level == logging.NOTSET:
                 logging.getLogger(name).setLevel(self._level)
         place(self._handler)
-        for notice in self._notices:
-            logger.warning(notice)
 
     def share_output(self) -> int:
         """Let our other processes write where we do, under a lock that they inherit; its descriptor."""

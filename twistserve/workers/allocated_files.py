@@ -56,6 +56,18 @@ def install() -> None:
     module.MmapedDict = AllocatedDict
 
 
+def count_as(name: str) -> None:
+    """The same in a worker, by its number instead of its pid: its replacement goes on counting where it stopped."""
+    install()
+    number = number_of(name)
+    values.ValueClass = values.MultiProcessValue(lambda: number)
+
+
+def number_of(name: str) -> str:
+    """The number of a worker with a name such as worker-2."""
+    return name.split("-")[1]
+
+
 class AllocatedDict(MmapedDict):
     """A file of numbers by name; those that it has no room for are 0, and are kept nowhere."""
 

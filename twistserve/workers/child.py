@@ -24,16 +24,12 @@ from twistserve.probes.responses import Results
 from twistserve.server import Serving
 from twistserve.workers.allocated_files import shortage
 from twistserve.workers.protocol import (
-    FIRST_SOCKET,
-    FROM_WORKER,
-    LIFELINE,
-    LOG_LOCK,
-    TO_WORKER,
     AnnounceEnd,
     AtStep,
     Begin,
     Connection,
     Describe,
+    Descriptors,
     DrainWorker,
     Failed,
     FlushMetrics,
@@ -229,16 +225,17 @@ class _Pipes(StandardIO):
             writer.doWrite()
 
 
-def connect(parent: Parent, sockets: int) -> None:
+def connect(parent: Parent, descriptors: Descriptors) -> None:
     """Speak with the parent over the pipes, and watch the one that only its death closes.
 
-    What was inherited, with so many sockets, is not for the programs that the application starts.
+    What was inherited is not for the programs that the application starts.
     """
-    for descriptor in (TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, *range(FIRST_SOCKET, FIRST_SOCKET + sockets)):
+    *pipes, sockets = descriptors
+    for descriptor in (*pipes, *sockets):
         os.set_inheritable(descriptor, False)
     _end_without_python()
-    threading.Thread(target=_watch, name="lifeline", daemon=True).start()
-    _Pipes(parent, stdin=TO_WORKER, stdout=FROM_WORKER)  # type: ignore[call-arg]
+    threading.Thread(target=_watch, args=(descriptors.lifeline,), name="lifeline", daemon=True).start()
+    _Pipes(parent, stdin=descriptors.to_worker, stdout=descriptors.from_worker)  # type: ignore[call-arg]
 
 
 def end_early(end: Callable[[], None]) -> None:
@@ -246,10 +243,10 @@ def end_early(end: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: end())
 
 
-def stop_listening() -> None:
+def stop_listening(to_worker: int) -> None:
     """Have the parent notice that this process has come to its end, and answers nothing any more."""
     null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, TO_WORKER, inheritable=False)
+    os.dup2(null, to_worker, inheritable=False)
     os.close(null)
 
 
@@ -267,9 +264,9 @@ def _end_without_python() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, PARENT_DIED, 0, 0, 0)
 
 
-def _watch() -> None:
+def _watch(lifeline: int) -> None:
     """End the process some time after its parent, even if its reactor does not turn any more."""
-    while os.read(LIFELINE, 1):
+    while os.read(lifeline, 1):
         pass
     time.sleep(ORPHANED)
     os._exit(1)

@@ -10,7 +10,7 @@ import signal
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -19,6 +19,24 @@ from twistserve.load import Load
 
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
 TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, FIRST_SOCKET = 3, 4, 5, 6, 7
+CONTROL, PRELOADED_LOG_LOCK = 3, 4
+"""Those of the process that has the application, with --preload."""
+
+
+class Descriptors(NamedTuple):
+    """Where a worker has what it inherits: a forked one cannot have it at the same numbers as one that was started."""
+
+    to_worker: int
+    from_worker: int
+    lifeline: int
+    log_lock: int
+    sockets: tuple[int, ...]
+
+    @classmethod
+    def started(cls, sockets: int) -> Descriptors:
+        """Those of a worker that was started with so many sockets."""
+        return cls(TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, tuple(range(FIRST_SOCKET, FIRST_SOCKET + sockets)))
+
 
 FIRST_WORKER = "worker-1"
 """The name of the one that tells what one of them needs to say."""

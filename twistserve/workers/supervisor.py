@@ -46,6 +46,8 @@ SIGNAL = "signal"
 """The cause that does not come again by itself."""
 FAILED = "replacement_failed"
 """What is counted of a worker that did not start in the place of one that stays."""
+PREPARED = "prepared"
+"""Of one that has only run what is to run once, which is not counted."""
 RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "age", "memory", "reload", SIGNAL, "resized", FAILED)
 """Why workers end, as a metric's label."""
 
@@ -83,6 +85,8 @@ class Worker:
     state: WorkerState = WorkerState.STARTING
     prepares: bool = False
     """Whether it runs what is to run once: a migration is not killed for C code that holds Python's lock."""
+    waits: bool = False
+    """Whether it has no process yet: another one forks it when that has the application."""
     step: str = "loading Python's modules"
     """What its start is at, and how it gets on."""
     slow: int = 0
@@ -102,7 +106,7 @@ class Worker:
     kill: Any = None
 
     def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.process.pid})"
+        return f"worker {self.number} (pid {self.process.pid})" if not self.waits else f"worker {self.number}"
 
 
 Spawn = Callable[[Worker], Process]
@@ -168,7 +172,7 @@ class Supervisor:
 
     def heard_lately(self, worker: Worker) -> bool:
         """Whether the worker answers heartbeats, and in time."""
-        return worker.heard and not worker.lost and self.silence(worker) < SILENCE
+        return worker.waits or (worker.heard and not worker.lost and self.silence(worker) < SILENCE)
 
     def start(self) -> None:
         """Start the workers."""
@@ -236,7 +240,8 @@ class Supervisor:
             return
         if state is WorkerState.DRAINING or (worker.end == "unresponsive" and worker.predecessor is None):
             logger.info("%s has ended: %s", worker, how)
-            contain(worker_restarts.labels(worker.end or "resized").inc)
+            if worker.end != PREPARED:
+                contain(worker_restarts.labels(worker.end or "resized").inc)
         else:
             self._died(worker, state, how)
         self._fill()
@@ -298,6 +303,10 @@ class Supervisor:
         """Start another in the place of a worker that has not served yet."""
         self._discard(worker, "reload")
         self._fill()
+
+    def make_way(self, worker: Worker) -> None:
+        """A worker that has only run what is to run once ends by itself; another one comes in its place then."""
+        worker.state, worker.end = WorkerState.DRAINING, PREPARED
 
     def _discard(self, worker: Worker, cause: str) -> None:
         """End a worker that has not served yet; the next to be replaced is the one that it was to replace."""
@@ -475,7 +484,7 @@ class Supervisor:
         self._last_beat = now
         for worker in list(self.workers):
             self._tell_if_slow(worker)
-            if worker.prepares or (worker.process.at_end and worker.state is WorkerState.DRAINING):
+            if worker.prepares or worker.waits or (worker.process.at_end and worker.state is WorkerState.DRAINING):
                 # It has until it is done, or until the end of its time.
                 continue
             if worker.asked_at is None:

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from twistserve.logs import get_logger
 from twistserve.process import exit_status
+from twistserve.workers.forked_process import ForkedProcess, Orphans
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
     FOR_THE_PARENT,
@@ -61,6 +62,26 @@ class _Pipe:
     getHost = getPeer
 
 
+class Lines:
+    """What a process writes to its standard streams, line by line."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        self._told = told
+        self._partial = {STDOUT: b"", STDERR: b""}
+
+    def received(self, stream: int, data: bytes) -> None:
+        """Tell the lines that are complete."""
+        *complete, self._partial[stream] = (self._partial[stream] + data).split(b"\n")
+        for line in complete:
+            self._told(line.decode(errors="replace"))
+
+    def end(self) -> None:
+        """Tell what has no end."""
+        for partial in self._partial.values():
+            if partial:
+                self._told(partial.decode(errors="replace"))
+
+
 class WorkerProcess(ProcessProtocol):
     """Starts a process and speaks with it; `commands` answers it, `exited` is told how it ended.
 
@@ -72,8 +93,7 @@ class WorkerProcess(ProcessProtocol):
     ) -> None:
         self._amp = Connection(locator=commands)
         self._exited = exited
-        self._lines = lines
-        self._partial = {STDOUT: b"", STDERR: b""}
+        self._lines = Lines(lines) if lines is not None else None
         self.at_end = self._ended = False
         self._reactor: Any = None
         self._timer: Any = None
@@ -104,6 +124,12 @@ class WorkerProcess(ProcessProtocol):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.pid = process.pid
 
+    def start_forked(self, reactor: Any, orphans: Orphans) -> ForkedProcess:
+        """Have everything ready for a process that another one forks, and can be spoken to. Raises OSError."""
+        self._reactor = reactor
+        streams = {STDOUT: "r", STDERR: "r"} if self._lines is not None else {}
+        return ForkedProcess(self, {TO_WORKER: "w", FROM_WORKER: "r", LIFELINE: "w", **streams}, orphans, reactor)
+
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
         """Send a command; fails when the process is gone, or soon will be."""
         if self.at_end:
@@ -126,10 +152,8 @@ class WorkerProcess(ProcessProtocol):
         """The process speaks, or writes a line."""
         if childFD == FROM_WORKER:
             self._amp.dataReceived(data)
-        elif childFD in self._partial and self._lines is not None:
-            *complete, self._partial[childFD] = (self._partial[childFD] + data).split(b"\n")
-            for line in complete:
-                self._lines(line.decode(errors="replace"))
+        elif childFD in (STDOUT, STDERR) and self._lines is not None:
+            self._lines.received(childFD, data)
 
     def childConnectionLost(self, childFD: int) -> None:
         """The process has closed a pipe: it takes no more questions, though it may still be at its end."""
@@ -148,12 +172,11 @@ class WorkerProcess(ProcessProtocol):
         self._ended = True
         if self._timer.active():
             self._timer.cancel()
-        for partial in self._partial.values():
-            if partial and self._lines is not None:
-                self._lines(partial.decode(errors="replace"))
+        if self._lines is not None:
+            self._lines.end()
         self._amp.connectionLost(reason)
         self._exited(exit_status.in_words(exit_status.of(reason.value)))
-        for descriptor in (*self._partial, TO_WORKER, FROM_WORKER, LIFELINE):
+        for descriptor in (STDOUT, STDERR, TO_WORKER, FROM_WORKER, LIFELINE):
             # A program that it left behind may hold them. Twisted's loseConnection closes the standard streams alone.
             self.transport.closeChildFD(descriptor)  # type: ignore[union-attr]
 

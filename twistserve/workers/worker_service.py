@@ -18,7 +18,7 @@ from typing import Any
 from prometheus_client.multiprocess import mark_process_dead
 from setproctitle import setproctitle
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succeed
 from twisted.protocols import amp
 
 from twistserve.errors import StartError
@@ -31,6 +31,8 @@ from twistserve.net.open_files import SPARE, count_open, most_probes, raise_limi
 from twistserve.options import Configuration
 from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
+from twistserve.workers.preloaded_process import Request
+from twistserve.workers.preloading import Preloading
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
 from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
@@ -46,7 +48,7 @@ PIPES = 5
 
 
 def check_room_for(workers: int) -> None:
-    """Raise the limit of open files as far as it may be; `StartError` if it is too small for so many workers."""
+    """Raise the limit of open files as far as it may be; `StartError` if it is too small for so many processes."""
     usable = raise_limit()
     needed = count_open() + PIPES * (workers + 1) + most_probes() + SPARE
     if needed > usable:
@@ -140,6 +142,9 @@ class WorkerService(Service):
         self._reload = False
         """Whether the code has changed meanwhile, which the worker that runs it has imported."""
         self.metrics_directory = ""
+        self._preloading: Preloading | None = None
+        if configuration.preload:
+            self._preloading = Preloading(configuration, lines, log_lock, self._preload_at_step, reactor)
         self.supervisor = Supervisor(
             configuration.workers,
             self._spawn,
@@ -154,7 +159,8 @@ class WorkerService(Service):
         """Begin as soon as the reactor runs. Raises `StartError`."""
         super().startService()
         setproctitle("twistserve: parent")
-        check_room_for(self._configuration.workers)
+        # With two for the application while one takes the place of the other.
+        check_room_for(self._configuration.workers + 2 * self._configuration.preload)
         try:
             remove_abandoned()
             self.metrics_directory = make_directory()
@@ -164,6 +170,8 @@ class WorkerService(Service):
                 " of their requests until the next start; set TMPDIR to a directory that can be written",
                 error,
             )
+        if self._preloading is not None:
+            self._preloading.start(environment_of_a_worker(self.metrics_directory or None))
         self._reactor.callWhenRunning(self._begin)
 
     @inlineCallbacks
@@ -181,12 +189,20 @@ class WorkerService(Service):
             if address:
                 with suppress(OSError):
                     os.unlink(address)
-        yield self._lifecycle.wait(self.supervisor.stop(), self._drain.timeout + MARGIN + KILLED)
-        if self.supervisor.workers:
+        stopped = self._stop_processes()
+        yield self._lifecycle.wait(stopped, self._drain.timeout + MARGIN + KILLED)
+        if not stopped.called:
             self.supervisor.kill_all()
-            yield self.supervisor.stop().addTimeout(KILLED, self._reactor).addErrback(lambda failure: None)
+            if self._preloading is not None:
+                self._preloading.kill()
+            yield self._stop_processes().addTimeout(KILLED, self._reactor).addErrback(lambda failure: None)
         if self.metrics_directory:
             shutil.rmtree(self.metrics_directory, ignore_errors=True)
+
+    def _stop_processes(self) -> Deferred[Any]:
+        """End all of them; fires when they have ended."""
+        preloading = self._preloading.stop() if self._preloading is not None else succeed(None)
+        return DeferredList([self.supervisor.stop(), preloading])
 
     def reload(self) -> None:
         """Replace the workers by ones with freshly imported code."""
@@ -194,14 +210,19 @@ class WorkerService(Service):
             logger.info("received SIGHUP while draining: workers are not replaced any more")
         elif self._unprepared:
             logger.info("received SIGHUP before workers serve: they will import what is there when they start")
-            self._reload = True
+            self._reload = self._preloading is None
         else:
+            if self._preloading is not None:
+                self._preloading.reload()
             self.supervisor.replace_all()
 
     def kill(self) -> None:
         """End all processes, without a word; callable from any thread."""
         for worker in self.supervisor.workers:
-            worker.process.signal(signal.SIGKILL)
+            if not worker.waits:
+                worker.process.signal(signal.SIGKILL)
+        if self._preloading is not None:
+            self._preloading.kill()
 
     def log_stacks(self) -> None:
         """Have every worker log where its threads stand."""
@@ -215,6 +236,15 @@ class WorkerService(Service):
         if self._lifecycle.state is State.STARTING:
             self._lifecycle.at_step("starting the workers")
             self.supervisor.start()
+            if self._preloading is not None and not self._unprepared:
+                self._preloading.load()
+
+    def _preload_at_step(self, step: str) -> None:
+        """The process that has the application has come to a step, and those that wait for it."""
+        for worker in self.supervisor.workers:
+            if worker.waits:
+                worker.step = f"waiting for the preloaded process: {step}"
+        self._lifecycle.follow(f"starting the workers: {step}", "")
 
     def _prepared(self) -> None:
         """What was to run once has run."""
@@ -223,6 +253,9 @@ class WorkerService(Service):
         worker, self._preparing, self._unprepared = self._preparing, None, False
         assert worker is not None
         worker.prepares = False
+        if self._preloading is not None:
+            self.supervisor.make_way(worker)
+            self._preloading.load()
         if self._reload:
             self.supervisor.start_anew(worker)
         waiting, self._waiting = self._waiting, []
@@ -249,9 +282,13 @@ class WorkerService(Service):
             self._prepared,
         )
         process = WorkerProcess(told, lambda how: self._exited(worker, how), self._lines)
+        name, descriptors = f"worker-{worker.number}", [each.fileno() for each in self._sockets]
+        if self._preloading is not None and not prepares:
+            self._fork(self._preloading, worker, process, name, descriptors)
+            self._let_begin(process, False)
+            return process
         environ = environment_of_a_worker(self.metrics_directory or None)
-        descriptors = [each.fileno() for each in self._sockets]
-        process.start(self._reactor, f"worker-{worker.number}", environ, descriptors, self._log_lock)
+        process.start(self._reactor, name, environ, descriptors, self._log_lock)
         if prepares:
             worker.prepares, self._preparing = True, worker
         if prepares or not self._unprepared:
@@ -260,6 +297,29 @@ class WorkerService(Service):
             worker.step = "waiting for what runs once"
             self._waiting.append(partial(self._let_begin, process, False))
         return process
+
+    def _fork(
+        self, preloading: Preloading, worker: Worker, process: WorkerProcess, name: str, sockets: list[int]
+    ) -> None:
+        """Have a worker forked; what it is told meanwhile waits in its pipe. Raises OSError."""
+        forked = process.start_forked(self._reactor, preloading.orphans)
+        worker.waits = True
+        waiting_for = "what runs once" if self._unprepared else f"the preloaded process: {preloading.step}"
+        worker.step = f"waiting for {waiting_for}"
+
+        def begun(pid: int) -> None:
+            process.pid, worker.waits = pid, False
+            worker.step = "being forked"
+
+        def failed(reason: str) -> None:
+            worker.failure = reason
+            forked.give_up()
+
+        try:
+            preloading.fork(Request(name, forked, sockets, begun, failed))
+        except OSError:
+            forked.pass_on()
+            raise
 
     def _let_begin(self, process: WorkerProcess, prepares: bool) -> None:
         configuration = self._configuration.values()

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.functional.harness import PATIENCE, PROMPT, Serve, Server, wait_for, write_project
 from tests.support.functional.processes import state
 
@@ -69,6 +71,11 @@ from django.core.wsgi import get_wsgi_application
 application = get_wsgi_application()
 """
 """Notes who imports it and when, waits while the file `closed` is there, and runs the file `broken`."""
+
+PRELOADED_TOO = pytest.mark.parametrize(
+    "launch", [pytest.param(False, id="started"), pytest.param(True, id="preloaded")], indirect=True
+)
+"""Of what holds of workers with --preload too; the fixture `launch` is then given whether they are."""
 
 Launch = Callable[..., Server]
 
@@ -137,8 +144,10 @@ def restarts(server: Server) -> dict[str, int]:
 
 
 @contextmanager
-def launching(serve: Serve, directory: Path) -> Iterator[Launch]:
+def launching(serve: Serve, directory: Path, preload: bool = False) -> Iterator[Launch]:
     """Starts servers of the views above with two workers: `launch("--threads", "1", settings="...")`.
+
+    With `preload` they are forked from a process that has imported the application.
 
     Each in a directory of its own, `name`. In the end none of their processes may be left, nor anything of
     theirs in their temporary directory.
@@ -159,7 +168,7 @@ def launching(serve: Serve, directory: Path) -> Iterator[Launch]:
     ) -> Server:
         texts = {"views": VIEWS, "site_wsgi": WSGI, "revision": "REVISION = 'one'\n", **texts}
         server = serve(
-            *("--workers", str(number), *args),
+            *("--workers", str(number), *(["--preload"] if preload else []), *args),
             cwd=write_project(directory / name, **texts),
             settings="site_settings",
             env={"TMPDIR": str(temporary), **(env or {})},

@@ -1,0 +1,199 @@
+"""The process that has the application and forks the workers, with --preload.
+
+It has one thread, no reactor and no connection: it does what the parent asks, one thing after another. What workers
+import is imported here, by this module and by what it calls, so that they share it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+from twistserve import collector
+from twistserve.composition.worker import Preloaded
+from twistserve.composition.worker import run as run_worker
+from twistserve.development.slow_imports import ImportTimes
+from twistserve.errors import StartError, describe
+from twistserve.logs import get_logger
+from twistserve.logs.context import Process
+from twistserve.logs.log import LogService
+from twistserve.logs.observer import observe_twisted
+from twistserve.net.other_reactors import keep_installed
+from twistserve.net.reactor import install
+from twistserve.options import Configuration
+from twistserve.process.signals import is_applications
+from twistserve.project.application import DjangoApplication, load_settings
+from twistserve.project.import_effects import ImportEffects
+from twistserve.workers.preloaded import end_with_parent, fork_orphan, receive, send
+from twistserve.workers.protocol import FOR_THE_PARENT, Descriptors
+
+logger = get_logger(__name__)
+
+IGNORED = (*FOR_THE_PARENT, signal.SIGTERM)
+"""Signals that may be sent to the whole group of processes: the parent ends this one."""
+
+
+def run(control: socket.socket, log_lock: int) -> NoReturn:
+    """Do what the parent asks until it asks no more. Main thread."""
+    end_with_parent()
+    for each in FOR_THE_PARENT:
+        signal.signal(each, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
+    setproctitle("twistserve: preloaded")
+    Process.name = "preloaded"
+    collector.resume()
+    status = 0
+    preloaded: Preloaded | None = None
+    while (message := receive(control)) is not None:
+        if message.word == "load":
+            try:
+                preloaded = load(control, log_lock, **message.content)
+            except StartError as error:
+                send(control, "failed", message=str(error))
+                status = 1
+                break
+            send(control, "loaded")
+        else:
+            assert preloaded is not None
+            fork_worker(control, log_lock, preloaded, message.descriptors, **message.content)
+    leave(status)
+
+
+def load(control: socket.socket, log_lock: int, configuration: dict[str, Any], path: list[str]) -> Preloaded:
+    """Set Django up and import the application. Raises `StartError`."""
+    sys.path[:] = path
+    options = Configuration.of_values(configuration)
+    log = LogService(options.log_level, options.log_format)
+    log.use_lock(log_lock)
+    log.begin()
+    imports = ImportTimes()
+    if options.debug:
+        imports.begin()
+    application = DjangoApplication(options.wsgi)
+    effects = ImportEffects()
+
+    def set_up() -> None:
+        load_settings(options.settings, None, options.pythonpath)
+        application.set_up(log.applying_logging)
+        log.settle()
+
+    def load_application() -> None:
+        application.load()
+        log.settle()
+        import_the_rest()
+        effects.check()
+
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("setting Django up", set_up),
+        ("loading the WSGI application", load_application),
+    )
+    for name, step in steps:
+        logger.info("start-up: %s", name)
+        send(control, "at_step", step=name)
+        try:
+            step()
+        except StartError:
+            raise
+        except BaseException as error:
+            logger.debug("%s", name, exc_info=True)
+            raise StartError(f"{name}: {describe(error)}") from error
+    if options.debug:
+        imports.end()
+        logger.info("%s", imports.report())
+    found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    handlers: dict[int, Any] = {number: handler for number, handler in found.items() if is_applications(handler)}
+    for each in IGNORED:
+        signal.signal(each, signal.SIG_IGN)
+    # What is not needed must not be copied to each worker when its collector comes to it.
+    gc.collect()
+    gc.freeze()
+    return Preloaded(log, handlers)
+
+
+def import_the_rest() -> None:
+    """Import what workers would import each for itself, when it serves and with its first requests."""
+    import twistserve.http.http2  # noqa: F401
+
+    def of_django() -> None:
+        import django.db.models.sql.compiler  # noqa: F401
+        from django.contrib.staticfiles.storage import staticfiles_storage  # noqa: F401
+        from django.template import engines
+
+        for engine in engines.all():
+            # Its loaders, context processors and libraries of tags.
+            engine.from_string("")
+
+    try:
+        of_django()
+    except Exception:
+        # No view may ever come to what is wrong here.
+        logger.debug("what workers may need cannot all be imported before", exc_info=True)
+
+
+def fork_worker(
+    control: socket.socket,
+    log_lock: int,
+    preloaded: Preloaded,
+    descriptors: list[int],
+    request: int,
+    name: str,
+    streams: int,
+) -> None:
+    """Fork a worker. Its descriptors are three pipes, so many of its standard streams, and the sockets."""
+
+    def failed(error: OSError) -> None:
+        send(control, "not_forked", request=request, reason=error.strerror or str(error))
+
+    try:
+        forked = fork_orphan(failed)
+    except OSError as error:
+        failed(error)
+        forked = False
+    if forked:
+        try:
+            send(control, "forked", request=request, pid=os.getpid())
+            control.close()
+            (to_worker, from_worker, lifeline), rest = descriptors[:3], descriptors[3:]
+            for number, stream in enumerate(rest[:streams], 1):
+                os.dup2(stream, number)
+                os.close(stream)
+            inherited = Descriptors(to_worker, from_worker, lifeline, log_lock, tuple(rest[streams:]))
+            become_worker(name, inherited, preloaded)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    for each in descriptors:
+        os.close(each)
+
+
+def become_worker(name: str, descriptors: Descriptors, preloaded: Preloaded) -> NoReturn:
+    """Be a worker, in the process that was forked for it."""
+    setproctitle(f"twistserve: {name.replace('-', ' ')}")
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from twistserve.workers.kept_metrics import go_on_as
+
+        go_on_as(name)
+    reactor = install()
+    keep_installed()
+    observe_twisted()
+    run_worker(name, descriptors, reactor, preloaded)
+    leave(0)
+
+
+def leave(status: int) -> NoReturn:
+    """End as any program of Python does, up to the functions registered with atexit: others' frames may be below."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
