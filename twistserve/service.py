@@ -38,6 +38,9 @@ from twistserve.resolution import ENVIRONMENT_PREFIX, resolve, unknown_variables
 
 logger = get_logger(__name__)
 
+_CHANGES = ("uid", "gid", "chroot", "umask")
+"""Options of twistd by which the process becomes another one once it has been composed."""
+
 
 class Options(CommandLine):
     """What ``twistd djangoserve`` parses its command line with; twisted's plugin machinery looks for this name."""
@@ -72,7 +75,8 @@ def makeService(options: CommandLine) -> IService:
     ending.take_early_signals()
     # twistd has a default for it, and changes into another directory only as a daemon.
     ending.pid_file = os.path.abspath(runner["pidfile"]) if runner.get("pidfile") else ""
-    tree = compose(options.given, ending, lambda: output_of(runner), daemon=daemon)
+    stays = not any(runner.get(name) for name in _CHANGES) and runner.get("rundir") in (None, ".")
+    tree = compose(options.given, ending, lambda: output_of(runner), daemon=daemon, stays=stays)
     tree.log_observer = RecordingObserver()
     return tree
 
@@ -83,10 +87,12 @@ def compose(
     make_output: Callable[[], Output | None] = lambda: None,
     defaults: Mapping[str, object] = MappingProxyType({}),
     daemon: bool = False,
+    stays: bool = True,
 ) -> ServiceTree:
     """The service for these options. What is wrong with them ends the process: raises SystemExit, with one line.
 
-    `make_output` gives where the log goes, None for standard output; `defaults` are in place of the table's.
+    `make_output` gives where the log goes, None for standard output; `defaults` are in place of the table's. `stays`
+    says that the process goes on as it is now: it makes no `daemon` of itself and changes neither user nor directory.
     """
     share_arena()
     imports = ImportTimes()
@@ -99,7 +105,7 @@ def compose(
             configuration = _resolve(given, defaults)
             if configuration.autoreload and daemon:
                 raise StartError("--autoreload: a daemon is not developed with: give twistd -n as well")
-            return _compose(configuration, ending, output, imports)
+            return _compose(configuration, ending, output, imports, stays and not daemon)
     except StartError as error:
         imports.end()
         ending.fail_early()
@@ -118,7 +124,9 @@ def _resolve(given: Mapping[str, object], defaults: Mapping[str, object]) -> Con
         raise
 
 
-def _compose(configuration: Configuration, ending: Ending, output: Output | None, imports: ImportTimes) -> ServiceTree:
+def _compose(
+    configuration: Configuration, ending: Ending, output: Output | None, imports: ImportTimes, stays: bool
+) -> ServiceTree:
     """Compose the service tree: it starts in this order and stops in reverse. Raises `StartError`.
 
     Ports are reserved here, so that a conflict is told before anything runs; no thread and no connection
@@ -152,7 +160,7 @@ def _compose(configuration: Configuration, ending: Ending, output: Output | None
     if configuration.workers > 1:
         from twistserve.composition.parent import parent
 
-        return parent(configuration, lifecycle, ending, log, reactor)
+        return parent(configuration, lifecycle, ending, log, reactor, stays)
     return one_process(configuration, lifecycle, ending, log, reactor)
 
 

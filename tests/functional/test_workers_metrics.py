@@ -123,6 +123,7 @@ def order(server: Server, number: int) -> None:
         thread.join(PATIENCE)
 
 
+@PRELOADED_TOO
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_sum_of_all_workers(shop: Callable[..., Server], accept: str) -> None:
     """Counters, histograms and gauges of ours, of the project and of django-prometheus, each added up as it means."""
@@ -229,6 +230,7 @@ def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]
     assert value(seen, "twistserve_worker_restarts_total", reason="signal") == 1
 
 
+@PRELOADED_TOO
 def test_a_worker_that_is_killed_has_handed_over(shop: Callable[..., Server]) -> None:
     """What it had answered a heartbeat ago is counted, though nobody has asked for the metrics."""
     server = shop()
@@ -288,6 +290,7 @@ def test_a_worker_that_does_not_answer_holds_no_scrape_up(shop: Callable[..., Se
     assert value(before, orders, kind="book") == value(after, orders, kind="book") == 50
 
 
+@PRELOADED_TOO
 def test_the_directory_is_ours(shop: Callable[..., Server], tmp_path: Path) -> None:
     """One that the environment names has nothing of the workers; ours is gone after the end."""
     elsewhere = tmp_path / "elsewhere"
@@ -340,6 +343,7 @@ def test_a_directory_that_another_server_needed(launch: Launch, number: int, run
     assert "Traceback" not in server.output
 
 
+@PRELOADED_TOO
 def test_without_metrics(launch: Launch) -> None:
     """Workers serve as ever, and are replaced."""
     server = launch("--no-metrics")

@@ -40,15 +40,30 @@ FLUSH_TIMEOUT = 0.5
 
 
 def parent(
-    configuration: Configuration, lifecycle: Lifecycle, ending: Ending, log: LogService, reactor: Any
+    configuration: Configuration,
+    lifecycle: Lifecycle,
+    ending: Ending,
+    log: LogService,
+    reactor: Any,
+    stays: bool = False,
 ) -> ServiceTree:
-    """The tree of a parent: the probe port and the workers, who do what answers requests."""
+    """The tree of a parent: the probe port and the workers, who do what answers requests.
+
+    `stays` says that this is the process which will run it, with the user and the directory that it has now.
+    """
     collector.settle()
     # What the settings make impossible is told before anything starts.
     file_indexes(configuration)
+    lock = log.share_output()
+    preloaded = None
+    if configuration.preload and stays:
+        # Before there is anything that it must not have. Imported here: others have no use for it.
+        from twistserve.composition.preloaded import fork_from
+
+        preloaded = fork_from(reactor, lock, log.lines is not None, ending.descriptors)
     sockets = shared_sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
-    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, log.share_output())
+    workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, lock, preloaded)
     ending.at_cut = workers.kill
     # The worker whose start has failed had the rest.
     ending.after_failure = END - WORKER_END

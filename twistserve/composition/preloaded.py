@@ -14,7 +14,9 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from setproctitle import setproctitle
@@ -28,13 +30,16 @@ from twistserve.logs import get_logger
 from twistserve.logs.context import Process
 from twistserve.logs.log import LogService
 from twistserve.logs.observer import observe_twisted
-from twistserve.net.other_reactors import keep_installed
-from twistserve.net.reactor import install
+from twistserve.net.other_reactors import forget_installed, keep_installed, modules_with, replace
+from twistserve.net.reactor import Reactor, install
 from twistserve.options import Configuration
-from twistserve.process.signals import is_applications
+from twistserve.process.signals import is_applications, is_ours
 from twistserve.project.application import DjangoApplication, load_settings
-from twistserve.project.import_effects import ImportEffects
+from twistserve.project.import_effects import ImportEffects, can_be_forked
+from twistserve.workers.directory import hold
+from twistserve.workers.kept_metrics import go_on_as, keep_what_is_declared
 from twistserve.workers.preloaded import end_with_parent, fork_orphan, receive, send
+from twistserve.workers.preloaded_process import Forked
 from twistserve.workers.protocol import FOR_THE_PARENT, Descriptors
 
 logger = get_logger(__name__)
@@ -43,8 +48,54 @@ IGNORED = (*FOR_THE_PARENT, signal.SIGTERM)
 """Signals that may be sent to the whole group of processes: the parent ends this one."""
 
 
-def run(control: socket.socket, log_lock: int) -> NoReturn:
-    """Do what the parent asks until it asks no more. Main thread."""
+def fork_from(reactor: Any, log_lock: int, lines: bool, files: Iterable[int]) -> Forked | None:
+    """Fork this process from one that will be the parent, before anything runs there; they share what is imported.
+
+    Not where there is something already that a fork cannot have; then None. `files` are for the parent alone, and with
+    `lines` so are the standard streams.
+    """
+    if not isinstance(reactor, Reactor) or not can_be_forked():
+        return None
+    modules = modules_with(reactor)
+    gc.freeze()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pipes = {number: os.pipe() for number in (1, 2)} if lines else {}
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        for _, writing in pipes.values():
+            os.close(writing)
+        return Forked(pid, ours, {number: reading for number, (reading, _) in pipes.items()})
+    try:
+        ours.close()
+        for number, (reading, writing) in pipes.items():
+            os.dup2(writing, number)
+            os.close(reading)
+            os.close(writing)
+        for each in files:
+            with suppress(OSError):
+                os.close(each)
+        reactor.abandon()
+        for number in signal.valid_signals():
+            if is_ours(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        for finder in [each for each in sys.meta_path if isinstance(each, ImportTimes)]:
+            finder.end()
+        keep_what_is_declared()
+        run(theirs, log_lock, partial(replace, forget_installed(), modules=modules))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def run(
+    control: socket.socket, log_lock: int, replace_stale: Callable[[Reactor], None] = lambda reactor: None
+) -> NoReturn:
+    """Do what the parent asks until it asks no more. Main thread.
+
+    `replace_stale` has a reactor take the place of that of the process which this one was forked from.
+    """
     end_with_parent()
     for each in FOR_THE_PARENT:
         signal.signal(each, signal.SIG_IGN)
@@ -65,13 +116,18 @@ def run(control: socket.socket, log_lock: int) -> NoReturn:
             send(control, "loaded")
         else:
             assert preloaded is not None
-            fork_worker(control, log_lock, preloaded, message.descriptors, **message.content)
+            fork_worker(control, log_lock, preloaded, replace_stale, message.descriptors, **message.content)
     leave(status)
 
 
-def load(control: socket.socket, log_lock: int, configuration: dict[str, Any], path: list[str]) -> Preloaded:
+def load(
+    control: socket.socket, log_lock: int, configuration: dict[str, Any], path: list[str], directory: str
+) -> Preloaded:
     """Set Django up and import the application. Raises `StartError`."""
     sys.path[:] = path
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    if directory:
+        hold(directory)
     options = Configuration.of_values(configuration)
     log = LogService(options.log_level, options.log_format)
     log.use_lock(log_lock)
@@ -144,6 +200,7 @@ def fork_worker(
     control: socket.socket,
     log_lock: int,
     preloaded: Preloaded,
+    replace_stale: Callable[[Reactor], None],
     descriptors: list[int],
     request: int,
     name: str,
@@ -168,7 +225,7 @@ def fork_worker(
                 os.dup2(stream, number)
                 os.close(stream)
             inherited = Descriptors(to_worker, from_worker, lifeline, log_lock, tuple(rest[streams:]))
-            become_worker(name, inherited, preloaded)
+            become_worker(name, inherited, preloaded, replace_stale)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -176,14 +233,15 @@ def fork_worker(
         os.close(each)
 
 
-def become_worker(name: str, descriptors: Descriptors, preloaded: Preloaded) -> NoReturn:
+def become_worker(
+    name: str, descriptors: Descriptors, preloaded: Preloaded, replace_stale: Callable[[Reactor], None]
+) -> NoReturn:
     """Be a worker, in the process that was forked for it."""
     setproctitle(f"twistserve: {name.replace('-', ' ')}")
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from twistserve.workers.kept_metrics import go_on_as
-
+    if os.environ["PROMETHEUS_MULTIPROC_DIR"]:
         go_on_as(name)
     reactor = install()
+    replace_stale(reactor)
     keep_installed()
     observe_twisted()
     run_worker(name, descriptors, reactor, preloaded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import twisted.internet
@@ -19,6 +20,8 @@ from twistserve.net.reactor import Reactor, install
 
 logger = get_logger(__name__)
 
+_install_reactor = main.installReactor
+"""Twisted's own."""
 _MODULE = "twisted.internet.reactor"
 _WARNING_OF_DAPHNE = "Something has already installed a non-asyncio Twisted reactor"
 """It goes on to say that it uninstalls that, which is what is prevented."""
@@ -60,11 +63,18 @@ def install_in_place_of_others() -> None:
         else:
             del sys.modules[_MODULE]
             ours = install()
-            _replace(other, ours)
+            replace(other, ours, modules_with(other))
             _say(
                 ours, "the application has installed another reactor, %s: %s takes its place", _name(other), _name(ours)
             )
     keep_installed()
+
+
+def forget_installed() -> Any:
+    """Let another reactor be installed in a forked process, where this one must not be used; the reactor."""
+    del twisted.internet.reactor
+    main.installReactor = _install_reactor
+    return sys.modules.pop(_MODULE)
 
 
 def _make_current(reactor: Any) -> None:
@@ -89,10 +99,15 @@ def _has_work(reactor: Any) -> bool:
     return bool(reactor.getWriters()) or any(reader not in idle for reader in reactor.getReaders())
 
 
-def _replace(other: Any, ours: Reactor) -> None:
+def modules_with(reactor: Any) -> list[dict[str, Any]]:
+    """The namespaces of modules that have imported a reactor by name."""
+    modules = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    return [names for names in modules if any(value is reactor for value in list(names.values()))]
+
+
+def replace(other: Any, ours: Reactor, modules: Iterable[dict[str, Any]]) -> None:
     """Give modules ours that have imported the other one by name."""
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", {})
+    for names in modules:
         for name in [name for name, value in list(names.items()) if value is other]:
             names[name] = ours
 

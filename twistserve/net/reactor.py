@@ -8,6 +8,7 @@ Registered with Twisted as the reactor "twistserve".
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import sys
@@ -93,6 +94,11 @@ class Reactor(EPollReactor):
         """Make the reactor look at what other threads have asked of it; callable from any thread."""
         if self.waker:
             syscalls.write(self.waker.o, b"x")
+
+    def abandon(self) -> None:
+        """Close what a forked process shares with the one that runs this reactor; here it never does."""
+        for each in [*descriptors_of(self)]:
+            os.close(each)
 
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> Port:
         """As IReactorTCP says, with our transport."""

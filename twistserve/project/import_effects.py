@@ -29,6 +29,8 @@ logger = get_logger(__name__)
 
 ENDING = 0.2
 """Seconds that a thread has for its end once it has been joined."""
+_STANDARD = 2
+"""The highest descriptor that every process has."""
 _REMEDY = "leave --preload out"
 
 
@@ -98,6 +100,14 @@ class ImportEffects:
                 " Libraries for computing start theirs again; if another hangs in workers, leave --preload out",
                 ", ".join(map(repr, native)),
             )
+
+
+def can_be_forked() -> bool:
+    """Whether this process has nothing that a fork cannot have: it may have imported the project's settings, or all."""
+    if len(threading.enumerate()) > 1 or _tasks() or any(number > _STANDARD for number, _ in _connections()):
+        return False
+    connections = getattr(sys.modules.get("django.db"), "connections", None)
+    return connections is None or all(each.connection is None for each in connections.all(initialized_only=True))
 
 
 def _refuse_reactor(reactor: Any) -> None:

@@ -51,12 +51,10 @@ def main(name: str, sockets: int) -> None:
 
 def preload() -> None:
     """Load the application when the parent says so, and fork workers until it wants no more."""
-    if (directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR")) is not None:
-        from twistserve.workers.directory import hold
-        from twistserve.workers.kept_metrics import keep
+    from twistserve.workers.kept_metrics import keep
 
-        hold(directory)
-        keep()
+    keep()
+    # After that: its own metrics are declared where they are imported.
     from twistserve.composition.preloaded import run
 
     run(socket.socket(fileno=CONTROL), PRELOADED_LOG_LOCK)

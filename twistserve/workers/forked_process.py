@@ -26,11 +26,11 @@ _EACH_TIME = 0
 class ForkedProcess:
     """The transport of a process protocol, before there is a process too: `forked` says when there is one.
 
-    `pipes` are "r" and "w" as `spawnProcess` takes them. What the process is to have of them are the `descriptors`,
-    in this order, until `pass_on` has closed them here.
+    `pipes` are "r" and "w" as `spawnProcess` takes them, or the reading end of one that is there. The process is to
+    have the `descriptors`, in this order, until `pass_on` has closed them here.
     """
 
-    def __init__(self, protocol: Any, pipes: Mapping[int, str], orphans: Orphans, reactor: Any) -> None:
+    def __init__(self, protocol: Any, pipes: Mapping[int, str | int], orphans: Orphans, reactor: Any) -> None:
         self.pid = 0
         self.descriptors: list[int] = []
         self.on_discard: Callable[[], None] = lambda: None
@@ -43,6 +43,9 @@ class ForkedProcess:
         self._ended = False
         try:
             for number, kind in pipes.items():
+                if isinstance(kind, int):
+                    self._pipes[number] = process.ProcessReader(reactor, self, number, kind)
+                    continue
                 reading, writing = os.pipe()
                 ours, theirs = (writing, reading) if kind == "w" else (reading, writing)
                 self.descriptors.append(theirs)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from prometheus_client import Counter, values
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Summary, values
 
 from twistserve.workers.allocated_files import AllocatedDict, number_of
 
@@ -72,7 +72,31 @@ def keep() -> None:
     """Have prometheus-client keep in memory what is counted. Before a metric is declared."""
     module: Any = values
     module.MmapedDict = KeptNumbers
+    # prometheus-client makes paths of it, which are those of no file until the parent says where the workers' are.
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", "")
     values.ValueClass = values.MultiProcessValue(lambda: _kept.identifier)
+
+
+def keep_what_is_declared() -> None:
+    """The same for metrics that were declared in the process that this one was forked from."""
+    keep()
+    for declared in list(REGISTRY._collector_to_names):
+        if isinstance(declared, Counter | Gauge | Histogram | Summary):
+            for each in (declared, *getattr(declared, "_metrics", {}).values()):
+                before = _values_of(each)
+                if before:
+                    each._metric_init()
+                for new, old in zip(_values_of(each), before, strict=True):
+                    if old.get():
+                        new.set(old.get())
+
+
+def _values_of(metric: Any) -> list[Any]:
+    """The numbers of a metric that has no labels, or has those that it needs."""
+    return [
+        *(vars(metric)[name] for name in ("_value", "_count", "_sum") if name in vars(metric)),
+        *vars(metric).get("_buckets", ()),
+    ]
 
 
 def go_on_as(name: str) -> None:

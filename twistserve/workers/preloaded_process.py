@@ -16,7 +16,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twistserve.process import exit_status
-from twistserve.workers.forked_process import ForkedProcess
+from twistserve.workers.forked_process import ForkedProcess, Orphans
 from twistserve.workers.preloaded import Message, receive, send
 from twistserve.workers.protocol import CONTROL, FOR_THE_PARENT, PRELOADED_LOG_LOCK
 from twistserve.workers.worker_process import STDERR, STDOUT, Lines
@@ -53,6 +53,15 @@ class Request(NamedTuple):
     """Called with its pid."""
     failed: Callable[[str], None]
     """Called with the reason where there will be none."""
+
+
+class Forked(NamedTuple):
+    """A process that was forked before there was a reactor to start it."""
+
+    pid: int
+    control: socket.socket
+    streams: dict[int, int]
+    """The reading ends of its standard streams, if they come through here."""
 
 
 class PreloadedProcess(ProcessProtocol):
@@ -92,9 +101,15 @@ class PreloadedProcess(ProcessProtocol):
         self.pid = process.pid
         self._control = _Control(ours, self._received, self._on_close, self._reactor)
 
-    def load(self, configuration: dict[str, Any], path: list[str]) -> None:
-        """Have it import the application."""
-        self._send("load", configuration=configuration, path=path)
+    def take(self, forked: Forked, orphans: Orphans) -> None:
+        """Go on with one that was forked."""
+        self.pid = forked.pid
+        self._control = _Control(forked.control, self._received, self._on_close, self._reactor)
+        ForkedProcess(self, forked.streams, orphans, self._reactor).forked(forked.pid)
+
+    def load(self, configuration: dict[str, Any], path: list[str], directory: str) -> None:
+        """Have it import the application; `directory` is that of the workers' metrics, if there is one."""
+        self._send("load", configuration=configuration, path=path, directory=directory)
 
     def fork(self, request: Request) -> None:
         """Have it fork a worker, when it can."""

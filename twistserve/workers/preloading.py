@@ -15,7 +15,7 @@ from twistserve.errors import StartError
 from twistserve.logs import get_logger
 from twistserve.options import Configuration
 from twistserve.workers.forked_process import Orphans
-from twistserve.workers.preloaded_process import PreloadedProcess, Request
+from twistserve.workers.preloaded_process import Forked, PreloadedProcess, Request
 from twistserve.workers.supervisor import STEADY
 
 logger = get_logger(__name__)
@@ -35,7 +35,9 @@ class Preloading:
         log_lock: int,
         at_step: Callable[[str], None],
         reactor: Any,
+        first: Forked | None = None,
     ) -> None:
+        """`first` is the first process, if it is there already."""
         self.orphans = Orphans(reactor)
         self.step = ""
         """What the newest process is at; empty when it has the application."""
@@ -45,6 +47,7 @@ class Preloading:
         self._log_lock = log_lock
         self._at_step = at_step
         self._reactor = reactor
+        self._first = first
         self._processes: list[PreloadedProcess] = []
         """Those that are there, the newest last."""
         self._current: PreloadedProcess | None = None
@@ -101,7 +104,11 @@ class Preloading:
 
     def _start(self) -> None:
         process = PreloadedProcess(self, self._lines, self._reactor)
-        process.start(self.environ, self._log_lock)
+        first, self._first = self._first, None
+        if first is not None:
+            process.take(first, self.orphans)
+        else:
+            process.start(self.environ, self._log_lock)
         self._processes.append(process)
         self._current = process
         self.step = "loading Python's modules"
@@ -109,7 +116,8 @@ class Preloading:
             self._load(process)
 
     def _load(self, process: PreloadedProcess) -> None:
-        process.load(self._configuration.values(), sys.path)
+        directory = self.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+        process.load(self._configuration.values(), sys.path, directory)
 
     # What processes tell
 

@@ -31,7 +31,7 @@ from twistserve.net.open_files import SPARE, count_open, most_probes, raise_limi
 from twistserve.options import Configuration
 from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
-from twistserve.workers.preloaded_process import Request
+from twistserve.workers.preloaded_process import Forked, Request
 from twistserve.workers.preloading import Preloading
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
@@ -112,7 +112,8 @@ class WorkerService(Service):
 
     What is to run once, the first of them runs; until then the others wait, with their modules loaded.
     `sockets` are bound, and shared with the workers. `lines` is called with what processes write, if that is not to
-    go to the parent's own output; else `log_lock` is what they lock meanwhile.
+    go to the parent's own output; else `log_lock` is what they lock meanwhile. `preloaded` is the process that is to
+    have the application with --preload, if it is there already.
     """
 
     name = "workers"
@@ -125,6 +126,7 @@ class WorkerService(Service):
         reactor: Any,
         lines: Callable[[str], None] | None = None,
         log_lock: int = -1,
+        preloaded: Forked | None = None,
     ) -> None:
         self._configuration = configuration
         self._log_lock = log_lock
@@ -144,7 +146,7 @@ class WorkerService(Service):
         self.metrics_directory = ""
         self._preloading: Preloading | None = None
         if configuration.preload:
-            self._preloading = Preloading(configuration, lines, log_lock, self._preload_at_step, reactor)
+            self._preloading = Preloading(configuration, lines, log_lock, self._preload_at_step, reactor, preloaded)
         self.supervisor = Supervisor(
             configuration.workers,
             self._spawn,
