@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import twisted.internet
@@ -15,7 +15,7 @@ from twistserve.composition import worker as module
 from twistserve.errors import StartError
 from twistserve.lifecycle import State
 from twistserve.probes.django_checks import DjangoChecks
-from twistserve.workers.protocol import FIRST_SOCKET, LOG_LOCK
+from twistserve.workers.protocol import FIRST_SOCKET, LOG_LOCK, Descriptors
 
 
 class Parent:
@@ -37,8 +37,11 @@ class Parent:
 class End:
     """In place of the process's end, which would be watched over."""
 
+    made: ClassVar[list[End]] = []
+
     def __init__(self, **options: Any) -> None:
-        pass
+        self.replaced: dict[int, Any] = {}
+        self.made.append(self)
 
     def grant(self, seconds: float) -> None:
         pass
@@ -51,8 +54,14 @@ class Worker:
     """A worker for some options, and what it was made of."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, name: str = "worker-1", prepares: bool = False, **given: Any
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str = "worker-1",
+        prepares: bool = False,
+        preloaded: Any = None,
+        **given: Any,
     ) -> None:
+        End.made.clear()
         self.reactor = Reactor()
         self.parent = Parent()
         self.ports: list[Port] = []
@@ -70,7 +79,7 @@ class Worker:
         self.error: StartError | None = given.pop("error", None)
         values = configuration(workers="2", **given).values()
         parent: Any = self.parent
-        self.side = module.worker(values, name, 2, prepares, parent)
+        self.side = module.worker(values, name, Descriptors.started(2), prepares, parent, preloaded)
 
     def load_settings(self, *arguments: Any) -> None:
         if self.error is not None:
@@ -167,6 +176,26 @@ def test_one_of_them_runs_the_commands(worker: Any, prepares: bool) -> None:
     for call in found.reactor.from_threads:
         call()
     assert found.parent.told == ["prepared"] * prepares
+
+
+def test_one_that_makes_way_runs_the_commands_and_ends(worker: Any) -> None:
+    """With --preload: it imports no application, serves nobody, and says nothing that the workers say."""
+    found = worker(prepares=True, command=["migrate"], preload=True)
+    assert [name for name, _ in found.steps[1:]] == ["making way for the workers"]
+    found.steps[-1][1]()
+    for call in found.reactor.from_threads:
+        call()
+    assert found.parent.told == ["prepared"]
+    assert found.side.lifecycle.state is State.DRAINING
+
+
+def test_what_a_forked_one_has_already(worker: Any) -> None:
+    """The log, and the handlers of signals that the application has installed where it was imported."""
+    log, handlers = Log(), {signal.SIGTERM: print}
+    found = worker(preloaded=module.Preloaded(log, handlers), preload=True)  # type: ignore[arg-type]
+    assert found.tree.services[0] is log
+    assert log.lock == LOG_LOCK
+    assert End.made[0].replaced == handlers
 
 
 def test_signals_to_it_alone_have_it_replaced(worker: Any) -> None:

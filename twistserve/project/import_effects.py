@@ -98,7 +98,7 @@ class ImportEffects:
             logger.warning(
                 "--preload: importing the application has started threads of C code, which its workers do not have: %s."
                 " Libraries for computing start theirs again; if another hangs in workers, leave --preload out",
-                ", ".join(map(repr, native)),
+                ", ".join(native),
             )
 
 
@@ -179,5 +179,7 @@ def _tasks() -> list[str]:
         for path in Path("/proc/self/task").iterdir():
             if path.name != str(os.getpid()):
                 with suppress(OSError):
-                    names.append((path / "comm").read_text().strip())
+                    name = (path / "comm").read_text()
+                    # One that nobody has given a name has ours.
+                    names.append("unnamed" if name == Path("/proc/self/comm").read_text() else name.strip())
     return names

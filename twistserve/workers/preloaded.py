@@ -47,7 +47,10 @@ def send(control: socket.socket, word: str, descriptors: Sequence[int] = (), **c
 
 def receive(control: socket.socket) -> Message | None:
     """The next message, None at the end. Raises OSError, BlockingIOError where there is none yet."""
-    data, descriptors, _, _ = socket.recv_fds(control, MOST, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    data, descriptors, _, _ = socket.recv_fds(control, MOST, MOST_DESCRIPTORS)
+    for each in descriptors:
+        # As Python has its own; it takes flags here, but does not pass them on.
+        os.set_inheritable(each, False)
     if not data:
         return None
     word, content = json.loads(data)

@@ -204,7 +204,7 @@ class WorkerService(Service):
     def _stop_processes(self) -> Deferred[Any]:
         """End all of them; fires when they have ended."""
         preloading = self._preloading.stop() if self._preloading is not None else succeed(None)
-        return DeferredList([self.supervisor.stop(), preloading])
+        return DeferredList([self.supervisor.stop(), preloading], consumeErrors=True)
 
     def reload(self) -> None:
         """Replace the workers by ones with freshly imported code."""

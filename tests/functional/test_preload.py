@@ -1,0 +1,426 @@
+"""--preload: what is different with workers that are forked from a process with the application.
+
+What is as with others is tested where that is (`PRELOADED_TOO`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.functional.harness import (
+    PATIENCE,
+    PROMPT,
+    Serve,
+    Server,
+    assert_failed,
+    lines_with,
+    refuses,
+    release,
+    wait_for,
+)
+from tests.support.functional.workers import (
+    VIEWS,
+    WSGI,
+    Held,
+    Launch,
+    Load,
+    ended,
+    launching,
+    restarts,
+    states,
+    suspend,
+    titles,
+    wait_until_none_is_left,
+    wait_until_ready,
+    wait_until_replaced,
+    workers,
+)
+
+PRELOADED = "twistserve: preloaded"
+SOON = 0.2
+"""Seconds in which a replacement is to be ready."""
+COMMAND = """
+import os, time
+from pathlib import Path
+from django.core.management.base import BaseCommand
+
+class Command(BaseCommand):
+    def handle(self, *args, **options):
+        with open("ran", "a") as record:
+            record.write(f"{os.getpid()}\\n")
+        while not Path("go").exists():
+            time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def launch(serve: Serve, tmp_path: Path) -> Iterator[Launch]:
+    with launching(serve, tmp_path, preload=True) as launcher:
+        yield launcher
+
+
+def preloaded(server: Server) -> list[int]:
+    """The processes with the application that workers are forked from."""
+    return [pid for pid, title in titles(server).items() if title == PRELOADED]
+
+
+def imports(server: Server) -> list[int]:
+    """Who has imported the application."""
+    path = server.cwd / "imported"
+    return [int(line.split()[0]) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def threads_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def write_command(directory: Path) -> str:
+    """Write the command `once`, which runs until the file `go` is there; the settings that it needs."""
+    commands = directory / "holding" / "management" / "commands"
+    commands.mkdir(parents=True)
+    (commands / "once.py").write_text(COMMAND)
+    return "INSTALLED_APPS += ['holding']\n"
+
+
+# While all is well
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("runner", ["twistd", "twist", "manage"])
+def test_the_application_is_imported_once(launch: Launch, runner: str) -> None:
+    """In a process of its own, which has one thread and no port; the workers are the parent's children all the same."""
+    server = launch(runner=runner)
+    parent, found = server.process.pid, workers(server)
+    [pid] = preloaded(server)
+    assert sorted(found.values()) == [1, 2]
+    assert titles(server).keys() == {parent, pid, *found}
+    assert imports(server) == [pid]
+    assert {parent_of(each) for each in (pid, *found)} == {parent}
+    assert threads_of(pid) == 1
+    assert {server.get("/who/").text for _ in range(20)} <= {f"{each} one" for each in found}
+    assert server.get("/environ/").text == "True http"
+    server.signal(signal.SIGTERM)
+    assert ended(server)
+    assert refuses(server.port)
+    assert refuses(server.probe_port)
+    assert server.stderr == ""
+
+
+def test_a_replacement_is_ready_soon(launch: Launch) -> None:
+    """The log says after how long: nothing is imported for it."""
+    server = launch("--max-age", "600")
+    for _ in range(5):
+        victim = min(workers(server))
+        os.kill(victim, signal.SIGKILL)
+        wait_until_replaced(server, {victim})
+    took = [float(text) for text in re.findall(r"worker \d+ \(pid \d+\) is ready after (\S+) s", server.stdout)][2:]
+    assert len(took) == 5
+    # The machine is busy with other tests.
+    assert min(took) <= SOON, took
+    assert len(imports(server)) == 1
+
+
+def test_what_is_the_workers_own(launch: Launch) -> None:
+    """Random numbers, and what is registered for forked processes, once in each."""
+    server = launch(
+        site_wsgi=WSGI
+        + "import random\n"
+        + "os.register_at_fork(after_in_child=lambda: (HERE / f'forked-{os.getpid()}').touch())\n",
+        views=VIEWS
+        + "import random\n"
+        + "urlpatterns += [path('random/', lambda request: HttpResponse(f'{os.getpid()} {random.random()}'))]\n",
+    )
+    first: dict[str, str] = {}
+
+    def both_asked() -> bool:
+        pid, number = server.get("/random/").text.split()
+        first.setdefault(pid, number)
+        return len(first) == 2
+
+    wait_for(both_asked, "both workers to be asked")
+    assert len(set(first.values())) == 2
+    assert {path.name for path in server.cwd.glob("forked-*")} == {f"forked-{pid}" for pid in workers(server)}
+
+
+def test_a_handler_of_the_applications(launch: Launch) -> None:
+    """One of SIGTERM that it has installed while it was imported is called in each worker, and in no other process."""
+    server = launch(
+        site_wsgi=WSGI
+        + "import signal\n"
+        + "signal.signal(signal.SIGTERM, lambda number, frame: (HERE / f'told-{os.getpid()}').touch())\n"
+    )
+    found = workers(server)
+    for pid in preloaded(server):
+        os.kill(pid, signal.SIGTERM)
+    server.signal(signal.SIGTERM)
+    assert ended(server)
+    assert {path.name for path in server.cwd.glob("told-*")} == {f"told-{pid}" for pid in found}
+
+
+def test_a_reactor_that_the_settings_import(launch: Launch) -> None:
+    """By name, in the parent: the worker's own takes its place."""
+    server = launch(
+        settings="from twisted.internet import reactor\n",
+        views=VIEWS
+        + "import site_settings\n"
+        + "from twisted.internet import threads\n"
+        + "def ask(request):\n"
+        + "    asked = threads.blockingCallFromThread(site_settings.reactor, os.getpid)\n"
+        + "    return HttpResponse(f'{asked == os.getpid()} {site_settings.reactor.running}')\n"
+        + "urlpatterns += [path('ask/', ask)]\n",
+    )
+    assert server.get("/ask/").text == "True True"
+
+
+# What an application may not do
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        (
+            "import threading\nthreading.Thread(target=time.sleep, args=(60,), name='stock', daemon=True).start()\n",
+            ("'stock'", "site_wsgi.py, line", "leave --preload out"),
+        ),
+        ("import _thread\n_thread.start_new_thread(lambda: time.sleep(60), ())\n", ("without a name", "site_wsgi.py")),
+        (
+            "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1, 'clerk')\n"
+            "pool.submit(int).result()\n",
+            ("'clerk_0'", "site_wsgi.py, line"),
+        ),
+        ("from twisted.internet import reactor\n", ("reactor", "site_wsgi.py", "leave --preload out")),
+        ("import daphne.server\n", ("reactor", "leave --preload out")),
+    ],
+    ids=["a thread", "a thread of _thread", "an executor", "a reactor", "daphne"],
+)
+def test_what_an_application_must_not_start(launch: Launch, code: str, named: tuple[str, ...]) -> None:
+    """The start fails, and one line says what it is, where it comes from, and what to do."""
+    server = launch(until=None, site_wsgi=WSGI + code)
+    assert_failed(server, "--preload", *named)
+
+
+def test_a_connection(launch: Launch) -> None:
+    """To another server: its workers would share it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        code = f"import socket\nkept = socket.create_connection(('127.0.0.1', {port}))\n"
+        server = launch(until=None, site_wsgi=WSGI + code)
+        assert_failed(server, "--preload", f"127.0.0.1:{port}", "leave --preload out")
+
+
+def test_a_query_while_it_is_imported(launch: Launch) -> None:
+    """The connection is closed before the fork, and the log says which database it was."""
+    server = launch(
+        settings="DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'db.sqlite3'}}\n",
+        site_wsgi=WSGI
+        + "from django.db import connection\n"
+        + "with connection.cursor() as cursor:\n    cursor.execute('SELECT 1')\n",
+    )
+    assert lines_with(server.stdout, "[preloaded]", "'default'", "each worker connects anew")
+    for pid in workers(server):
+        open_files = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        assert not any(name.endswith("db.sqlite3") for name in open_files)
+
+
+def test_alone(serve: Serve, project: Callable[..., Path]) -> None:
+    """There is nothing to fork from it with one process."""
+    server = serve("--preload", cwd=project(), settings="site_settings", until=None)
+    assert_failed(server, "--preload", "--workers is 1")
+
+
+# The start
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ("raise LookupError('the shelf is gone')", ("the shelf is gone", "site_wsgi")),
+        ("raise LookupError('the shelf is gone' + 'z' * 100_000)", ("the shelf is gone", "site_wsgi")),
+        ("os._exit(3)", ("preloaded", "status 3")),
+        ("os.kill(os.getpid(), 11)", ("preloaded", "SIGSEGV")),
+    ],
+    ids=["raises", "raises at length", "exits", "crashes"],
+)
+def test_an_application_that_cannot_be_imported(launch: Launch, broken: str, named: tuple[str, ...]) -> None:
+    """The whole ends with status 1 and its error, after one try."""
+    server = launch(until=None, site_wsgi=WSGI.replace("if (HERE", f"{broken}\nif (HERE"))
+    assert_failed(server, *named)
+    assert len(imports(server)) == 1
+
+
+def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
+    """In a process that ends then; nothing imports the application before that, and no worker is there."""
+    server = launch("--command", "once", until=None, settings=write_command(tmp_path / "project"))
+    ran = server.cwd / "ran"
+    [running] = wait_for(lambda: ran.read_text().split() if ran.exists() else None, "it to run")
+    wait_for(lambda: "'once'" in server.probe("/startup").text, f"/startup to say so\n{server.output}")
+    assert workers(server).keys() == {int(running)}
+    assert imports(server) == []
+    assert refuses(server.port)
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: "when they start" in server.stdout, f"the signal to be heard\n{server.output}")
+    server.signal(signal.SIGTTIN)
+    release(server)
+    wait_until_ready(server, 3)
+    assert int(running) not in workers(server)
+    assert sorted(workers(server).values()) == [1, 2, 3]
+    assert imports(server) == preloaded(server)
+    assert ran.read_text().split() == [running]
+    assert restarts(server) == {}
+
+
+def test_what_startup_says_while_the_application_is_imported(launch: Launch) -> None:
+    """The step that it is at; SIGTERM then ends all at once."""
+    server = launch(until=None, site_wsgi="import time\ntime.sleep(600)\n")
+    server.wait_until("/startup", 503)
+    wait_for(lambda: "loading the WSGI application" in server.probe("/startup").text, f"the step\n{server.output}")
+    assert server.probe("/alive").status == 200
+    server.signal(signal.SIGTERM)
+    assert ended(server)
+
+
+# What dies
+
+
+def test_the_preloaded_process_is_killed(launch: Launch) -> None:
+    """The workers lose nothing; another one is started, at once or when it is needed, which workers are forked from."""
+    server = launch()
+    found = {*workers(server)}
+    held = Held(server, "request")
+    with Load(server) as load:
+        for _ in range(2):
+            [pid] = preloaded(server)
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: lines_with(server.stdout, "the preloaded process has ended", "SIGKILL"), "the log")  # type: ignore[misc]
+            load.wait_for(100)
+            assert {*workers(server)} == found
+            victim = min(found - {held.pid})
+            os.kill(victim, signal.SIGKILL)
+            at = time.monotonic()
+            found = wait_until_replaced(server, {victim})
+            assert pid not in preloaded(server)
+    release(server)
+    assert held.outcome() == "200 held request"
+    assert all(at - 2 * PATIENCE < when for when, _ in load.losses)
+    assert len(load.losses) <= 2 * 8, "those that were in flight in the workers that were killed"
+    assert {parent_of(pid) for pid in found} == {server.process.pid}
+
+
+def test_a_preloaded_process_that_does_nothing(launch: Launch) -> None:
+    """It is killed when a worker is not forked in time, and another one forks it."""
+    server = launch()
+    standing, victim = *preloaded(server), min(workers(server))
+    suspend(standing)
+    os.kill(victim, signal.SIGKILL)
+    wait_until_replaced(server, {victim})
+    assert standing not in titles(server)
+    assert lines_with(server.stdout, "has not forked a worker within")
+
+
+def test_a_worker_that_keeps_dying(launch: Launch) -> None:
+    """It is forked again with growing pauses, and the others serve meanwhile."""
+    server = launch(
+        site_wsgi=WSGI
+        + "def die():\n    if (HERE / 'fatal').exists():\n        os._exit(3)\n"
+        + "os.register_at_fork(after_in_child=die)\n"
+    )
+    killed, other = workers(server)
+    (server.cwd / "fatal").touch()
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: len(lines_with(server.stdout, "next worker is started in")) >= 2, f"pauses\n{server.output}")
+    assert server.probe("/ready").status == 200
+    assert server.get("/who/").text == f"{other} one"
+    (server.cwd / "fatal").unlink()
+    wait_until_ready(server)
+
+
+def test_readiness_and_liveness(launch: Launch) -> None:
+    """While all workers wait for the application to be imported again there is life, but nobody is ready."""
+    server = launch()
+    (server.cwd / "closed").touch()
+    for pid in (*preloaded(server), *workers(server)):
+        os.kill(pid, signal.SIGKILL)
+    server.wait_until("/ready", 503)
+    wait_for(lambda: len(imports(server)) == 2, "the application to be imported again")
+    assert sorted(states(server).values()) == ["starting", "starting"]
+    server.wait_until("/alive", 200)
+    (server.cwd / "closed").unlink()
+    wait_until_ready(server)
+
+
+def test_new_code_that_cannot_be_imported(launch: Launch) -> None:
+    """The old process stays with the old workers, and what dies then is forked from it."""
+    server = launch()
+    before = preloaded(server)
+    (server.cwd / "revision.py").write_text("raise LookupError('the shelf is gone')\n")
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: lines_with(server.stdout, "the shelf is gone", "old workers stay"), f"the log\n{server.output}")
+    wait_for(lambda: preloaded(server) == before, "the new process to end")
+    victim = min(workers(server))
+    os.kill(victim, signal.SIGKILL)
+    wait_until_replaced(server, {victim})
+    assert {server.get("/who/").text.partition(" ")[2] for _ in range(10)} == {"one"}
+    assert server.probe("/ready").json()["status"] == "warn"
+
+
+def test_orphans_are_buried(launch: Launch) -> None:
+    """A process whose parent was a worker becomes the parent's, and leaves nothing behind when it ends."""
+    views = VIEWS + (
+        "import subprocess\n"
+        "def leave(request):\n"
+        "    subprocess.run(['sh', '-c', 'sleep 0.2 & echo $! > orphan'])\n"
+        "    return HttpResponse('left')\n"
+        "urlpatterns += [path('leave/', leave)]\n"
+    )
+    server = launch(views=views)
+    assert server.get("/leave/").text == "left"
+    pid = int((server.cwd / "orphan").read_text())
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the orphan to be buried")
+
+
+# Orphans
+
+
+def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch) -> None:
+    """Whenever that is, all of its processes end by themselves; what a worker has it answers first."""
+    servers = [launch(name=f"after-{tenths}", until=None) for tenths in (2, 4, 8)]
+    for tenths, server in zip((2, 2, 4), servers, strict=True):
+        time.sleep(tenths / 10)
+        server.process.kill()
+        server.process.wait()
+    importing = launch(name="importing", until=None, site_wsgi="import re\nre.match(r'(a+)+$', 'a' * 60 + 'b')\n")
+    wait_for(lambda: lines_with(importing.stdout, "loading the WSGI application"), "the import")
+    serving = launch(name="serving")
+    held = [Held(serving, f"request-{number}") for number in range(4)]
+    for server in (importing, serving):
+        server.process.kill()
+        server.process.wait()
+    release(serving)
+    assert [each.outcome() for each in held] == [f"200 held request-{number}" for number in range(4)]
+    for server in (*servers, importing, serving):
+        wait_until_none_is_left(server, PROMPT)
+
+
+def test_a_signal_to_all_processes(launch: Launch) -> None:
+    """As a terminal and systemd send them: the parent decides, and nothing is told as a fault."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        server = launch(name=f"project-{number}")
+        for pid in titles(server):
+            # The parent may have ended some by then.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        assert ended(server)
+        assert "ERROR" not in server.stdout

@@ -1,0 +1,87 @@
+"""What the process with the application and the parent say to one another, and that a forked process is an orphan."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.functional.harness import UNTRACED
+from twistserve.workers.preloaded import receive, send
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other.setblocking(False)
+    with one, other:
+        yield one, other
+
+
+def test_messages_arrive_one_by_one(ends: Ends) -> None:
+    """With what belongs to them; then there is none yet, and none any more."""
+    one, other = ends
+    send(one, "loaded")
+    send(one, "forked", request=3, pid=4711)
+    assert receive(other) == ("loaded", {}, [])
+    assert receive(other) == ("forked", {"request": 3, "pid": 4711}, [])
+    with pytest.raises(BlockingIOError):
+        receive(other)
+    one.close()
+    assert receive(other) is None
+
+
+def test_descriptors_go_with_a_message(ends: Ends) -> None:
+    """Under numbers of the receiver's own, and not for the programs that it starts."""
+    reading, writing = os.pipe()
+    send(ends[0], "fork", [writing], name="worker-1")
+    message = receive(ends[1])
+    assert message is not None
+    [passed] = message.descriptors
+    assert passed != writing
+    assert not os.get_inheritable(passed)
+    os.write(passed, b"hello")
+    assert os.read(reading, 5) == b"hello"
+    for each in (reading, writing, passed):
+        os.close(each)
+
+
+@pytest.mark.parametrize("text", ["z" * 1_000_000, "書" * 1_000_000, "\udc80"])
+def test_however_much_is_said_it_arrives(ends: Ends, text: str) -> None:
+    """An error may quote a whole page: the parent gets its beginning."""
+    send(ends[0], "failed", message=text)
+    message = receive(ends[1])
+    assert message is not None
+    assert text.startswith(message.content["message"])
+
+
+FORKS = """
+import os, sys
+from twistserve.workers import preloaded
+preloaded.adopt_orphans()
+os.register_at_fork(after_in_child=lambda: os.write(told, b"forked "))
+reading, told = os.pipe()
+between = preloaded._fork()
+if not between:
+    if preloaded.fork_orphan(print):
+        os.write(told, f"{os.getppid()} ".encode())
+    os._exit(3)
+os.waitpid(between, 0)
+pid, status = os.wait()
+assert os.waitstatus_to_exitcode(status) == 3
+print(os.read(reading, 100).decode() == f"forked {os.getpid()} ")
+"""
+
+
+def test_a_forked_process_is_the_parents_own() -> None:
+    """And what is registered for forks has run in it alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], env={**os.environ, **UNTRACED}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"

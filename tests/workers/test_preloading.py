@@ -1,0 +1,211 @@
+"""Which process workers are forked from; the processes are fakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from twistserve.errors import StartError
+from twistserve.resolution import resolve
+from twistserve.workers import preloading as module
+from twistserve.workers.forked_process import Orphans
+from twistserve.workers.preloaded_process import Forked
+from twistserve.workers.preloading import Preloading
+from twistserve.workers.supervisor import STEADY
+
+
+class Process:
+    """A process that does what the test has it do."""
+
+    def __init__(self, told: Any, lines: Any, reactor: Any) -> None:
+        self.told, self.reactor = told, reactor
+        self.loaded, self.loaded_at, self.pid = False, 0.0, 1
+        self.did: list[Any] = []
+        self.taken: Any = None
+        Made.processes.append(self)
+
+    def start(self, environ: Any, log_lock: int) -> None:
+        if Made.refusals:
+            Made.processes.remove(self)
+            raise Made.refusals.pop()
+        self.environ = environ
+
+    def take(self, forked: Any, orphans: Any) -> None:
+        self.taken = forked
+
+    def load(self, configuration: Any, path: Any, directory: str) -> None:
+        self.did.append(("load", directory))
+
+    def fork(self, request: Any) -> None:
+        self.did.append(request)
+
+    def end(self) -> None:
+        self.did.append("end")
+
+    def kill(self) -> None:
+        self.did.append("kill")
+
+    def become_loaded(self) -> None:
+        self.loaded, self.loaded_at = True, self.reactor.seconds()
+        self.told.loaded(self)
+
+    def die(self, reason: str = "killed by SIGKILL") -> None:
+        self.loaded = False
+        self.told.gone(self, reason)
+
+
+class Made:
+    """The processes of a test, in the order in which they were started, and errors that are to come."""
+
+    processes: list[Process]
+    refusals: list[OSError]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    Made.processes, Made.refusals = [], []
+    monkeypatch.setattr(module, "PreloadedProcess", Process)
+    monkeypatch.setattr(Orphans, "adopt", lambda orphans: None)
+    clock = Clock()
+    clock.advance(1)
+    return clock
+
+
+def make(clock: Clock, steps: list[str], first: Any = None) -> Preloading:
+    configuration = resolve({"workers": "2", "preload": True}, {}, lambda *_: {})
+    return Preloading(configuration, None, 9, steps.append, clock, first)
+
+
+@pytest.fixture
+def steps() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def preloading(clock: Clock, steps: list[str]) -> Preloading:
+    """With a process that has the application."""
+    preloading = make(clock, steps)
+    preloading.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
+    preloading.load()
+    Made.processes[0].become_loaded()
+    return preloading
+
+
+def test_the_first_waits_until_it_may_load(clock: Clock, steps: list[str]) -> None:
+    """What is to run once comes before; a new one would load nothing either."""
+    preloading = make(clock, steps)
+    preloading.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
+    [first] = Made.processes
+    preloading.reload()
+    assert Made.processes == [first]
+    assert first.did == []
+    preloading.load()
+    assert first.did == [("load", "/metrics")]
+    first.told.at_step(first, "setting Django up")
+    assert steps == [preloading.step] == ["setting Django up"]
+    first.become_loaded()
+    assert preloading.step == ""
+
+
+def test_the_first_may_be_there_already(clock: Clock, steps: list[str]) -> None:
+    """Others are started."""
+    forked: Any = Forked(4711, None, {})  # type: ignore[arg-type]
+    preloading = make(clock, steps, forked)
+    preloading.start({})
+    preloading.load()
+    preloading.reload()
+    assert [process.taken for process in Made.processes] == [forked, None]
+
+
+def test_new_code(preloading: Preloading) -> None:
+    """Workers are forked from the new process; the old one ends when that has the application."""
+    old = Made.processes[0]
+    preloading.reload()
+    _, new = Made.processes
+    request: Any = object()
+    preloading.fork(request)
+    assert new.did == [("load", "/metrics"), request]
+    assert "end" not in old.did
+    new.become_loaded()
+    assert old.did[-1] == "end"
+
+
+def test_new_code_that_cannot_be_imported(preloading: Preloading, caplog: pytest.LogCaptureFixture) -> None:
+    """The old process goes on, and the log says so."""
+    preloading.reload()
+    old, new = Made.processes
+    new.die("the shelf is gone")
+    request: Any = object()
+    preloading.fork(request)
+    assert old.did[-1] is request
+    assert "the shelf is gone; workers are forked from the old code" in caplog.text
+    assert len(Made.processes) == 2
+
+
+def test_newer_code_while_new_code_is_imported(preloading: Preloading, steps: list[str]) -> None:
+    """What is not the newest and imports still is ended, and nothing that it says counts."""
+    preloading.reload()
+    preloading.reload()
+    _, overtaken, newest = Made.processes
+    assert overtaken.did[-1] == "end"
+    overtaken.told.at_step(overtaken, "loading the WSGI application")
+    overtaken.become_loaded()
+    overtaken.die()
+    assert steps == []
+    newest.become_loaded()
+    assert Made.processes[0].did[-1] == "end"
+
+
+@pytest.mark.parametrize(("seconds", "number"), [(STEADY - 1, 1), (STEADY, 2)])
+def test_one_that_dies(
+    preloading: Preloading, clock: Clock, seconds: float, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another is started at once, or if it has died young when a worker is wanted."""
+    clock.advance(seconds)
+    Made.processes[0].die()
+    assert len(Made.processes) == number
+    assert "another one is started" in caplog.text
+    request: Any = object()
+    preloading.fork(request)
+    assert len(Made.processes) == 2
+    assert Made.processes[1].did == [("load", "/metrics"), request]
+
+
+def test_one_that_cannot_be_started(preloading: Preloading, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so, and it is tried again when a worker is wanted, whose error it is then."""
+    Made.refusals = [OSError(11, "Resource temporarily unavailable"), OSError(11, "Resource temporarily unavailable")]
+    clock.advance(STEADY)
+    Made.processes[0].die()
+    assert "Resource temporarily unavailable" in caplog.text
+    request: Any = object()
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        preloading.fork(request)
+
+
+def test_a_kernel_that_makes_no_orphans_ours(clock: Clock, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start fails, with the option's name."""
+
+    def refuse(orphans: Any) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(Orphans, "adopt", refuse)
+    with pytest.raises(StartError, match=r"--preload: .*Invalid argument"):
+        make(clock, steps).start({})
+
+
+def test_the_end(preloading: Preloading) -> None:
+    """It has come when the last process has ended; none is started any more."""
+    preloading.reload()
+    preloading.kill()
+    ended: list[Any] = []
+    preloading.stop().addCallback(ended.append)
+    old, new = Made.processes
+    assert old.did[-2:] == new.did[-2:] == ["kill", "end"]
+    new.die()
+    old.die()
+    assert ended == [None]
+    assert len(Made.processes) == 2
+    preloading.stop().addCallback(ended.append)
+    assert len(ended) == 2
