@@ -126,3 +126,9 @@ def test_one_process_is_reloaded() -> None:
     assert "--workers is 2: give --workers 1 with it" in error("--autoreload", "--workers", "2")
     assert error("--autoreload", setting={"WORKERS": 2}).startswith("--autoreload: one process is reloaded")
     assert resolved("--autoreload", "--workers", "1").autoreload
+
+
+def test_a_preloaded_application_is_for_workers() -> None:
+    """One process has nothing to fork, and says what to give."""
+    assert resolved("--preload", "--workers", "2").preload
+    assert "--workers is 1: give --workers 2 or more, or leave it out" in error("--preload")

@@ -438,3 +438,22 @@ def test_the_pid_file_is_the_parents(monkeypatch: pytest.MonkeyPatch, runner: An
     options.parseOptions(["--port", "8123"])
     assert options.given["port"] == "8123"
     assert runner == ({"pidfile": ""} if inheritance is not None and before else None if runner is None else before)
+
+
+@pytest.mark.parametrize(
+    ("runner", "stays"),
+    [
+        ({"nodaemon": True}, True),
+        ({"nodaemon": True, "rundir": "."}, True),
+        ({"nodaemon": True, "rundir": "/srv"}, False),
+        ({"nodaemon": True, "uid": 1000}, False),
+        ({"nodaemon": True, "chroot": "/srv"}, False),
+        ({"nodaemon": False, "syslog": True}, False),
+    ],
+)
+def test_whether_the_process_goes_on_as_it_is(bench: Bench, runner: dict[str, Any], stays: bool) -> None:
+    """twistd may change it once it is composed; what is forked before would not follow."""
+    bench.setting = {"WORKERS": 2}
+    bench.make_service(**runner)
+    assert bench.kind == "parent"
+    assert bench.arguments[-1] is stays

@@ -24,7 +24,7 @@ class Workers(Service):
     name = "workers"
 
     def __init__(self, configuration: Any, sockets: Any, *arguments: Any) -> None:
-        self.sockets = sockets
+        self.sockets, self.preloaded = sockets, arguments[-1]
         self.told: list[Any] = []
         self.metrics_directory = ""
         self.supervisor = SimpleNamespace(
@@ -45,7 +45,7 @@ class Workers(Service):
 class Parent:
     """The tree for some options, and what it was made of."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stays: bool = True, **given: Any) -> None:
         self.reactor = Reactor()
         self.lifecycle = Lifecycle(self.reactor)
         self.ending = Ending()
@@ -57,7 +57,7 @@ class Parent:
         monkeypatch.setattr(module, "service_tree", Composed)
         log: Any = Log()
         options = configuration(workers="2", **given)
-        tree: Any = module.parent(options, self.lifecycle, self.ending, log, self.reactor)
+        tree: Any = module.parent(options, self.lifecycle, self.ending, log, self.reactor, stays)
         self.tree: Composed = tree
 
     def make_port(self, *arguments: Any, **keywords: Any) -> Port:
@@ -170,3 +170,20 @@ def test_a_scrape_has_the_workers_bring_their_metrics_up_to_date(parent: Any) ->
     found = parent()
     found.flush()
     assert found.workers.told == [(FlushMetrics, module.FLUSH_TIMEOUT)]
+
+
+@pytest.mark.parametrize(("preload", "stays", "forked"), [(True, True, 1), (True, False, 0), (False, True, 0)])
+def test_the_process_with_the_application_is_forked_early(
+    parent: Any, monkeypatch: pytest.MonkeyPatch, preload: bool, stays: bool, forked: int
+) -> None:
+    """Before there is a port that it could keep open; not from a process that is to become another one."""
+    made: list[Any] = []
+
+    def fork_from(*arguments: Any) -> str:
+        made.append(arguments)
+        return "a process"
+
+    monkeypatch.setattr("twistserve.composition.preloaded.fork_from", fork_from)
+    found = parent(preload=preload, stays=stays)
+    assert len(made) == forked
+    assert found.workers.preloaded == ("a process" if forked else None)

@@ -381,3 +381,12 @@ def test_all_files_of_a_reactor_are_found() -> None:
         reactor.addReader(reader)
         assert (opened - before) | {reader.fileno()} <= set(descriptors_of(reactor))
         reactor.removeAll()
+
+
+def test_a_fork_abandons_the_reactor_of_its_parent() -> None:
+    """None of its files stays open."""
+    before = len(os.listdir("/proc/self/fd"))
+    reactor = Reactor()
+    assert len(os.listdir("/proc/self/fd")) > before
+    reactor.abandon()
+    assert len(os.listdir("/proc/self/fd")) == before

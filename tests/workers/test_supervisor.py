@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.crew import DRAINING, GONE, GRACE, READY, STARTING, Crew, FakeWorker
 from twistserve.load import Load
 from twistserve.workers.protocol import FlushMetrics, Heartbeat
-from twistserve.workers.supervisor import MARGIN, WorkerState
+from twistserve.workers.supervisor import FIRST_SILENCE, MARGIN, WorkerState
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""
@@ -1077,3 +1077,33 @@ class Whatever(RuleBasedStateMachine):
 
 Whatever.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestWhateverHappens = Whatever.TestCase
+
+
+# With --preload
+
+
+def test_one_that_waits_for_its_process_is_not_asked() -> None:
+    """It has none that could answer, for as long as it takes; it counts as one that lives."""
+    crew = Crew()
+    crew.supervisor.start()
+    waiting, other = crew.workers
+    waiting.waits = True
+    crew.run_for(2 * FIRST_SILENCE)
+    assert waiting.process.asked == []
+    assert not waiting.process.killed
+    assert crew.supervisor.heard_lately(waiting)
+    assert Heartbeat in other.process.asked
+
+
+def test_one_that_makes_way_is_replaced_when_it_has_ended() -> None:
+    """It has neither died nor been restarted."""
+    crew = Crew()
+    crew.supervisor.start()
+    first = crew.workers[0]
+    crew.supervisor.make_way(first)
+    assert len(crew.spawned) == 2
+    crew.end(first)
+    assert len(crew.spawned) == 3
+    assert crew.numbers() == [1, 2]
+    assert crew.failures == []
+    assert crew.restarts == {}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from typing import Any
 
 import pytest
 from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from tests.support.worker import Started, result_of
+from twistserve.workers.forked_process import Orphans
 from twistserve.workers.protocol import (
     FIRST_SOCKET,
     FROM_WORKER,
@@ -16,7 +21,7 @@ from twistserve.workers.protocol import (
     TO_WORKER,
     Heartbeat,
 )
-from twistserve.workers.worker_process import environment_of_a_worker
+from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
 
 STDOUT, STDERR = 1, 2
 
@@ -42,6 +47,24 @@ def test_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, none = environment_of_a_worker("/ours"), environment_of_a_worker(None)
     assert (ours["PROMETHEUS_MULTIPROC_DIR"], ours["NAME"]) == ("/ours", "value")
     assert "PROMETHEUS_MULTIPROC_DIR" not in none
+
+
+def test_what_a_forked_one_gets() -> None:
+    """The same pipes, and those of its standard streams; what is said to it before it is there waits in its pipe."""
+    reactor: Any = MemoryReactorClock()
+    process = WorkerProcess(amp.CommandLocator(), print, print)
+    before = len(os.listdir("/proc/self/fd"))
+    forked = process.start_forked(reactor, Orphans(reactor))
+    assert len(forked.descriptors) == 5
+    process.ask(Heartbeat).addErrback(lambda failure: None)
+    for each in reactor.getWriters():
+        each.doWrite()
+    assert b"Heartbeat" in os.read(forked.descriptors[0], 1000)
+    forked.give_up()
+    for each in [*reactor.getReaders(), *reactor.getWriters()]:
+        reactor.removeReader(each)
+        each.connectionLost(Failure(ProcessDone(0)))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 # What it writes

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +46,10 @@ class Process:
     def start(self, reactor: Any, name: str, environ: Any, descriptors: Any, log_lock: int) -> None:
         self.name, self.environ, self.descriptors = name, environ, descriptors
 
+    def start_forked(self, reactor: Any, orphans: Any) -> Any:
+        self.given_up = False
+        return SimpleNamespace(give_up=lambda: setattr(self, "given_up", True), pass_on=lambda: None)
+
     def ask(self, command: Any, **arguments: Any) -> Deferred[Any]:
         self.asked.append(command)
         if command is Begin:
@@ -55,6 +60,38 @@ class Process:
         self.signals.append(number)
 
 
+class Preloading:
+    """In place of the process with the application: notes what is asked of it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.at_step = arguments[3]
+        self.step, self.orphans = "loading Python's modules", None
+        self.did: list[str] = []
+        self.requests: list[Any] = []
+        self.refusal: OSError | None = None
+
+    def start(self, environ: Any) -> None:
+        self.did.append("start")
+
+    def load(self) -> None:
+        self.did.append("load")
+
+    def reload(self) -> None:
+        self.did.append("reload")
+
+    def kill(self) -> None:
+        self.did.append("kill")
+
+    def stop(self) -> Deferred[None]:
+        self.did.append("stop")
+        return succeed(None)
+
+    def fork(self, request: Any) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.requests.append(request)
+
+
 class Bench:
     """A service of two workers, and their processes in the order in which they were started."""
 
@@ -62,6 +99,7 @@ class Bench:
         self.processes: list[Process] = []
         self.failures: list[str] = []
         monkeypatch.setattr(module, "WorkerProcess", self.make)
+        monkeypatch.setattr(module, "Preloading", self.make_preloading)
         monkeypatch.setattr(module, "setproctitle", lambda title: None)
         monkeypatch.setattr(module, "check_room_for", lambda workers: None)
         monkeypatch.setattr(module, "remove_abandoned", lambda: None)
@@ -76,6 +114,10 @@ class Bench:
     def make(self, *arguments: Any) -> Process:
         self.processes.append(Process(*arguments))
         return self.processes[-1]
+
+    def make_preloading(self, *arguments: Any) -> Preloading:
+        self.preloading = Preloading(*arguments)
+        return self.preloading
 
     def start(self) -> Bench:
         self.service.startService()
@@ -250,3 +292,87 @@ def test_open_files_of_many_workers(monkeypatch: pytest.MonkeyPatch, usable: int
         return
     with pytest.raises(StartError, match=r"--workers: 4 workers need \d+ open files in the parent.* leaves 20: raise"):
         check_room_for(4)
+
+
+# With --preload
+
+PRELOADED = pytest.mark.parametrize("bench", [{"preload": True}], indirect=True)
+
+
+@PRELOADED
+def test_workers_are_forked(bench: Bench) -> None:
+    """All of them are asked for at once, and told what to do; they wait for the application, and say for what of it."""
+    bench.start()
+    preloading = bench.preloading
+    assert preloading.did == ["start", "load"]
+    assert [request.name for request in preloading.requests] == ["worker-1", "worker-2"]
+    assert preloading.requests[0].sockets == [bench.sockets[0].fileno()]
+    assert bench.begun == [True, True]
+    first, second = bench.service.supervisor.workers
+    preloading.at_step("setting Django up")
+    assert first.step == "waiting for the preloaded process: setting Django up"
+    assert bench.lifecycle.step == "starting the workers: setting Django up"
+    preloading.requests[0].forked(4711)
+    assert (bench.processes[0].pid, str(first), str(second)) == (4711, "worker 1 (pid 4711)", "worker 2")
+    bench.processes[0].told.ready()
+    assert bench.lifecycle.state is State.READY
+
+
+@PRELOADED
+def test_a_worker_that_is_not_forked(bench: Bench) -> None:
+    """The start has failed, with the reason, when none is left that could be."""
+    bench.start()
+    for request, process in zip(bench.preloading.requests, bench.processes, strict=True):
+        request.failed("the shelf is gone")
+        assert process.given_up
+        process.exited("status 1")
+    assert bench.failures == ["the shelf is gone"]
+
+
+@PRELOADED
+def test_no_process_for_the_application(bench: Bench) -> None:
+    """As where there is none for a worker."""
+    bench.preloading.refusal = OSError(11, "Resource temporarily unavailable")
+    bench.start()
+    assert "Resource temporarily unavailable" in bench.failures[0]
+
+
+@pytest.mark.parametrize("bench", [{"preload": True, "command": ["seed"]}], indirect=True)
+def test_one_that_runs_what_is_to_run_once_makes_way(bench: Bench) -> None:
+    """It is started as it is without, and ends; only then is the application loaded, and another one forked."""
+    bench.start()
+    assert bench.preloading.did == ["start"]
+    assert [request.name for request in bench.preloading.requests] == ["worker-2"]
+    preparing, waiting = bench.service.supervisor.workers
+    assert (preparing.prepares, waiting.waits) == (True, True)
+    assert waiting.step == "waiting for what runs once"
+    bench.service.reload()
+    bench.processes[0].told.prepared()
+    assert bench.preloading.did == ["start", "load"]
+    assert bench.processes[0].signals == []
+    bench.processes[0].exited("status 0")
+    assert [request.name for request in bench.preloading.requests] == ["worker-2", "worker-1"]
+    assert bench.failures == []
+
+
+@PRELOADED
+def test_new_code_is_imported_once(bench: Bench) -> None:
+    """By another process, before any worker is replaced."""
+    bench.start()
+    bench.lifecycle.enter(State.READY, "a test")
+    bench.service.reload()
+    assert bench.preloading.did == ["start", "load", "reload"]
+
+
+@PRELOADED
+def test_the_end_is_that_of_all_processes(bench: Bench) -> None:
+    """Those that are not there yet need not be killed."""
+    bench.start()
+    bench.preloading.requests[0].forked(4711)
+    bench.service.kill()
+    assert bench.preloading.did[-1] == "kill"
+    assert [process.signals for process in bench.processes] == [[signal.SIGKILL], []]
+    bench.service.stopService()
+    assert bench.preloading.did[-1] == "stop"
+    bench.reactor.pump([0.5] * 80)
+    assert bench.preloading.did[-2:] == ["kill", "stop"]

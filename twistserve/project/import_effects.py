@@ -81,6 +81,8 @@ class ImportEffects:
         self._connected[connection.alias] = None
 
     def _check_threads(self) -> None:
+        # This waits: one that has just been started may not have come to any code of Python's yet.
+        native = _native_threads()
         others = [each for each in threading.enumerate() if each is not threading.current_thread()]
         known = {each.ident for each in others}
         names = [f"{each.name!r}{self._origins.get(each, '')}" for each in others]
@@ -94,7 +96,7 @@ class ImportEffects:
                 "--preload: importing the application has started threads, which its workers would not have:"
                 f" {', '.join(names)}; start them when they are first needed, or {_REMEDY}"
             )
-        if native := _native_threads():
+        if native:
             logger.warning(
                 "--preload: importing the application has started threads of C code, which its workers do not have: %s."
                 " Libraries for computing start theirs again; if another hangs in workers, leave --preload out",
@@ -166,7 +168,7 @@ def _address(peer: Any) -> str:
 
 
 def _native_threads() -> list[str]:
-    """The names of threads that are not Python's, those that are at their end left out."""
+    """The names of this process's other threads, those that are at their end left out."""
     deadline = time.monotonic() + ENDING
     while (names := _tasks()) and time.monotonic() < deadline:
         time.sleep(ENDING / 10)
