@@ -126,7 +126,14 @@ def table(found: dict[str, list[tuple[float, float, float]]]) -> str:
         "a dead worker is replaced, s",
     )
     rows = [
-        (name, f"{idle:.0f}", f"{idle / one_idle:.2f}", f"{used:.0f}", f"{used / one_used:.2f}", f"{replaced:.2f}")
+        (
+            name,
+            f"{idle:.0f}",
+            f"{idle / one_idle:.2f}",
+            f"{used:.0f}",
+            f"{used / one_used:.2f}",
+            "" if math.isnan(replaced) else f"{replaced:.2f}",
+        )
         for name, (idle, used, replaced) in medians.items()
     ]
     return markdown(heading, rows)

@@ -187,3 +187,14 @@ def test_the_process_with_the_application_is_forked_early(
     found = parent(preload=preload, stays=stays)
     assert len(made) == forked
     assert found.workers.preloaded == ("a process" if forked else None)
+
+
+def test_no_process_to_have_the_application(parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start fails, with the option's name, before anything is bound."""
+
+    def fork_from(*arguments: Any) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("twistserve.composition.preloaded.fork_from", fork_from)
+    with pytest.raises(StartError, match="--preload: its process cannot be forked: Resource temporarily unavailable"):
+        parent(preload=True)

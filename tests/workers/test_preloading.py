@@ -173,6 +173,17 @@ def test_one_that_dies(
     assert Made.processes[1].did == [("load", "/metrics"), request]
 
 
+def test_one_that_cannot_load_in_the_place_of_one_that_died(
+    preloading: Preloading, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says why, though no worker waits for it."""
+    clock.advance(STEADY)
+    Made.processes[0].die()
+    Made.processes[1].die("the shelf is gone")
+    assert "the shelf is gone; another one is started when a worker is needed" in caplog.text
+    assert len(Made.processes) == 2
+
+
 def test_one_that_cannot_be_started(preloading: Preloading, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """The log says so, and it is tried again when a worker is wanted, whose error it is then."""
     Made.refusals = [OSError(11, "Resource temporarily unavailable"), OSError(11, "Resource temporarily unavailable")]

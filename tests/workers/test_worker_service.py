@@ -77,6 +77,8 @@ class Preloading:
         self.did.append("load")
 
     def reload(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         self.did.append("reload")
 
     def kill(self) -> None:
@@ -362,6 +364,17 @@ def test_new_code_is_imported_once(bench: Bench) -> None:
     bench.lifecycle.enter(State.READY, "a test")
     bench.service.reload()
     assert bench.preloading.did == ["start", "load", "reload"]
+
+
+@PRELOADED
+def test_no_process_for_new_code(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The old workers stay, and the log says why."""
+    bench.start()
+    bench.lifecycle.enter(State.READY, "a test")
+    bench.preloading.refusal = OSError(11, "Resource temporarily unavailable")
+    bench.service.reload()
+    assert "Resource temporarily unavailable; the old workers stay" in caplog.text
+    assert len(bench.processes) == 2
 
 
 @PRELOADED

@@ -18,6 +18,7 @@ from twistserve.composition.parts import (
     tell_states,
 )
 from twistserve.composition.tree import ServiceTree
+from twistserve.errors import StartError
 from twistserve.files.index import file_indexes
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
@@ -60,7 +61,10 @@ def parent(
         # Before there is anything that it must not have. Imported here: others have no use for it.
         from twistserve.composition.preloaded import fork_from
 
-        preloaded = fork_from(reactor, lock, log.lines is not None, ending.descriptors)
+        try:
+            preloaded = fork_from(reactor, lock, log.lines is not None, ending.descriptors)
+        except OSError as error:
+            raise StartError(f"--preload: its process cannot be forked: {error.strerror}") from error
     sockets = shared_sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, lock, preloaded)

@@ -52,7 +52,7 @@ def fork_from(reactor: Any, log_lock: int, lines: bool, files: Iterable[int]) ->
     """Fork this process from one that will be the parent, before anything runs there; they share what is imported.
 
     Not where there is something already that a fork cannot have; then None. `files` are for the parent alone, and with
-    `lines` so are the standard streams.
+    `lines` so are the standard streams. Raises OSError.
     """
     if not isinstance(reactor, Reactor) or not can_be_forked():
         return None

@@ -18,8 +18,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-MOST = 64 << 10
-"""Bytes of a message."""
+MOST = 200_000
+"""Bytes of a message, which are a little less than the kernel takes at once."""
 MOST_DESCRIPTORS = 250
 """Descriptors that Linux passes with a message are 253 (unix(7), SCM_RIGHTS)."""
 _LONGEST = 10_000

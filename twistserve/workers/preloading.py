@@ -51,7 +51,7 @@ class Preloading:
         self._processes: list[PreloadedProcess] = []
         """Those that are there, the newest last."""
         self._current: PreloadedProcess | None = None
-        self._may_load = self._stopping = False
+        self._may_load = self._ever_loaded = self._stopping = False
         self._stopped: list[Deferred[None]] = []
 
     def start(self, environ: dict[str, str]) -> None:
@@ -131,7 +131,7 @@ class Preloading:
         """A process can fork: what was there before it is not needed any more."""
         if process is not self._current:
             return
-        self.step = ""
+        self.step, self._ever_loaded = "", True
         logger.info("the application is loaded in process %d, which workers are forked from", process.pid)
         for each in self._processes:
             if each is not process:
@@ -154,8 +154,8 @@ class Preloading:
             logger.error("%s; workers are forked from the old code, of process %d", reason, self._current.pid)
             return
         lived = self._reactor.seconds() - process.loaded_at if process.loaded_at else 0.0
-        if not process.loaded_at:
-            # Those say why that wait for it.
+        if not self._ever_loaded:
+            # The workers that wait for it say why, and the service ends.
             return
         if lived < STEADY:
             logger.error("%s; another one is started when a worker is needed, or with SIGHUP", reason)

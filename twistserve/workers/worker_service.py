@@ -214,8 +214,12 @@ class WorkerService(Service):
             logger.info("received SIGHUP before workers serve: they will import what is there when they start")
             self._reload = self._preloading is None
         else:
-            if self._preloading is not None:
-                self._preloading.reload()
+            try:
+                if self._preloading is not None:
+                    self._preloading.reload()
+            except OSError as error:
+                logger.error("--preload: its process cannot be started: %s; the old workers stay", error.strerror)
+                return
             self.supervisor.replace_all()
 
     def kill(self) -> None:
