@@ -125,17 +125,10 @@ def table(found: dict[str, list[tuple[float, float, float]]]) -> str:
         "of one",
         "a dead worker is replaced, s",
     )
-    rows = [
-        (
-            name,
-            f"{idle:.0f}",
-            f"{idle / one_idle:.2f}",
-            f"{used:.0f}",
-            f"{used / one_used:.2f}",
-            "" if math.isnan(replaced) else f"{replaced:.2f}",
-        )
-        for name, (idle, used, replaced) in medians.items()
-    ]
+    rows = []
+    for name, (idle, used, replaced) in medians.items():
+        sizes = (f"{idle:.0f}", f"{idle / one_idle:.2f}", f"{used:.0f}", f"{used / one_used:.2f}")
+        rows.append((name, *sizes, "" if math.isnan(replaced) else f"{replaced:.2f}"))
     return markdown(heading, rows)
 
 
