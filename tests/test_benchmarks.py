@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import staging, wrk
+from benchmarks import memory, staging, wrk
 from benchmarks.arguments import chosen
 from benchmarks.environments import InstallError
 from benchmarks.idle import IdleRound
 from benchmarks.layouts import LAYOUTS, ONE_CORE, TWO_CORES, TWO_WORKERS, Layout
-from benchmarks.processes import TICKS, busy_seconds, cpu_ticks
+from benchmarks.processes import TICKS, busy_seconds, cpu_ticks, descendants, pss
 from benchmarks.ratios import middle, paired
 from benchmarks.report import Report, Table, error_cell, idle_table, summary_table, targets_table, workload_table
 from benchmarks.rounds import FLOOR, Clocks, Measured, Sample, in_turn, interleave, sample_of
@@ -556,3 +557,20 @@ class TestServers:
         write_static_files(tmp_path)
         assert {name: len(data) for name, data in first.items()} == {"10k.css": 10 * 1024, "10m.bin": 10 * 1024 * 1024}
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
+
+
+class TestMemory:
+    def test_what_a_process_and_its_children_take(self) -> None:
+        """Ours is among them, and takes more than a megabyte."""
+        assert next(descendants(os.getpid())) == os.getpid()
+        assert pss(os.getpid()) > 1
+
+    def test_figures_are_compared_with_the_first_way(self) -> None:
+        """By the medians of all rounds; one process has nobody that could be replaced."""
+        rounds = {
+            "one process": [(50.0, 60.0, math.nan), (50.0, 60.0, math.nan)],
+            "2 workers": [(100.0, 90.0, 0.2), (150.0, 150.0, 0.4)],
+        }
+        *_, one, two = memory.table(rounds).splitlines()
+        assert one == "| one process | 50 | 1.00 | 60 | 1.00 |  |"
+        assert two == "| 2 workers | 125 | 2.50 | 120 | 2.00 | 0.30 |"
