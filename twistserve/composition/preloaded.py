@@ -44,8 +44,9 @@ from twistserve.workers.protocol import FOR_THE_PARENT, Descriptors
 
 logger = get_logger(__name__)
 
-IGNORED = (*FOR_THE_PARENT, signal.SIGTERM)
-"""Signals that may be sent to the whole group of processes: the parent ends this one."""
+_FOR_OTHERS = (*FOR_THE_PARENT, signal.SIGQUIT)
+IGNORED = (*_FOR_OTHERS, signal.SIGTERM)
+"""Signals that may be sent to the whole group of processes: the parent ends this one. SIGTERM ends an import."""
 
 
 def fork_from(reactor: Any, log_lock: int, lines: bool, files: Iterable[int]) -> Forked | None:
@@ -97,7 +98,7 @@ def run(
     `replace_stale` has a reactor take the place of that of the process which this one was forked from.
     """
     end_with_parent()
-    for each in FOR_THE_PARENT:
+    for each in _FOR_OTHERS:
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
     setproctitle("twistserve: preloaded")

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 MOST = 200_000
@@ -74,7 +74,7 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def fork_orphan(failed: Any) -> bool:
+def fork_orphan(failed: Callable[[OSError], None]) -> bool:
     """Fork a process that the parent adopts; whether this is it. `failed` is called with an OSError, in any process.
 
     The process between the two is forked past Python, so that what the application has registered with
