@@ -5,10 +5,12 @@ What is as with others is tested where that is (`PRELOADED_TOO`).
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -37,6 +39,7 @@ from tests.support.functional.workers import (
     launching,
     restarts,
     states,
+    states_of_threads,
     suspend,
     titles,
     wait_until_none_is_left,
@@ -292,6 +295,17 @@ def test_what_startup_says_while_the_application_is_imported(launch: Launch) -> 
     assert ended(server)
 
 
+def test_new_code_while_the_first_is_imported(launch: Launch) -> None:
+    """SIGHUP has it imported anew: the process that imports old code, and may never end that, is ended."""
+    server = launch(until=None, revision="REVISION = 'one'\nimport time\ntime.sleep(600)\n")
+    wait_for(lambda: imports(server), f"the import to begin\n{server.output}")
+    (server.cwd / "revision.py").write_text("REVISION = 'number two'\n")
+    server.signal(signal.SIGHUP)
+    wait_until_ready(server)
+    assert server.get("/who/").text.endswith(" number two")
+    assert imports(server)[1:] == preloaded(server)
+
+
 # What dies
 
 
@@ -376,6 +390,21 @@ def test_new_code_that_cannot_be_imported(launch: Launch) -> None:
     assert server.probe("/ready").json()["status"] == "warn"
 
 
+def test_new_code_that_takes_long(launch: Launch) -> None:
+    """SIGTERM to the process that imports it gives it up, and the old workers stay."""
+    server = launch()
+    found, before = workers(server), preloaded(server)
+    (server.cwd / "revision.py").write_text("import time\ntime.sleep(600)\n")
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: len(imports(server)) == 2, "the import to begin")
+    assert sorted(states(server).values()) == ["ready", "ready", "starting"]
+    os.kill(imports(server)[1], signal.SIGTERM)
+    wait_for(lambda: lines_with(server.stdout, "SIGTERM", "the old workers stay"), f"the log\n{server.output}")
+    wait_until_ready(server)
+    assert workers(server) == found
+    assert preloaded(server) == before
+
+
 def test_orphans_are_buried(launch: Launch) -> None:
     """A process whose parent was a worker becomes the parent's, and leaves nothing behind when it ends."""
     views = VIEWS + (
@@ -403,15 +432,31 @@ def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch) -> None:
         server.process.wait()
     importing = launch(name="importing", until=None, site_wsgi="import re\nre.match(r'(a+)+$', 'a' * 60 + 'b')\n")
     wait_for(lambda: lines_with(importing.stdout, "loading the WSGI application"), "the import")
+    computing = launch(name="computing")
+    compute(computing)
     serving = launch(name="serving")
     held = [Held(serving, f"request-{number}") for number in range(4)]
-    for server in (importing, serving):
+    for server in (importing, computing, serving):
         server.process.kill()
         server.process.wait()
     release(serving)
     assert [each.outcome() for each in held] == [f"200 held request-{number}" for number in range(4)]
     for server in (*servers, importing, serving):
         wait_until_none_is_left(server, PROMPT)
+    wait_until_none_is_left(computing, PATIENCE)
+
+
+def compute(server: Server) -> None:
+    """Have a worker run C code that keeps all its Python threads from running."""
+
+    def ask() -> None:
+        with suppress(OSError, http.client.HTTPException):
+            server.get("/compute/", timeout=PATIENCE)
+
+    threading.Thread(target=ask, daemon=True).start()
+    [path] = wait_for(lambda: [*server.cwd.glob("computing-*")], "a worker to compute")
+    pid = int(path.name.removeprefix("computing-"))
+    wait_for(lambda: "R" in states_of_threads(pid), "it to be at it")
 
 
 def test_a_signal_to_all_processes(launch: Launch) -> None:

@@ -170,6 +170,7 @@ def test_an_end_while_starting(launch: Launch, end: Callable[[Server], None]) ->
         assert ended(server)
 
 
+@PRELOADED_TOO
 def test_what_is_cut_at_the_timeout(launch: Launch) -> None:
     """After --graceful-timeout all end, each request that was cut off with a line of its own, in the access log too."""
     server = launch("--graceful-timeout", "1.5", views=VIEWS)

@@ -41,7 +41,7 @@ class Preloading:
         self.orphans = Orphans(reactor)
         self.step = ""
         """What the newest process is at; empty when it has the application."""
-        self.environ: dict[str, str] = {}
+        self._environ: dict[str, str] = {}
         self._configuration = configuration
         self._lines = lines
         self._log_lock = log_lock
@@ -56,7 +56,7 @@ class Preloading:
 
     def start(self, environ: dict[str, str]) -> None:
         """Start the first process, which waits with Python and our modules loaded. Raises `StartError`."""
-        self.environ = environ
+        self._environ = environ
         try:
             self.orphans.adopt()
             self._start()
@@ -108,7 +108,7 @@ class Preloading:
         if first is not None:
             process.take(first, self.orphans)
         else:
-            process.start(self.environ, self._log_lock)
+            process.start(self._environ, self._log_lock)
         self._processes.append(process)
         self._current = process
         self.step = "loading Python's modules"
@@ -116,7 +116,7 @@ class Preloading:
             self._load(process)
 
     def _load(self, process: PreloadedProcess) -> None:
-        directory = self.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+        directory = self._environ.get("PROMETHEUS_MULTIPROC_DIR", "")
         process.load(self._configuration.values(), sys.path, directory)
 
     # What processes tell
