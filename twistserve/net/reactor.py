@@ -96,9 +96,11 @@ class Reactor(EPollReactor):
             syscalls.write(self.waker.o, b"x")
 
     def abandon(self) -> None:
-        """Close what a forked process shares with the one that runs this reactor; here it never does."""
-        for each in [*descriptors_of(self)]:
-            os.close(each)
+        """Close what a forked process shares with the one that runs this reactor; here it never has, and never does."""
+        self._poller.close()
+        self._called.close()
+        os.close(self.waker.i)
+        os.close(self.waker.o)
 
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> Port:
         """As IReactorTCP says, with our transport."""

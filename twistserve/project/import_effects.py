@@ -106,7 +106,7 @@ class ImportEffects:
 
 def can_be_forked() -> bool:
     """Whether this process has nothing that a fork cannot have: it may have imported the project's settings, or all."""
-    if len(threading.enumerate()) > 1 or _tasks() or any(number > _STANDARD for number, _ in _connections()):
+    if len(threading.enumerate()) > 1 or _native_threads() or any(number > _STANDARD for number, _ in _connections()):
         return False
     connections = getattr(sys.modules.get("django.db"), "connections", None)
     return connections is None or all(each.connection is None for each in connections.all(initialized_only=True))
