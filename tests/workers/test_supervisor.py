@@ -1096,14 +1096,25 @@ def test_one_that_waits_for_its_process_is_not_asked() -> None:
 
 
 def test_one_that_makes_way_is_replaced_when_it_has_ended() -> None:
-    """It has neither died nor been restarted."""
+    """By one with its number, not before; it has neither died nor been restarted."""
     crew = Crew()
     crew.supervisor.start()
-    first = crew.workers[0]
+    first, second = crew.workers
     crew.supervisor.make_way(first)
+    crew.supervisor.became_ready(second)
     assert len(crew.spawned) == 2
     crew.end(first)
     assert len(crew.spawned) == 3
     assert crew.numbers() == [1, 2]
     assert crew.failures == []
     assert crew.restarts == {}
+
+
+def test_one_that_makes_way_and_does_not_end_is_killed() -> None:
+    """As one that drains."""
+    crew = Crew()
+    crew.supervisor.start()
+    first = crew.workers[0]
+    crew.supervisor.make_way(first)
+    crew.run_for(GRACE + MARGIN + 1)
+    assert first.process.killed

@@ -307,6 +307,7 @@ class Supervisor:
     def make_way(self, worker: Worker) -> None:
         """A worker that has only run what is to run once ends by itself; another one comes in its place then."""
         worker.state, worker.end = WorkerState.DRAINING, PREPARED
+        self._kill_if_late(worker)
 
     def _discard(self, worker: Worker, cause: str) -> None:
         """End a worker that has not served yet; the next to be replaced is the one that it was to replace."""
@@ -375,9 +376,16 @@ class Supervisor:
     # Keeping the number
 
     def _members(self) -> list[Worker]:
-        """The workers that count: not those that drain, nor those that are to replace another one."""
+        """The workers that count: not those that drain, nor those that are to replace another one.
+
+        One that makes way does until it has ended: the one in its place is to have its number.
+        """
         counted = (WorkerState.STARTING, WorkerState.READY)
-        return [worker for worker in self.workers if worker.state in counted and worker.predecessor is None]
+        return [
+            worker
+            for worker in self.workers
+            if (worker.state in counted and worker.predecessor is None) or worker.end == PREPARED
+        ]
 
     def _fill(self) -> None:
         """Start what is missing: at once, or after a pause if the last ones died early.
@@ -458,9 +466,12 @@ class Supervisor:
             return
         worker.state = WorkerState.DRAINING
         worker.process.ask(DrainWorker, last=last).addErrback(lambda failure: None)
-        worker.kill = self._reactor.callLater(
-            self._graceful_timeout + MARGIN, self._kill, worker, "did not end in time"
-        )
+        self._kill_if_late(worker)
+
+    def _kill_if_late(self, worker: Worker) -> None:
+        """Have a worker killed that does not end in time."""
+        late = self._graceful_timeout + MARGIN
+        worker.kill = self._reactor.callLater(late, self._kill, worker, "did not end in time")
 
     def _kill(self, worker: Worker, why: str) -> None:
         if worker.state is not WorkerState.GONE:
