@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from setproctitle import setproctitle
@@ -147,7 +148,7 @@ def load(
     def load_application() -> None:
         application.load()
         log.settle()
-        import_the_rest()
+        import_the_rest(bool(options.endpoint))
         effects.check()
 
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
@@ -177,9 +178,10 @@ def load(
     return Preloaded(log, handlers)
 
 
-def import_the_rest() -> None:
+def import_the_rest(endpoints: bool) -> None:
     """Import what workers would import each for itself, when it serves and with its first requests."""
-    import twistserve.http.http2  # noqa: F401
+    if endpoints and find_spec("h2") is not None:
+        import twistserve.http.http2  # noqa: F401
 
     def of_django() -> None:
         import django.db.models.sql.compiler  # noqa: F401
