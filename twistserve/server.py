@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from twistserve.project.startup import Step
 from twistserve.recycling import resident_memory
 from twistserve.status.history import History
 from twistserve.status.snapshot import load_of, worker_status
+from twistserve.threads.concurrency import Concurrency
 from twistserve.threads.dispatcher import Dispatcher
 from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
@@ -74,7 +76,9 @@ class Serving:
         deadlines = Deadlines(configuration.request_timeout, reactor) if timed else None
         returns = ReactorQueue(reactor.callFromThread)
         if isinstance(reactor, Reactor):
-            reactor.before_waiting = Dispatcher(self.pool, returns).dispatch
+            concurrency = Concurrency(configuration.threads, len(os.sched_getaffinity(0)))
+            reactor.before_waiting = Dispatcher(self.pool, returns, concurrency).dispatch
+            reactor.after_waiting = returns.after_waiting
         # Each kind has its own: a file system that hangs holds up what is on it alone.
         self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
         self.django = DjangoHandler(

@@ -16,9 +16,9 @@ from twisted.internet.posixbase import _PollLikeMixin
 
 from tests.support.functional.harness import wait_for
 from twistserve.development.slow_callbacks import SlowCallbacks, SlowCallbackService
+from twistserve.development.thread_state import ThreadState
 from twistserve.server_thread import ServerThread
 from twistserve.threads.reactor_queue import ReactorQueue
-from twistserve.threads.thread_state import ThreadState
 
 
 class Loop(ReactorBase):

@@ -201,6 +201,14 @@ def test_before_waiting_is_called_when_what_is_due_is_done(reactor: Reactor) -> 
     assert order == ["timer", "before waiting"]
 
 
+def test_after_waiting_is_called_before_what_has_come_is_handled(reactor: Reactor, reader: Reader) -> None:
+    """From then on the reactor need not be woken."""
+    handled: list[int] = []
+    reactor.after_waiting = lambda: handled.append(reader.read)
+    reactor.doPoll(0)
+    assert (handled, reader.read) == ([0], 1)
+
+
 def test_waking_a_reactor_that_has_no_waker_any_more(reactor: Reactor) -> None:
     """Threads may still call when it has ended."""
     waker, reactor.waker = reactor.waker, None

@@ -10,31 +10,25 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import pytest
-
 from tests.support.functional.harness import wait_for
-from twistserve.threads.dispatcher import LOOK, MOST_PATIENCE, NAP, PATIENCE, Dispatcher
+from twistserve.threads.concurrency import WINDOW, Concurrency
+from twistserve.threads.dispatcher import MOST_PATIENCE, NAP, PATIENCE, Dispatcher
 from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
-from twistserve.threads.thread_state import ThreadState
 
-MOMENT = 1.01 * LOOK
-"""Seconds, enough for the next look."""
+SOON = 1.01 * WINDOW
+"""Seconds, enough for the next window."""
 
 
 class FakeWorker:
-    """A thread of a pool that is none."""
+    """A thread of a pool that is none; `delay` is what it has waited for a processor since the last window."""
 
     def __init__(self) -> None:
-        self.state = ThreadState.COMPUTING
         self.since = 0.0
-        self.before = False
+        self.delay = 0.0
 
-    def read_state(self) -> ThreadState:
-        return self.state
-
-    def ran_before(self) -> bool:
-        return self.before
+    def run_delay(self) -> float:
+        return self.delay
 
 
 class FakePool:
@@ -42,8 +36,8 @@ class FakePool:
 
     dispatcher: Any = None
 
-    def __init__(self, jobs: int = 0) -> None:
-        self.at_work = [FakeWorker() for _ in range(jobs)]
+    def __init__(self) -> None:
+        self.at_work: list[FakeWorker] = []
         self.queued = 0
         self.woken = 0
 
@@ -65,13 +59,14 @@ class FakePool:
 class Scene:
     """A dispatcher among fakes; time and CPU time pass when told."""
 
-    def __init__(self, jobs: int = 0) -> None:
+    def __init__(self) -> None:
         self.now = self.cpu = 0.0
-        self.pool = FakePool(jobs)
+        self.pool = FakePool()
         self.calls: list[Callable[[], None]] = []
         self.returns = ReactorQueue(self.calls.append)
+        self.concurrency = Concurrency(8, 1)
         clocks: Any = (lambda: self.now, lambda: self.cpu)
-        self.dispatcher = Dispatcher(self.pool, self.returns, *clocks)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(self.pool, self.returns, self.concurrency, *clocks)  # type: ignore[arg-type]
 
     def go_on(self, seconds: float, share: float = 1.0) -> Scene:
         """Let time pass, in which the process uses that much of a processor."""
@@ -79,13 +74,21 @@ class Scene:
         self.cpu += seconds * share
         return self
 
-    def busy(self, queued: int = 1) -> Scene:
-        """The process has been busy for long, and so many jobs wait."""
-        self.pool.queued = queued
-        self.go_on(1).dispatcher.dispatch()
+    def at_work(self, threads: int) -> Scene:
+        """So many threads have just begun a job."""
+        self.pool.at_work = [FakeWorker() for _ in range(threads)]
         for worker in self.pool.at_work:
             worker.since = self.now
-        return self.go_on(MOMENT)
+        return self
+
+    def crowded(self, queued: int = 20) -> Scene:
+        """Jobs have waited while one thread after another computed."""
+        self.pool.queued = queued
+        self.dispatcher.dispatch()
+        for _ in range(40):
+            self.at_work(1).go_on(SOON).dispatcher.dispatch()
+        assert self.concurrency.limit == 1
+        return self.at_work(0)
 
     def woken(self) -> int:
         """How many threads a dispatch wakes."""
@@ -95,31 +98,30 @@ class Scene:
 
 
 def test_each_job_gets_a_thread_while_the_process_is_not_busy() -> None:
-    """The reactor waits as always, and is woken by answers."""
-    scene = Scene(2)
+    """The reactor waits as always, and is woken by what threads put."""
+    scene = Scene().at_work(2)
     scene.pool.queued = 4
     assert scene.go_on(1, share=0.4).woken() == 4
+    assert not scene.dispatcher.should_yield()
+    scene.at_work(6).pool.queued = 0
     assert scene.dispatcher.dispatch() == 0
-    assert not scene.returns.held
-    assert not scene.dispatcher.should_yield(scene.pool.at_work[0])  # type: ignore[arg-type]
+    assert not scene.returns.napping
 
 
 def test_nothing_waits() -> None:
     """However busy it is."""
-    scene = Scene(1).busy(queued=0)
+    scene = Scene().crowded().at_work(1)
+    scene.pool.queued = 0
     assert scene.dispatcher.dispatch() == 0
-    assert scene.pool.woken == 0
+    assert scene.woken() == 0
 
 
 def test_one_thread_for_many_jobs_of_a_busy_process() -> None:
-    """And none more while it computes; sockets are left alone meanwhile, and answers wake nobody."""
-    scene = Scene().busy(queued=20)
+    """And none more while it computes; sockets are left alone meanwhile, and what it puts wakes nobody."""
+    scene = Scene().crowded()
     assert scene.woken() == 1
-    scene.pool.at_work = [FakeWorker()]
-    scene.pool.at_work[0].since = scene.now
-    assert scene.go_on(MOMENT).dispatcher.dispatch() == NAP
-    assert scene.pool.woken == 1
-    assert scene.returns.held
+    assert scene.at_work(1).woken() == 0
+    assert scene.dispatcher.dispatch() == NAP
     seen: list[int] = []
     scene.returns.put(seen.append, 1)
     assert not scene.calls
@@ -127,81 +129,88 @@ def test_one_thread_for_many_jobs_of_a_busy_process() -> None:
     assert seen == [1]
 
 
-@pytest.mark.parametrize("state", [ThreadState.WAITING, ThreadState.LOCKED, ThreadState.UNKNOWN])
-def test_another_thread_when_the_one_at_work_does_not_compute(state: ThreadState) -> None:
-    """One for each look; and the next look is soon."""
-    scene = Scene(1).busy(queued=20)
-    scene.pool.at_work[0].state = state
+def test_more_threads_when_the_one_at_work_waits() -> None:
+    """Window by window: what was used while jobs waited tells."""
+    scene = Scene().crowded()
     assert scene.woken() == 1
-    assert scene.woken() == 0, "it has only just looked"
-    assert scene.go_on(MOMENT).woken() == 1
-    assert scene.dispatcher.dispatch() == LOOK
+    limits = []
+    for _ in range(4):
+        scene.at_work(scene.concurrency.limit).go_on(SOON, share=0.8).dispatcher.dispatch()
+        limits.append(scene.concurrency.limit)
+    assert limits == [1, 2, 3, 5]
+    assert scene.at_work(2).woken() == 3
 
 
-def test_two_may_compute_where_some_wait() -> None:
-    """Who computes between waits will wait again; three are too many."""
-    scene = Scene(2).busy()
-    scene.pool.at_work[0].state = ThreadState.WAITING
-    assert scene.woken() == 1
-    scene.pool.at_work.append(FakeWorker())
-    scene.pool.at_work[2].since = scene.now
-    assert scene.go_on(MOMENT).woken() == 0
-    assert scene.dispatcher.should_yield(FakeWorker())  # type: ignore[arg-type]
-    assert not scene.dispatcher.should_yield(scene.pool.at_work[1])  # type: ignore[arg-type]
+def test_time_in_which_nothing_waited_says_nothing() -> None:
+    """Between two bursts the process has little to do; and a window of them is no reason for more threads."""
+    scene = Scene().crowded()
+    for _ in range(10):
+        scene.pool.queued = 20
+        scene.dispatcher.dispatch()
+        scene.at_work(1).go_on(SOON * 0.4)
+        scene.pool.queued = 0
+        scene.dispatcher.dispatch()
+        scene.go_on(SOON * 0.6, share=0.3)
+    assert scene.concurrency.limit == 1
 
 
-def test_a_thread_gives_way_to_one_that_computes() -> None:
-    """And not to one that waits."""
-    scene = Scene(2).busy()
-    one, other = scene.pool.at_work
-    assert scene.dispatcher.should_yield(one)  # type: ignore[arg-type]
-    other.state = ThreadState.WAITING
-    assert not scene.dispatcher.should_yield(one)  # type: ignore[arg-type]
+def test_who_shares_the_processor_with_others() -> None:
+    """The one thread was ready to run all the time, so another would gain nothing."""
+    scene = Scene().crowded()
+    for _ in range(10):
+        scene.at_work(1).pool.at_work[0].delay = SOON * 0.6
+        scene.go_on(SOON, share=0.4).dispatcher.dispatch()
+    assert scene.concurrency.limit == 1
 
 
-def test_the_last_thread_goes_on() -> None:
-    """Whatever it looks like."""
-    scene = Scene(1).busy()
-    assert not scene.dispatcher.should_yield(scene.pool.at_work[0])  # type: ignore[arg-type]
+def test_little_to_do() -> None:
+    """Each job has a thread again."""
+    scene = Scene().crowded()
+    scene.pool.queued = 0
+    scene.dispatcher.dispatch()
+    scene.go_on(SOON, share=0.3).dispatcher.dispatch()
+    scene.pool.queued = 5
+    assert scene.woken() == 5
 
 
-def test_who_computes_for_long_does_not_keep_others_waiting() -> None:
-    """The first for PATIENCE, and twice as long if two are at it, both of them; many of them not for long."""
-    scene = Scene(1).busy()
-    scene.pool.at_work[0].since = scene.now
-    assert scene.go_on(0.9 * PATIENCE).woken() == 0
-    assert scene.go_on(0.2 * PATIENCE).woken() == 1
-    scene.pool.at_work.append(FakeWorker())
-    scene.pool.at_work[1].since = scene.now
-    assert scene.go_on(1.9 * PATIENCE).woken() == 0
-    assert scene.go_on(0.2 * PATIENCE).woken() == 1
-    assert not scene.dispatcher.should_yield(FakeWorker())  # type: ignore[arg-type]
-    for worker in (FakeWorker() for _ in range(5)):
-        worker.since = scene.now
-        scene.pool.at_work.append(worker)
-    assert scene.go_on(0.9 * MOST_PATIENCE).woken() == 0
-    assert scene.go_on(0.2 * MOST_PATIENCE).woken() == 1
+def test_a_thread_too_many_yields() -> None:
+    """The last goes on, whatever happens."""
+    scene = Scene().crowded().at_work(2)
+    assert scene.dispatcher.should_yield()
+    assert not scene.at_work(1).dispatcher.should_yield()
 
 
-def test_who_runs_without_the_gil() -> None:
-    """Seen running once it may be about to wait for the GIL; seen so again in the same job it is in C code."""
-    scene = Scene(1).busy()
-    worker = scene.pool.at_work[0]
-    worker.state = ThreadState.RUNNING
-    assert scene.woken() == 0
-    worker.before = True
-    assert scene.go_on(MOMENT).woken() == 1
+def test_what_takes_long_does_not_keep_others_waiting() -> None:
+    """The first for PATIENCE, and twice as long if two are at it; many of them not for long."""
+    scene = Scene().crowded().at_work(1)
+    one = scene.pool.at_work[0]
+
+    def pass_time(seconds: float) -> Scene:
+        """In windows of full use."""
+        for _ in range(round(seconds / SOON)):
+            scene.go_on(SOON).dispatcher.dispatch()
+        return scene
+
+    assert pass_time(0.8 * PATIENCE).woken() == 0
+    assert pass_time(0.4 * PATIENCE).woken() == 1
+    scene.at_work(1).pool.at_work.append(one)
+    assert pass_time(0.9 * PATIENCE).woken() == 0
+    assert not scene.dispatcher.should_yield(), "the old one does not count"
+    assert pass_time(1.3 * PATIENCE).woken() == 1
+    scene.at_work(7)
+    assert pass_time(0.9 * MOST_PATIENCE).woken() == 0
+    assert pass_time(0.2 * MOST_PATIENCE).woken() == 1
 
 
 def test_the_reactor_is_woken_when_it_must_look() -> None:
-    """By a thread that gives way while it waits for sockets, and by one with nothing left while it does not."""
-    scene = Scene(1)
+    """By a thread that yields while it waits for sockets, and by one with nothing left while it does not."""
+    scene = Scene()
     scene.dispatcher.on_idle()
     assert not scene.calls
     scene.dispatcher.on_yield()
     assert len(scene.calls) == 1
     scene.calls.pop()()
-    scene.busy().dispatcher.dispatch()
+    scene.crowded().at_work(1).dispatcher.dispatch()
     scene.dispatcher.on_yield()
     assert not scene.calls
     scene.dispatcher.on_idle()
@@ -229,7 +238,7 @@ def test_no_job_is_left_behind() -> None:
 
     returns = ReactorQueue(call_from_thread)
     pool = RequestThreadPool(8)
-    dispatcher = Dispatcher(pool, returns)
+    dispatcher = Dispatcher(pool, returns, Concurrency(8, 2))
     pool.startService()
     chance = random.Random(1)
     numbers = iter(range(600))

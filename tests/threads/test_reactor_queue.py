@@ -71,17 +71,33 @@ def test_an_error_does_not_keep_the_others_from_being_called(
     assert "KeyError: 'a mistake'" in caplog.text
 
 
-def test_a_reactor_that_comes_by_itself_is_not_woken(reactor: Reactor) -> None:
+def test_a_reactor_that_naps_is_not_woken(reactor: Reactor) -> None:
     """Unless somebody waits for it; it finds what was put in either case."""
     queue = ReactorQueue(reactor.callFromThread)
     called: list[Any] = []
     queue.wake_reactor()
     assert reactor.calls == []
-    queue.held = True
-    queue.put(called.append, "held")
+    queue.before_waiting()
+    queue.napping = True
+    queue.put(called.append, "put")
     assert reactor.calls == []
     queue.wake_reactor()
     queue.wake_reactor()
     assert len(reactor.calls) == 1
-    queue.deliver()
-    assert called == ["held"]
+    queue.after_waiting()
+    queue.before_waiting()
+    assert called == ["put"]
+
+
+def test_a_reactor_at_work_is_not_woken(reactor: Reactor) -> None:
+    """It looks before it waits; from then on it has to be woken."""
+    queue = ReactorQueue(reactor.callFromThread)
+    called: list[Any] = []
+    queue.after_waiting()
+    queue.put(called.append, "at work")
+    queue.wake_reactor()
+    assert reactor.calls == []
+    queue.before_waiting()
+    assert called == ["at work"]
+    queue.put(called.append, "waiting")
+    assert len(reactor.calls) == 1

@@ -22,11 +22,11 @@ from twisted.internet.posixbase import _PollLikeMixin
 from twisted.internet.selectreactor import SelectReactor
 from twisted.python import threadable
 
+from twistserve.development.thread_state import ThreadState, ThreadStateReader
 from twistserve.logs import get_logger
 from twistserve.net.reactor import Reactor
 from twistserve.server_thread import ServerThread
 from twistserve.threads.reactor_queue import ReactorQueue
-from twistserve.threads.thread_state import ThreadState, ThreadStateReader
 
 logger = get_logger(__name__)
 

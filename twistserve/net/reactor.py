@@ -39,6 +39,8 @@ class Reactor(EPollReactor):
 
     before_waiting: Callable[[], float] = staticmethod(lambda: 0.0)
     """Called before each wait; returns seconds for which nothing need be looked at but what other threads ask."""
+    after_waiting: Callable[[], None] = staticmethod(lambda: None)
+    """Called after each wait."""
     _nap = 0.0
     _leaves = False
 
@@ -82,6 +84,7 @@ class Reactor(EPollReactor):
             if error.errno == errno.EINTR:
                 return
             raise
+        self.after_waiting()
         handle = self._doReadOrWrite
         for descriptor, event in events:
             selectable = selectables.get(descriptor)

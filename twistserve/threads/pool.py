@@ -18,8 +18,8 @@ from twisted.internet.task import LoopingCall
 from twistserve.errors import StartError
 from twistserve.load import Load
 from twistserve.logs import get_logger
+from twistserve.threads.run_delay import RunDelay
 from twistserve.threads.stacks import where
-from twistserve.threads.thread_state import ThreadState, ThreadStateReader
 
 logger = get_logger(__name__)
 
@@ -29,7 +29,7 @@ Job = Callable[[], None]
 class Dispatching(Protocol):
     """What decides how many threads are at work; called on a request thread."""
 
-    def should_yield(self, worker: Worker) -> bool:
+    def should_yield(self) -> bool:
         """Whether a thread that has done a job leaves the next to others."""
 
     def on_yield(self) -> None:
@@ -59,28 +59,21 @@ class Worker:
         self.since = 0.0
         """When it began the job, by perf_counter."""
         self.stuck = False
-        self._reader: ThreadStateReader | None = None
-        self._ran: Job | None = None
+        self._run_delay: RunDelay | None = None
 
     def begin(self) -> None:
         """To be called on its thread."""
         self.thread = threading.get_ident()
-        self._reader = ThreadStateReader()
+        self._run_delay = RunDelay()
 
     def end(self) -> None:
         """Its thread ends."""
-        if self._reader is not None:
-            self._reader.close()
+        if self._run_delay is not None:
+            self._run_delay.close()
 
-    def read_state(self) -> ThreadState:
-        """What its thread is doing; see `ThreadStateReader.read`."""
-        return self._reader.read() if self._reader is not None else ThreadState.UNKNOWN
-
-    def ran_before(self) -> bool:
-        """Whether it was seen running in this job before: then it runs without the GIL. Reactor thread."""
-        job = self.job
-        before, self._ran = self._ran, job
-        return job is not None and before is job
+    def run_delay(self) -> float:
+        """Seconds that its thread was ready to run, and did not, since this was asked last."""
+        return self._run_delay.since_last() if self._run_delay is not None else 0.0
 
 
 class RequestThreadPool(Service):
@@ -276,7 +269,7 @@ class RequestThreadPool(Service):
             if me.stuck and self._replaced(me):
                 return
             dispatcher = self.dispatcher
-            if dispatcher is not None and dispatcher.should_yield(me):
+            if dispatcher is not None and dispatcher.should_yield():
                 self._give_way(me, dispatcher)
 
     def _replaced(self, me: Worker) -> bool:

@@ -12,10 +12,12 @@ logger = get_logger(__name__)
 
 
 class ReactorQueue:
-    """The way back to the reactor thread: one wake-up for all that was put while it was on its way."""
+    """The way back to the reactor thread: it is woken once for all that was put, and not where it comes by itself."""
 
-    held = False
-    """Whether the reactor comes for what was put, in milliseconds at most, without being woken."""
+    napping = False
+    """Whether the reactor comes for what was put in milliseconds at most, and need not be woken before."""
+    _attending = False
+    """Whether it is at work, and looks again before it waits."""
 
     def __init__(self, call_from_thread: Callable[..., Any]) -> None:
         self._call_from_thread = call_from_thread
@@ -25,7 +27,7 @@ class ReactorQueue:
     def put(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have `function(*arguments)` called on the reactor thread, after what was put before."""
         self._waiting.append((function, arguments))
-        if not self.held:
+        if not self.napping and not self._attending:
             self.wake()
 
     def wake(self) -> None:
@@ -36,8 +38,17 @@ class ReactorQueue:
 
     def wake_reactor(self) -> None:
         """Have the reactor thread come now if it would come later: somebody waits for it."""
-        if self.held:
+        if self.napping:
             self.wake()
+
+    def after_waiting(self) -> None:
+        """The reactor is at work, and calls `before_waiting` when it has nothing left to do. Reactor thread."""
+        self._attending, self.napping = True, False
+
+    def before_waiting(self) -> None:
+        """Call what was put; for what comes from now on the reactor has to be woken. Reactor thread."""
+        self._attending = self.napping = False
+        self.deliver()
 
     def deliver(self) -> None:
         """Call what was put. Reactor thread."""

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.functional.harness import wait_for
-from twistserve.threads import thread_state as doing
-from twistserve.threads.thread_state import ThreadState, ThreadStateReader
+from twistserve.development import thread_state as doing
+from twistserve.development.thread_state import ThreadState, ThreadStateReader
 
 
 @contextmanager

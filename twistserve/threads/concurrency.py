@@ -1,0 +1,96 @@
+"""How many request threads should be at work: as many as keep the processor busy, and no more.
+
+Threads that compute at the same time gain nothing in Python, and lose much where there are several cores: the GIL goes
+to and fro between them, and a thread that loses it while holding a lock, such as those of Django's translations and
+time zones, makes all others queue up at that lock from then on (a lock convoy). With eight threads on two cores a
+template page took 7 ms of CPU time so, and 2.2 alone. Threads that wait for a database use no processor, so others
+should run meanwhile. Which of the two it is, CPU time tells: no look into the interpreter or the kernel is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WINDOW = 0.01
+"""Seconds over which CPU time is measured."""
+IDLE = 0.5
+"""Share of one core used by the process, up to which each request gets a thread at once where none has had to wait."""
+BUSY_ALONE, FULL_ALONE = 0.96, 0.99
+"""Shares of the only core: below the first another thread may be of use, if requests wait; from the second on threads
+get in each other's way."""
+BUSY, FULL = 0.9, 0.95
+"""The same where there are several cores, and a thread too many costs more: the GIL goes from core to core."""
+WITHOUT_GIL = 0.75
+"""Share of its core that each of several threads uses at least where they compute without the GIL: to hash, or to
+compress. With it they share one core, and what their contention costs besides: up to 1.4 cores for two or more."""
+READY = 0.9
+"""Share of the time that each of two such threads is ready to run; two that need the GIL, 0.8 at most."""
+UP, DOWN = 1.5, 0.9
+"""Factors of a window."""
+EXPLORE = (10, 80)
+"""Windows at full use after which another thread may show that it computes without the GIL: at first, and at most when
+again and again it does not."""
+EXPLORING = 2
+"""Windows that it has for that."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the process used of its processors in a window, as shares of one core."""
+
+    used: float
+    """CPU time of all its threads."""
+    delayed: float = 0.0
+    """What its request threads were ready to run for besides, and did not: other threads had the processor."""
+
+
+class Concurrency:
+    """The number of threads that may be at work, from 1 to `size`, adapted to what they use of `cores` cores."""
+
+    def __init__(self, size: int, cores: int) -> None:
+        self.limit = size
+        self._size = size
+        self._cores = cores
+        self._busy, self._full_from = (BUSY_ALONE, FULL_ALONE) if cores == 1 else (BUSY, FULL)
+        self._level = float(size)
+        self._full = 0
+        """Windows at full use since the last exploration, negative while it lasts."""
+        self._explore_after = EXPLORE[0]
+
+    def adapt(self, use: Use) -> None:
+        """A window is over, in which requests were waiting for a thread."""
+        # The GIL's only user is ready to run all the time, however little of the processor others leave to it.
+        used = use.used + use.delayed if self.limit == 1 else use.used
+        parallel = min(self.limit, self._cores)
+        if used < self._busy:
+            self._set(self._level * UP)
+        elif parallel > 1 and self._without_gil(use, parallel):
+            # A moment in which others have the processor is no reason to give that up.
+            self._full, self._explore_after = -EXPLORE[0], EXPLORE[0]
+            if use.used < BUSY * self._cores:
+                self._set(self._level * UP)
+            elif self._level > parallel:
+                self._set(max(self._level * DOWN, float(parallel)))
+        elif used >= self._full_from:
+            self._at_full_use()
+
+    def relax(self) -> None:
+        """The process has little to do: let each request have a thread."""
+        self._full, self._explore_after = 0, EXPLORE[0]
+        self._set(self._size)
+
+    def _without_gil(self, use: Use, parallel: int) -> bool:
+        # Two of them are ready all the time, also where the kernel has put both on one core, or others have the second.
+        return use.used >= WITHOUT_GIL * parallel or (self.limit == 2 and use.used + use.delayed >= READY * 2)
+
+    def _at_full_use(self) -> None:
+        self._full += 1
+        if self._full > self._explore_after and self._cores > 1 and self._level < 2:
+            self._full, self._explore_after = -EXPLORING, min(2 * self._explore_after, EXPLORE[1])
+            self._set(2.0)
+        elif self._full >= 0 or self._level > self._cores:
+            self._set(self._level * DOWN)
+
+    def _set(self, level: float) -> None:
+        self._level = min(max(level, 1.0), float(self._size))
+        self.limit = int(self._level)
