@@ -95,6 +95,22 @@ def test_a_connection(tmp_path: Path) -> None:
     assert said.endswith("fine, and can be forked: True\n")
 
 
+def test_what_is_open_stays_as_it_is(tmp_path: Path) -> None:
+    """Looking for connections opens nothing that workers would have, and drops no lock on a file."""
+    said = effects_of(
+        "import fcntl, subprocess\n"
+        "kept = open(sys.argv[1], 'w')\n"
+        "fcntl.lockf(kept, fcntl.LOCK_EX)\n"
+        "opened = os.listdir('/proc/self/fd')\n"
+        "effects.check()\n"
+        "print(opened == os.listdir('/proc/self/fd'))\n"
+        "other = 'import fcntl, sys; fcntl.lockf(open(sys.argv[1], \\'r+\\'), fcntl.LOCK_EX | fcntl.LOCK_NB)'\n"
+        "print(subprocess.run([sys.executable, '-c', other, sys.argv[1]], stderr=subprocess.DEVNULL).returncode)",
+        tmp_path,
+    )
+    assert "True\n1\n" in said
+
+
 @pytest.mark.parametrize(
     "code", ["from twisted.internet import reactor", "from twisted.internet import asyncioreactor as a\na.install()"]
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging.handlers
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -154,11 +155,13 @@ def _connections() -> Iterator[tuple[int, str]]:
     with suppress(OSError):
         names = os.listdir("/proc/self/fd")
     for name in names:
+        number = int(name)
         with suppress(OSError):
-            borrowed = socket.socket(fileno=os.dup(int(name)))
-            with borrowed:
-                if borrowed.type == socket.SOCK_STREAM:
-                    yield int(name), _address(borrowed.getpeername())
+            # Other files are left alone: one that is closed again loses the locks that this process has on it.
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(fileno=os.dup(number)) as borrowed:
+                    if borrowed.type == socket.SOCK_STREAM:
+                        yield number, _address(borrowed.getpeername())
 
 
 def _address(peer: Any) -> str:
