@@ -160,3 +160,19 @@ def test_strangers_are_buried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert bench.orphans.watch(stranger, print) == 2 << 8
     assert bench.orphans.watch(stranger, print) == 0
     bench.process.give_up()
+
+
+def test_the_pid_of_a_stranger_that_has_ended(bench: Bench) -> None:
+    """Another process may have it later, which has not ended."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    bench.orphans._strangers.append((pid, 2 << 8))
+    assert bench.orphans.watch(pid, print) is None
+    os.close(writing)
+    os.waitpid(pid, 0)
+    os.close(reading)
+    bench.process.give_up()

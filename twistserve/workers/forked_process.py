@@ -155,14 +155,15 @@ class Orphans:
 
     def watch(self, pid: int, told: Callable[[int], None]) -> int | None:
         """Have its exit status told, as waitpid(2) has it; the status itself if it has ended already."""
-        for stranger, status in self._strangers:
-            if stranger == pid:
-                self._strangers.remove((stranger, status))
-                return status
         try:
+            # First: a stranger may have had the same pid long ago.
             found, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            # Somebody else has reaped it.
+            # It is a stranger that has been reaped, or somebody else has done that.
+            for stranger, status in self._strangers:
+                if stranger == pid:
+                    self._strangers.remove((stranger, status))
+                    return status
             return 0
         if found:
             return status
