@@ -22,6 +22,7 @@ class Process:
     def __init__(self, told: Any, lines: Any, reactor: Any) -> None:
         self.told, self.reactor = told, reactor
         self.loaded, self.loaded_at, self.pid = False, 0.0, 1
+        self.ends = False
         self.did: list[Any] = []
         self.taken: Any = None
         Made.processes.append(self)
@@ -43,6 +44,7 @@ class Process:
 
     def end(self) -> None:
         self.did.append("end")
+        self.ends = True
 
     def kill(self) -> None:
         self.did.append("kill")
@@ -142,6 +144,20 @@ def test_new_code_that_cannot_be_imported(preloading: Preloading, caplog: pytest
     assert old.did[-1] is request
     assert "the shelf is gone; workers are forked from the old code" in caplog.text
     assert len(Made.processes) == 2
+
+
+def test_new_code_whose_process_dies_at_once(preloading: Preloading, caplog: pytest.LogCaptureFixture) -> None:
+    """No worker is forked from the old one, which may still be at its end."""
+    preloading.reload()
+    old, new = Made.processes
+    new.become_loaded()
+    assert old.loaded
+    new.die()
+    assert "old code" not in caplog.text
+    request: Any = object()
+    preloading.fork(request)
+    assert request not in old.did
+    assert Made.processes[2].did == [("load", "/metrics"), request]
 
 
 def test_newer_code_while_new_code_is_imported(preloading: Preloading, steps: list[str]) -> None:

@@ -71,6 +71,8 @@ class PreloadedProcess(ProcessProtocol):
         self.loaded = False
         self.loaded_at = 0.0
         self.pid = 0
+        self.ends = False
+        """Whether it is to end, and forks no more."""
         self._told = told
         self._lines = Lines(lines) if lines is not None else None
         self._reactor = reactor
@@ -80,7 +82,7 @@ class PreloadedProcess(ProcessProtocol):
         self._number = 0
         self._failure = ""
         self._end: Failure | None = None
-        self._closed = self._gone = self._ends = False
+        self._closed = self._gone = False
 
     def start(self, environ: Mapping[str, str], log_lock: int) -> None:
         """Start it. Raises OSError."""
@@ -122,9 +124,9 @@ class PreloadedProcess(ProcessProtocol):
 
     def end(self) -> None:
         """Have it end when it has done what it was asked. One that loads ends at once."""
-        if self._ends:
+        if self.ends:
             return
-        self._ends = True
+        self.ends = True
         if not self.loaded:
             self.kill()
         elif self._control is not None:

@@ -148,7 +148,7 @@ class Preloading:
             return
         if process is not self._current:
             return
-        self._current = next((each for each in reversed(self._processes) if each.loaded), None)
+        self._current = next((each for each in reversed(self._processes) if each.loaded and not each.ends), None)
         if self._current is not None:
             self.step = ""
             logger.error("%s; workers are forked from the old code, of process %d", reason, self._current.pid)
