@@ -1110,6 +1110,30 @@ def test_one_that_makes_way_is_replaced_when_it_has_ended() -> None:
     assert crew.restarts == {}
 
 
+def test_others_that_died_before_one_makes_way_are_started_again() -> None:
+    """What kept them from starting was not the application, which nobody has imported yet."""
+    crew = Crew()
+    crew.supervisor.start()
+    first, second = crew.workers
+    crew.end(second)
+    crew.supervisor.make_way(first)
+    crew.end(first)
+    assert crew.numbers() == [1, 2]
+    assert crew.failures == []
+
+
+def test_one_that_is_started_anew_though_another_has_died() -> None:
+    """The same of one that has imported old code."""
+    crew = Crew()
+    crew.supervisor.start()
+    first, second = crew.workers
+    crew.end(second)
+    crew.supervisor.start_anew(first)
+    crew.end(first)
+    assert len(crew.numbers()) == 2
+    assert crew.failures == []
+
+
 def test_one_that_makes_way_and_does_not_end_is_killed() -> None:
     """As one that drains."""
     crew = Crew()

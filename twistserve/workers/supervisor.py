@@ -301,12 +301,15 @@ class Supervisor:
 
     def start_anew(self, worker: Worker) -> None:
         """Start another in the place of a worker that has not served yet."""
+        self._early_deaths = 0
         self._discard(worker, "reload")
         self._fill()
 
     def make_way(self, worker: Worker) -> None:
         """A worker that has only run what is to run once ends by itself; another one comes in its place then."""
         worker.state, worker.end = WorkerState.DRAINING, PREPARED
+        # Those that died meanwhile had not tried to start yet.
+        self._early_deaths = 0
         self._kill_if_late(worker)
 
     def _discard(self, worker: Worker, cause: str) -> None:
