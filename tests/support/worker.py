@@ -107,14 +107,14 @@ class Pipe:
 class Conversation(Started):
     """A process whose other end is a real one."""
 
-    def __init__(self, checks: Any = None, serving: Any = None) -> None:
+    def __init__(self, checks: Any = None, serving: Any = None, preloaded: bool = False) -> None:
         super().__init__()
         self.checks, self.serving = checks, serving
         self.configurations: list[dict[str, Any]] = []
         self.lifecycle = Lifecycle(self.reactor)
         self.ended: list[bool] = []
         self.preparing: list[bool] = []
-        self.parent = Parent(self._begin, lambda: self.ended.append(True))
+        self.parent = Parent(self._begin, lambda: self.ended.append(True), preloaded)
         self.pipe = Pipe()
         self.parent.makeConnection(self.pipe)
 

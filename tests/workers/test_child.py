@@ -36,6 +36,14 @@ def test_it_imports_from_where_the_parent_does(monkeypatch: pytest.MonkeyPatch) 
     assert sys.path == path
 
 
+def test_an_application_that_is_imported_already_may_have_changed_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --preload: what it imports later, it imports from where it has said."""
+    path = [*sys.path, "/srv/shop/late"]
+    monkeypatch.setattr(sys, "path", [*path])
+    Conversation(preloaded=True).ask(Begin, configuration={}, path=["/srv/shop"], prepares=False)
+    assert sys.path == path
+
+
 def test_the_parent_is_told_how_the_start_gets_on() -> None:
     """Each step with what is said of it, then that it is ready."""
     conversation = Conversation()

@@ -52,7 +52,7 @@ def run(name: str, descriptors: Descriptors, reactor: Any, preloaded: Preloaded 
             reactor.stop()
 
     reactor.callWhenRunning(end_early, lambda: reactor.callFromThread(end))
-    connect(Parent(begin, end), descriptors)
+    connect(Parent(begin, end, preloaded is not None), descriptors)
     reactor.run()
     stop_listening(descriptors.to_worker)
 
@@ -99,7 +99,9 @@ def worker(
     only_prepares = prepares and configuration.preload
     names = [name_of(descriptor) for descriptor in descriptors.sockets]
     try:
-        load_settings(configuration.settings, None, configuration.pythonpath)
+        if preloaded is None:
+            # Elsewhere the application may have changed into another directory, which must not be imported from.
+            load_settings(configuration.settings, None, configuration.pythonpath)
         listeners = shared_listeners(configuration, descriptors.sockets, reactor)
         serving = Serving(
             replace(configuration, drain_delay=0.0), listeners, lifecycle, log, reactor, name == FIRST_WORKER

@@ -65,10 +65,19 @@ class WorkerSide:
 
 
 class Parent(Connection):
-    """The connection to the parent; `begin` composes and starts what serves, `end` ends the process before that."""
+    """The connection to the parent; `begin` composes and starts what serves, `end` ends the process before that.
 
-    def __init__(self, begin: Callable[[dict[str, Any], bool, Parent], WorkerSide], end: Callable[[], None]) -> None:
+    `preloaded` says that the application is imported already, and sys.path as that has left it.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[dict[str, Any], bool, Parent], WorkerSide],
+        end: Callable[[], None],
+        preloaded: bool = False,
+    ) -> None:
         super().__init__()
+        self._preloaded = preloaded
         self._begin = begin
         self._end = end
         self._side: WorkerSide | None = None
@@ -101,7 +110,8 @@ class Parent(Connection):
     @Begin.responder
     def begin(self, configuration: dict[str, Any], path: list[str], prepares: bool) -> dict[str, Any]:
         """Compose and start, with the parent's path to import from: a manage.py may have extended it."""
-        sys.path[:] = path
+        if not self._preloaded:
+            sys.path[:] = path
         self._side = self._begin(configuration, prepares, self)
         self._side.lifecycle.observe(self._hand_over)
         return {}
