@@ -173,6 +173,38 @@ def test_a_handler_of_the_applications(launch: Launch) -> None:
     assert {path.name for path in server.cwd.glob("told-*")} == {f"told-{pid}" for pid in found}
 
 
+def test_what_views_import_later(launch: Launch) -> None:
+    """From directories that the application has made importable, also where it has changed into another one."""
+    server = launch(
+        site_wsgi=WSGI
+        + "import sys\n"
+        + "(HERE / 'late').mkdir()\n"
+        + "(HERE / 'late' / 'shelf.py').write_text('NAME = \"late\"')\n"
+        + "(HERE / 'elsewhere').mkdir()\n"
+        + "(HERE / 'elsewhere' / 'shelf.py').write_text('NAME = \"elsewhere\"')\n"
+        + "sys.path.append(str(HERE / 'late'))\n"
+        + "os.chdir(HERE / 'elsewhere')\n",
+        views=VIEWS
+        + "def late(request):\n"
+        + "    import shelf\n"
+        + "    return HttpResponse(shelf.NAME)\n"
+        + "urlpatterns += [path('late/', late)]\n",
+        until=None,
+    ).wait_until("/ready")
+    assert server.get("/late/").text == "late"
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda number, frame: os.waitpid(-1, os.WNOHANG)"])
+def test_children_that_the_application_waits_for(launch: Launch, handler: str) -> None:
+    """Its handler of SIGCHLD is called in workers alone: those that are forked meanwhile are not its own."""
+    server = launch(site_wsgi=WSGI + f"import signal\nsignal.signal(signal.SIGCHLD, {handler})\n")
+    for _ in range(5):
+        victim = min(workers(server))
+        os.kill(victim, signal.SIGTERM)
+        wait_until_replaced(server, {victim})
+    assert "ERROR" not in server.stdout
+
+
 def test_a_reactor_that_the_settings_import(launch: Launch) -> None:
     """By name, in the parent: the worker's own takes its place."""
     server = launch(
@@ -285,6 +317,18 @@ def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
     assert restarts(server) == {}
 
 
+def test_the_preloaded_process_is_killed_before_it_imports_the_application(launch: Launch, tmp_path: Path) -> None:
+    """Another one does it, when what is to run once has run."""
+    server = launch("--command", "once", until=None, settings=write_command(tmp_path / "project"))
+    wait_for((server.cwd / "ran").exists, f"it to run\n{server.output}")
+    [killed] = preloaded(server)
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: lines_with(server.stdout, "the preloaded process has ended", "SIGKILL"), "the log")
+    release(server)
+    wait_until_ready(server)
+    assert imports(server) == preloaded(server) != [killed]
+
+
 def test_what_startup_says_while_the_application_is_imported(launch: Launch) -> None:
     """The step that it is at; SIGTERM then ends all at once."""
     server = launch(until=None, site_wsgi="import time\ntime.sleep(600)\n")
@@ -352,6 +396,7 @@ def test_a_worker_that_keeps_dying(launch: Launch) -> None:
         + "os.register_at_fork(after_in_child=die)\n"
     )
     killed, other = workers(server)
+    before = preloaded(server)
     (server.cwd / "fatal").touch()
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: len(lines_with(server.stdout, "next worker is started in")) >= 2, f"pauses\n{server.output}")
@@ -359,6 +404,8 @@ def test_a_worker_that_keeps_dying(launch: Launch) -> None:
     assert server.get("/who/").text == f"{other} one"
     (server.cwd / "fatal").unlink()
     wait_until_ready(server)
+    assert lines_with(server.stdout, "has died: status 3")
+    assert preloaded(server) == before
 
 
 def test_readiness_and_liveness(launch: Launch) -> None:

@@ -172,6 +172,8 @@ def load(
     handlers: dict[int, Any] = {number: handler for number, handler in found.items() if is_applications(handler)}
     for each in IGNORED:
         signal.signal(each, signal.SIG_IGN)
+    # The processes that it forks are its own to wait for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # What is not needed must not be copied to each worker when its collector comes to it.
     gc.collect()
     gc.freeze()
@@ -210,28 +212,25 @@ def fork_worker(
     streams: int,
 ) -> None:
     """Fork a worker. Its descriptors are three pipes, so many of its standard streams, and the sockets."""
-
-    def failed(error: OSError) -> None:
-        send(control, "not_forked", request=request, reason=error.strerror or str(error))
-
     try:
-        forked = fork_orphan(failed)
+        pid = fork_orphan()
     except OSError as error:
-        failed(error)
-        forked = False
-    if forked:
-        try:
-            send(control, "forked", request=request, pid=os.getpid())
-            control.close()
-            (to_worker, from_worker, lifeline), rest = descriptors[:3], descriptors[3:]
-            for number, stream in enumerate(rest[:streams], 1):
-                os.dup2(stream, number)
-                os.close(stream)
-            inherited = Descriptors(to_worker, from_worker, lifeline, log_lock, tuple(rest[streams:]))
-            become_worker(name, inherited, preloaded, replace_stale)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
+        send(control, "not_forked", request=request, reason=error.strerror or str(error))
+    else:
+        if not pid:
+            try:
+                control.close()
+                (to_worker, from_worker, lifeline), rest = descriptors[:3], descriptors[3:]
+                for number, stream in enumerate(rest[:streams], 1):
+                    os.dup2(stream, number)
+                    os.close(stream)
+                inherited = Descriptors(to_worker, from_worker, lifeline, log_lock, tuple(rest[streams:]))
+                become_worker(name, inherited, preloaded, replace_stale)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        # Not said by the worker, which what is registered with os.register_at_fork may have ended.
+        send(control, "forked", request=request, pid=pid)
     for each in descriptors:
         os.close(each)
 

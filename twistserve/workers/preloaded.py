@@ -10,12 +10,13 @@ prctl(2)).
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 MOST = 200_000
@@ -74,27 +75,46 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def fork_orphan(failed: Callable[[OSError], None]) -> bool:
-    """Fork a process that the parent adopts; whether this is it. `failed` is called with an OSError, in any process.
+def fork_orphan() -> int:
+    """Fork a process that the parent adopts: 0 in it, and its pid here, when it is the parent's. Raises OSError.
 
     The process between the two is forked past Python, so that what the application has registered with
-    `os.register_at_fork` runs in the new one alone: it may start threads there. No thread may run here.
+    `os.register_at_fork` runs in the new one alone: it may start threads there. No thread may run here, and nobody
+    else wait for children.
     """
-    between = _fork()
-    if between:
+    reading, writing = os.pipe()
+    try:
+        between = _fork()
+        if not between:
+            return _fork_between(writing)
+        os.close(writing)
+        writing = -1
         os.waitpid(between, 0)
-        return False
+        told = int(os.read(reading, 20) or -errno.ESRCH)
+    finally:
+        for each in (reading, writing):
+            if each != -1:
+                os.close(each)
+    if told < 0:
+        raise OSError(-told, os.strerror(-told))
+    return told
+
+
+def _fork_between(writing: int) -> int:
+    """Fork the new process and end, having told its pid or the number of the error; returns in the new one."""
     between = os.getpid()
     try:
         new = os.fork()
     except OSError as error:
-        failed(error)
-        os._exit(1)
+        new = -(error.errno or errno.EAGAIN)
     if new:
-        os._exit(0)
+        try:
+            os.write(writing, str(new).encode())
+        finally:
+            os._exit(0)
     while os.getppid() == between:
         time.sleep(0.0005)
-    return True
+    return 0
 
 
 def _fork() -> int:
