@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support.functional.harness import UNTRACED, write_project
 from twistserve.composition import preloaded as module
+from twistserve.logs.log import LogService
 from twistserve.options import Configuration
 from twistserve.resolution import resolve
 from twistserve.workers.preloaded import Message, receive, send
@@ -86,5 +87,5 @@ def test_it_cannot_load_the_application(tmp_path: Path) -> None:
 
 def test_other_reactors_are_not_left_behind() -> None:
     """A process is forked from the parent only where that has our reactor, which it can get rid of."""
-    assert module.fork_from(object(), -1, lines=False, files=()) is None
+    assert module.fork_from(object(), LogService("INFO"), -1, ()) is None
     assert signal.SIGTERM in module.IGNORED

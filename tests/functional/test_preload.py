@@ -205,6 +205,18 @@ def test_children_that_the_application_waits_for(launch: Launch, handler: str) -
     assert "ERROR" not in server.stdout
 
 
+def test_the_log_file_is_the_parents(launch: Launch) -> None:
+    """One that is rotated and removed keeps no room on the disk: no other process has it open."""
+    server = launch(runner="with a log file")
+    log = str(server.cwd / "twistd.log")
+    having = [
+        title
+        for pid, title in titles(server).items()
+        if log in {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    ]
+    assert having == ["twistserve: parent"]
+
+
 def test_a_reactor_that_the_settings_import(launch: Launch) -> None:
     """By name, in the parent: the worker's own takes its place."""
     server = launch(

@@ -62,7 +62,7 @@ def parent(
         from twistserve.composition.preloaded import fork_from
 
         try:
-            preloaded = fork_from(reactor, lock, log.lines is not None, ending.descriptors)
+            preloaded = fork_from(reactor, log, lock, ending.descriptors)
         except OSError as error:
             raise StartError(f"--preload: its process cannot be forked: {error.strerror}") from error
     sockets = shared_sockets(configuration, reactor)

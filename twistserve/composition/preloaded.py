@@ -50,18 +50,18 @@ IGNORED = (*_FOR_OTHERS, signal.SIGTERM)
 """Signals that may be sent to the whole group of processes: the parent ends this one. SIGTERM ends an import."""
 
 
-def fork_from(reactor: Any, log_lock: int, lines: bool, files: Iterable[int]) -> Forked | None:
+def fork_from(reactor: Any, log: LogService, log_lock: int, files: Iterable[int]) -> Forked | None:
     """Fork this process from one that will be the parent, before anything runs there; they share what is imported.
 
-    Not where there is something already that a fork cannot have; then None. `files` are for the parent alone, and with
-    `lines` so are the standard streams. Raises OSError.
+    Not where there is something already that a fork cannot have; then None. `files` are for the parent alone, and so is
+    the `log` where that is a file: then what this process writes goes through a pipe. Raises OSError.
     """
     if not isinstance(reactor, Reactor) or not can_be_forked():
         return None
     modules = modules_with(reactor)
     gc.freeze()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pipes = {number: os.pipe() for number in (1, 2)} if lines else {}
+    pipes = {number: os.pipe() for number in (1, 2)} if log.lines is not None else {}
     pid = os.fork()
     if pid:
         theirs.close()
@@ -77,6 +77,7 @@ def fork_from(reactor: Any, log_lock: int, lines: bool, files: Iterable[int]) ->
         for each in files:
             with suppress(OSError):
                 os.close(each)
+        log.leave_output()
         reactor.abandon()
         for number in signal.valid_signals():
             if is_ours(signal.getsignal(number)):

@@ -16,7 +16,16 @@ from twisted.application.service import Service
 from twistserve.logs.formats import ACCESS_FIELDS, CombinedFormatter, JSONFormatter, TextFormatter
 from twistserve.logs.loggers import ACCESS, get_logger, make_record
 from twistserve.logs.observer import log_warning
-from twistserve.logs.output import EventHandler, EventOutput, Line, Output, OutputHandler, StreamOutput, level_of
+from twistserve.logs.output import (
+    EventHandler,
+    EventOutput,
+    FileOutput,
+    Line,
+    Output,
+    OutputHandler,
+    StreamOutput,
+    level_of,
+)
 from twistserve.logs.placement import OURS, all_loggers, be_the_last_resort, handlers_of, needs_placing, place
 from twistserve.logs.printed import printed_name, printed_streams
 from twistserve.logs.queue import queue
@@ -75,6 +84,11 @@ class LogService(Service):
         """Write under the lock of the process that shares its output with us."""
         assert isinstance(self._output, StreamOutput)
         self._output.lock = descriptor
+
+    def leave_output(self) -> None:
+        """Let go of a file that is another process's, in one that was forked from it and sends its lines there."""
+        if isinstance(self._output, FileOutput):
+            self._output.close()
 
     @property
     def lines(self) -> Callable[[str], None] | None:

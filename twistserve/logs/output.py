@@ -109,6 +109,10 @@ class FileOutput:
         """Write the lines."""
         self._file.write("".join(f"{line}\n" for _, line in lines).encode(errors="backslashreplace"))
 
+    def close(self) -> None:
+        """Close it, in a forked process that writes elsewhere: once rotated and removed, it would take up room."""
+        self._file.close()
+
     def rotate(self) -> None:
         """Begin a new file; callable from any thread."""
         queue.put(lambda _: self._file.rotate(), None, lines=0)
