@@ -29,6 +29,7 @@ from tests.support.functional.harness import (
     release,
     wait_for,
 )
+from tests.support.functional.processes import state
 from tests.support.functional.workers import (
     VIEWS,
     WSGI,
@@ -203,6 +204,23 @@ def test_children_that_the_application_waits_for(launch: Launch, handler: str) -
         os.kill(victim, signal.SIGTERM)
         wait_until_replaced(server, {victim})
     assert "ERROR" not in server.stdout
+
+
+def test_a_process_that_the_application_has_started(launch: Launch) -> None:
+    """With multiprocessing, while it was imported: the end of a worker does not end it, that of the others does."""
+    server = launch(
+        site_wsgi=WSGI
+        + "import multiprocessing\n"
+        + "helper = multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,), daemon=True)\n"
+        + "helper.start()\n"
+        + "(HERE / 'helper').write_text(str(helper.pid))\n"
+    )
+    helper, victim = int((server.cwd / "helper").read_text()), min(workers(server))
+    os.kill(victim, signal.SIGTERM)
+    wait_until_replaced(server, {victim})
+    assert state(helper) == "S"
+    server.signal(signal.SIGTERM)
+    assert ended(server)
 
 
 def test_the_log_file_is_the_parents(launch: Launch) -> None:

@@ -84,6 +84,8 @@ def test_a_connection(tmp_path: Path) -> None:
     listens = "import socket\nserver = socket.create_server(('127.0.0.1', 0))\n"
     said = effects_of(listens + "kept = socket.create_connection(server.getsockname())", tmp_path)
     assert "has left connections open, which its workers would share: to 127.0.0.1:" in said
+    said = effects_of("import asyncio\nloop = asyncio.new_event_loop()", tmp_path)
+    assert "to the other end of a socket pair (an event loop of asyncio has one)" in said
     said = effects_of(
         listens
         + "import logging.handlers\n"

@@ -243,6 +243,9 @@ def become_worker(
     setproctitle(f"twistserve: {name.replace('-', ' ')}")
     if os.environ["PROMETHEUS_MULTIPROC_DIR"]:
         go_on_as(name)
+    if (multiprocessing := sys.modules.get("multiprocessing.process")) is not None:
+        # As in the children that it forks: the end of a worker must not terminate what all of them may use.
+        multiprocessing._children.clear()  # type: ignore[attr-defined]
     reactor = install()
     replace_stale(reactor)
     keep_installed()

@@ -167,7 +167,7 @@ def _connections() -> Iterator[tuple[int, str]]:
 def _address(peer: Any) -> str:
     if isinstance(peer, tuple):
         return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
-    return os.fsdecode(peer).replace("\0", "@") or "another end of a socket pair"
+    return os.fsdecode(peer).replace("\0", "@") or "the other end of a socket pair (an event loop of asyncio has one)"
 
 
 def _native_threads() -> list[str]:
