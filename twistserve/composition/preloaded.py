@@ -245,7 +245,7 @@ def become_worker(
         go_on_as(name)
     if (multiprocessing := sys.modules.get("multiprocessing.process")) is not None:
         # As in the children that it forks: the end of a worker must not terminate what all of them may use.
-        multiprocessing._children.clear()  # type: ignore[attr-defined]
+        multiprocessing._children.clear()
     reactor = install()
     replace_stale(reactor)
     keep_installed()
