@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from twistserve.http.request import Request
 from twistserve.http.site import Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.metrics import catalogue as metrics
+from twistserve.net import reactor as net
 from twistserve.probes.handlers import ProbeRoot
 from twistserve.server import Serving
 
@@ -114,6 +116,37 @@ def test_what_is_told_of_requests(given: dict[str, str], lines: int, counts: int
 def test_what_observes(given: dict[str, Any], names: list[str]) -> None:
     """Only what somebody can look at is measured."""
     assert [type(each).__name__ for each in serving(**given).observers] == names
+
+
+class Epoll(net.Reactor):
+    """The type of our reactor, with nothing of what it opens."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "cores", "kept"),
+    [({"cpu_affinity": "auto"}, 2, True), ({"cpu_affinity": "auto"}, 1, False), ({}, 2, False)],
+    ids=["two cores", "one core", "not asked for"],
+)
+def test_where_threads_are_kept_on_a_core(
+    given: dict[str, str], cores: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where that is asked for, and there are several."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    anything: Any = Log()
+    values = configuration(wsgi="shop.wsgi.application", no_probe="true", **given)
+    made = Serving(values, [], Lifecycle(Reactor()), anything, Epoll())
+    assert [type(each).__name__ for each in made.observers] == ["CoreKeeper"] * kept
+    described = made.describe()
+    assert (described["threads"]["limit"], described["core"]) == (8, None)
+
+
+def test_another_reactor_keeps_no_threads_on_a_core(caplog: pytest.LogCaptureFixture) -> None:
+    """One line says so."""
+    assert serving(cpu_affinity="auto", no_probe="true").observers == []
+    assert "--cpu-affinity auto has no effect with another reactor" in caplog.text
 
 
 def test_how_busy_it_is() -> None:

@@ -155,6 +155,12 @@ class Configuration:
     )
     backlog: int = _web("connections the kernel holds until they are accepted", _POSITIVE, 1024)
     threads: int = _web("threads that run requests", _POSITIVE, 8)
+    cpu_affinity: str = _web(
+        "auto keeps a process's threads on one core while they share the GIL, and lets go as soon as that is wrong;"
+        " not the default, since C code that counts processors by itself, as OpenMP does, may then see one",
+        Kind("none|auto", values.cpu_affinity),
+        "none",
+    )
     workers: int = _web("processes that serve requests; 1 serves in this process", _POSITIVE, 1)
     preload: bool = _web(
         "with --workers, import the application once, in a process that the workers are forked from: they share its"

@@ -25,6 +25,7 @@ from twistserve.http.router import Router, depth_of
 from twistserve.http.site import Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.load import Load
+from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
@@ -50,6 +51,9 @@ from twistserve.wsgi.handler import Call, DjangoHandler
 if TYPE_CHECKING:
     from twistserve.probes.handlers import ProbeRoot
     from twistserve.probes.web_port import SharedSite
+    from twistserve.threads.core_keeper import CoreKeeper
+
+logger = get_logger(__name__)
 
 
 class Serving:
@@ -75,10 +79,15 @@ class Serving:
         timed = configuration.request_timeout and not configuration.debugger
         deadlines = Deadlines(configuration.request_timeout, reactor) if timed else None
         returns = ReactorQueue(reactor.callFromThread)
+        self.observers: list[Service] = []
+        """What only looks on: start it before the others."""
+        counted = not (configuration.no_metrics or configuration.no_probe)
+        self._concurrency: Concurrency | None = None
+        self._cores: CoreKeeper | None = None
         if isinstance(reactor, Reactor):
-            concurrency = Concurrency(configuration.threads, len(os.sched_getaffinity(0)))
-            reactor.before_waiting = Dispatcher(self.pool, returns, concurrency).dispatch
-            reactor.after_waiting = returns.after_waiting
+            self._dispatch(configuration, returns, counted, reactor)
+        elif configuration.cpu_affinity == "auto" and tells:
+            logger.warning("--cpu-affinity auto has no effect with another reactor: leave out --reactor, or this")
         # Each kind has its own: a file system that hangs holds up what is on it alone.
         self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
         self.django = DjangoHandler(
@@ -92,7 +101,6 @@ class Serving:
         )
         self._deadlines = deadlines
         access_log = AccessLog(log, configuration.log_format == "json") if configuration.access_log else None
-        counted = not (configuration.no_metrics or configuration.no_probe)
         metrics.views_counted = counted
         shown = not (configuration.no_status_page or configuration.no_probe)
 
@@ -118,8 +126,6 @@ class Serving:
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
         self._history = History(totals, self.load, reactor)
-        self.observers: list[Service] = []
-        """What only looks on: start it before the others."""
         if counted:
             self.observers.append(ReactorLagService(metrics.reactor_lag.observe, reactor))
         if shown:
@@ -175,7 +181,9 @@ class Serving:
 
     def describe(self) -> dict[str, Any]:
         """Everything that the status page shows of this process."""
-        return worker_status(self.site, self.pool, self._history, resident_memory())
+        limit = self._concurrency.limit if self._concurrency is not None else None
+        core = self._cores.core if self._cores is not None else None
+        return worker_status(self.site, self.pool, self._history, resident_memory(), limit, core)
 
     def flush_metrics(self) -> None:
         """Bring the metrics up to date."""
@@ -196,6 +204,20 @@ class Serving:
     def log_stacks(self, signal_name: str) -> None:
         """Log where every thread stands, and which request it serves."""
         log_all_stacks(signal_name, self.django.serving())
+
+    def _dispatch(self, configuration: Configuration, returns: ReactorQueue, counted: bool, reactor: Reactor) -> None:
+        """Have no more threads at work than are of use."""
+        cores = len(os.sched_getaffinity(0))
+        self._concurrency = Concurrency(configuration.threads, cores)
+        dispatcher = Dispatcher(self.pool, returns, self._concurrency)
+        reactor.before_waiting, reactor.after_waiting = dispatcher.dispatch, returns.after_waiting
+        if configuration.cpu_affinity == "auto" and cores > 1:
+            # Imported here: for this alone.
+            from twistserve.threads.core_keeper import core_keeper
+
+            on_change = partial(contain, metrics.core_changes.inc) if counted else lambda: None
+            dispatcher.cores = self._cores = core_keeper(self.pool, reactor, on_change)
+            self.observers.append(self._cores)
 
     def _load(self) -> None:
         self._application.load()

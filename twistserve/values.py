@@ -87,6 +87,13 @@ def log_format(text: str) -> str:
     return text.lower()
 
 
+def cpu_affinity(text: str) -> str:
+    """Whether threads are kept on one core."""
+    if text.lower() not in ("none", "auto"):
+        raise ValueError("give none or auto")
+    return text.lower()
+
+
 def webhook_format(text: str) -> str:
     """What the JSON of a webhook holds."""
     if text.lower() not in ("twistserve", "hurricane"):

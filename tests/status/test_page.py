@@ -56,7 +56,8 @@ def worker(
         "answered": 123456,
         "in_flight": len(requests),
         "queued": 0,
-        "threads": {"total": 8, "busy": 3, "stuck": 0},
+        "threads": {"total": 8, "busy": 3, "stuck": 0, "limit": 2},
+        "core": None,
         "connections": 12,
         "requests": list(requests),
         "more_requests": 0,
@@ -121,6 +122,17 @@ class Reader(HTMLParser):
 
 def read(given: dict[str, Any]) -> Reader:
     return Reader(render(given))
+
+
+def test_how_threads_are_let_at_work() -> None:
+    """How many may be, and the core that they are kept on; not told where nobody knows, or they are not."""
+    described = worker()
+    assert "threads let at work 2 of 8" in read(status(described)).text
+    assert "on core" not in read(status(described)).text
+    described["core"], described["threads"]["limit"] = 5, None
+    text = read(status(described)).text
+    assert "on core 5" in text
+    assert "let at work" not in text
 
 
 def test_a_calm_page() -> None:

@@ -58,7 +58,14 @@ def test_counts() -> None:
     """Plain numbers of the process."""
     found = told(Site(Request()))
     assert (found["in_flight"], found["connections"], found["answered"], found["memory"]) == (1, 3, 5, 1 << 20)
-    assert (found["seconds"], found["queued"], found["threads"]) == (12.3, 0, {"total": 0, "busy": 0, "stuck": 0})
+    threads = {"total": 0, "busy": 0, "stuck": 0, "limit": None}
+    assert (found["seconds"], found["queued"], found["threads"]) == (12.3, 0, threads)
+
+
+def test_how_its_threads_are_let_at_work() -> None:
+    """How many may be, and on which core."""
+    found = worker_status(Site(), RequestThreadPool(1), Watching(), 1 << 20, 2, 5)  # type: ignore[arg-type]
+    assert (found["threads"]["limit"], found["core"]) == (2, 5)
 
 
 def test_the_list_is_bounded_and_the_oldest_are_in_it() -> None:

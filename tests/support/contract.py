@@ -23,6 +23,7 @@ CONTRACT: dict[str, tuple[type[MetricWrapperBase], tuple[str, ...]]] = {
     "threads": (Gauge, ()),
     "threads_busy": (Gauge, ()),
     "threads_stuck": (Gauge, ()),
+    "core_changes_total": (Counter, ()),
     "probe_status": (Gauge, ("probe",)),
     "check_duration_seconds": (Histogram, ("check",)),
     "reactor_lag_seconds": (Histogram, ()),

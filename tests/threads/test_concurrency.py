@@ -117,6 +117,33 @@ def test_a_neighbour_on_the_core() -> None:
     assert set(run(concurrency, beside(computing, 0.6), 1, 2)) == {1}
 
 
+def test_exploring_ends() -> None:
+    """After its windows, and at once where threads wait for something else."""
+    concurrency = Concurrency(8, 2)
+    while not concurrency.exploring:
+        concurrency.adapt(computing(concurrency.limit, 2))
+    concurrency.adapt(waiting(0.8)(concurrency.limit, 2))
+    assert not concurrency.exploring
+    while not concurrency.exploring:
+        concurrency.adapt(computing(concurrency.limit, 2))
+    for _ in range(2):
+        concurrency.adapt(computing(concurrency.limit, 2))
+    assert not concurrency.exploring
+
+
+def test_threads_that_are_kept_on_one_core() -> None:
+    """Two that need the GIL are ready nearly all the time there; those that don't are, window after window."""
+    concurrency = Concurrency(8, 2)
+    run(concurrency, computing, 2, 10)
+    for _ in range(400):
+        ready = 0.0 if concurrency.limit == 1 else 0.9
+        concurrency.adapt(Use(1.0, ready), kept=True)
+        assert concurrency.limit <= 2
+    for _ in range(200):
+        concurrency.adapt(Use(1.0, concurrency.limit - 1.0), kept=True)
+    assert concurrency.exploring
+
+
 def test_a_load_that_changes() -> None:
     """Within a fraction of a second, in each direction."""
     concurrency = Concurrency(8, 2)

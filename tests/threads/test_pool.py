@@ -61,6 +61,18 @@ def test_the_snapshot_tells_busy_and_queued() -> None:
     pool.stopService()
 
 
+def test_each_thread_is_known_by_what_the_kernel_knows_it_by() -> None:
+    """As long as it runs."""
+    pool = RequestThreadPool(3)
+    pool.startService()
+    workers = pool.workers
+    wait_for(lambda: all(worker.native_id for worker in workers), "the threads to begin")
+    threads = {thread.native_id for thread in threading.enumerate() if thread.name.startswith("request-")}
+    assert {worker.native_id for worker in workers} <= threads
+    pool.stopService()
+    wait_for(lambda: not any(worker.native_id for worker in workers), "the threads to end")
+
+
 def test_a_job_that_raises_leaves_its_thread_alive(caplog: pytest.LogCaptureFixture) -> None:
     """SystemExit included."""
     pool = RequestThreadPool(1)

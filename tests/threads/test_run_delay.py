@@ -51,6 +51,16 @@ def test_a_thread_that_sleeps_is_not_ready() -> None:
     delay.close()
 
 
+def test_how_long_it_ran() -> None:
+    """The same file tells."""
+    delay = RunDelay()
+    delay.since_last()
+    compute(0.03)
+    delay.since_last()
+    assert delay.ran >= 0.02
+    delay.close()
+
+
 def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known, and nothing is wrong."""
 

@@ -118,6 +118,10 @@ threads_stuck = _live_sum(
     "twistserve_threads_stuck",
     "Threads whose request is past its deadline. Above 0, the log says where they stand: often a call without timeout.",
 )
+core_changes = Counter(
+    "twistserve_core_changes_total",
+    "Times that --cpu-affinity auto took a core for a process, or let it go. Many a second, others need the cores too.",
+)
 probe_status = Gauge(
     "twistserve_probe_status",
     "What the probe answered last: 1 passing, 0 failing. Ask a failing one yourself: its answer names the reason.",

@@ -195,6 +195,10 @@ def _load(worker: Described, alone: bool) -> Html:
         "memory": f"{worker['memory'] >> 20:,} MB",
         "requests answered": number(worker["answered"]),
     }
+    if (limit := worker["threads"]["limit"]) is not None:
+        process["threads let at work"] = f"{limit} of {worker['threads']['total']}"
+    if worker["core"] is not None:
+        process["on core"] = str(worker["core"])
     return section(
         f"load-{worker['pid']}",
         [title, element("small", " now, and over the last five minutes")],

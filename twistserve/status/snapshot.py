@@ -26,10 +26,18 @@ def load_of(site: Site, pool: RequestThreadPool) -> Load:
     return replace(pool.snapshot(), requests=site.in_flight, connections=len(site.connections))
 
 
-def worker_status(site: Site, pool: RequestThreadPool, history: History, memory: int) -> dict[str, Any]:
+def worker_status(
+    site: Site,
+    pool: RequestThreadPool,
+    history: History,
+    memory: int,
+    limit: int | None = None,
+    core: int | None = None,
+) -> dict[str, Any]:
     """Everything that belongs to one process that serves, as docs/status-page.md says of `workers`. Reactor thread.
 
-    `memory` is in bytes. The number is right where there is one process; of several, the parent knows them.
+    `memory` is in bytes, `limit` is how many threads may be at work, `core` the one that they are kept on. The number
+    is right where there is one process; of several, the parent knows them.
     """
     load = load_of(site, pool)
     requests, more = _requests(site, pool)
@@ -41,7 +49,8 @@ def worker_status(site: Site, pool: RequestThreadPool, history: History, memory:
         "answered": site.responses,
         "in_flight": load.requests,
         "queued": load.queued,
-        "threads": {"total": load.threads, "busy": load.busy, "stuck": load.stuck},
+        "threads": {"total": load.threads, "busy": load.busy, "stuck": load.stuck, "limit": limit},
+        "core": core,
         "connections": load.connections,
         "requests": requests,
         "more_requests": more,

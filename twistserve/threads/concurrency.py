@@ -25,6 +25,9 @@ WITHOUT_GIL = 0.75
 compress. With it they share one core, and what their contention costs besides: up to 1.4 cores for two or more."""
 READY = 0.9
 """Share of the time that each of two such threads is ready to run; two that need the GIL, 0.8 at most."""
+CERTAIN = (0.975, 3)
+"""The same, and windows in a row, where both are kept on one core, or were a moment ago: two that need the GIL come
+close to it there."""
 UP, DOWN = 1.5, 0.9
 """Factors of a window."""
 EXPLORE = (10, 80)
@@ -51,27 +54,38 @@ class Concurrency:
         self.limit = size
         self._size = size
         self._cores = cores
-        self._busy, self._full_from = (BUSY_ALONE, FULL_ALONE) if cores == 1 else (BUSY, FULL)
         self._level = float(size)
         self._full = 0
         """Windows at full use since the last exploration, negative while it lasts."""
         self._explore_after = EXPLORE[0]
+        self._certain = 0
+        """Windows in a row in which two threads were ready all the time."""
 
-    def adapt(self, use: Use) -> None:
-        """A window is over, in which requests were waiting for a thread."""
+    @property
+    def exploring(self) -> bool:
+        """Whether threads may show now that they compute without the GIL, or do."""
+        return self._full < 0
+
+    def adapt(self, use: Use, kept: bool = False) -> None:
+        """A window is over, in which requests were waiting for a thread.
+
+        With `kept`, threads are kept on one core, or were a moment ago.
+        """
         # The GIL's only user is ready to run all the time, however little of the processor others leave to it.
         used = use.used + use.delayed if self.limit == 1 else use.used
+        busy, full = (BUSY_ALONE, FULL_ALONE) if kept or self._cores == 1 else (BUSY, FULL)
         parallel = min(self.limit, self._cores)
-        if used < self._busy:
+        if used < busy:
+            self._full = 0
             self._set(self._level * UP)
-        elif parallel > 1 and self._without_gil(use, parallel):
+        elif parallel > 1 and self._without_gil(use, parallel, kept):
             # A moment in which others have the processor is no reason to give that up.
             self._full, self._explore_after = -EXPLORE[0], EXPLORE[0]
             if use.used < BUSY * self._cores:
                 self._set(self._level * UP)
             elif self._level > parallel:
                 self._set(max(self._level * DOWN, float(parallel)))
-        elif used >= self._full_from:
+        elif used >= full:
             self._at_full_use()
 
     def relax(self) -> None:
@@ -79,9 +93,11 @@ class Concurrency:
         self._full, self._explore_after = 0, EXPLORE[0]
         self._set(self._size)
 
-    def _without_gil(self, use: Use, parallel: int) -> bool:
+    def _without_gil(self, use: Use, parallel: int, kept: bool) -> bool:
         # Two of them are ready all the time, also where the kernel has put both on one core, or others have the second.
-        return use.used >= WITHOUT_GIL * parallel or (self.limit == 2 and use.used + use.delayed >= READY * 2)
+        ready = (use.used + use.delayed) / 2 if self.limit == 2 else 0.0
+        self._certain = self._certain + 1 if ready >= CERTAIN[0] else 0
+        return use.used >= WITHOUT_GIL * parallel or (self._certain >= CERTAIN[1] if kept else ready >= READY)
 
     def _at_full_use(self) -> None:
         self._full += 1

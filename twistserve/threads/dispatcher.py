@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
+from twistserve.logs.containment import contain
 from twistserve.threads.concurrency import IDLE, WINDOW, Concurrency, Use
 from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
@@ -20,8 +22,22 @@ NAP = 0.004
 from one of them. A thread wakes the reactor when it has nothing left to do."""
 
 
+class CoreKeeping(Protocol):
+    """What keeps the threads on one core while that is of use, and lets them go."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether they are there, or were a moment ago."""
+
+    def on_window(self, now: float, use: Use, exploring: bool) -> None:
+        """A window is over; `exploring` is whether threads may show that they work without the GIL."""
+
+
 class Dispatcher:
     """Wakes request threads; the reactor calls `dispatch` each time before it waits."""
+
+    cores: CoreKeeping | None = None
+    """With --cpu-affinity auto."""
 
     def __init__(
         self,
@@ -80,11 +96,16 @@ class Dispatcher:
 
     def _adapt(self, now: float) -> None:
         cpu, seconds = self._cpu_clock(), now - self._at
-        delayed = sum(min(worker.run_delay(), seconds) for worker in self._pool.at_jobs())
+        cores = self.cores
+        # What those have waited that sleep by now belongs to this window too, which decides about the core.
+        workers = self._pool.at_jobs() if cores is None else self._pool.workers
+        delayed = sum(min(worker.run_delay(), seconds) for worker in workers) / seconds
         if self._crowded >= MOSTLY * seconds:
-            self._concurrency.adapt(Use(self._crowded_cpu / self._crowded, delayed / seconds))
+            self._concurrency.adapt(Use(self._crowded_cpu / self._crowded, delayed), cores is not None and cores.kept)
         elif cpu - self._cpu <= IDLE * seconds:
             self._concurrency.relax()
+        if cores is not None:
+            contain(cores.on_window, now, Use((cpu - self._cpu) / seconds, delayed), self._concurrency.exploring)
         self._at, self._cpu = now, cpu
         self._crowded = self._crowded_cpu = 0.0
 

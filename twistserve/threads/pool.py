@@ -55,6 +55,8 @@ class Worker:
         self.wakes = threading.Lock()
         self.wakes.acquire()
         self.thread = 0
+        self.native_id = 0
+        """What the kernel knows its thread by; 0 before that has begun."""
         self.job: Job | None = None
         self.since = 0.0
         """When it began the job, by perf_counter."""
@@ -64,16 +66,23 @@ class Worker:
     def begin(self) -> None:
         """To be called on its thread."""
         self.thread = threading.get_ident()
+        self.native_id = threading.get_native_id()
         self._run_delay = RunDelay()
 
     def end(self) -> None:
         """Its thread ends."""
+        self.native_id = 0
         if self._run_delay is not None:
             self._run_delay.close()
 
     def run_delay(self) -> float:
         """Seconds that its thread was ready to run, and did not, since this was asked last."""
         return self._run_delay.since_last() if self._run_delay is not None else 0.0
+
+    @property
+    def ran(self) -> float:
+        """Seconds that its thread ran between the last two times that `run_delay` was asked."""
+        return self._run_delay.ran if self._run_delay is not None else 0.0
 
 
 class RequestThreadPool(Service):
@@ -153,6 +162,11 @@ class RequestThreadPool(Service):
     def awake(self) -> int:
         """Threads that don't."""
         return len(self._workers) - len(self._idle)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """All threads; callable from any thread."""
+        return list(self._workers)
 
     def at_jobs(self) -> list[Worker]:
         """The threads that are at a job; callable from any thread."""

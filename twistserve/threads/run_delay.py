@@ -13,7 +13,9 @@ class RunDelay:
 
     def __init__(self) -> None:
         self._descriptor = -1
-        self._last = 0
+        self._last = self._last_ran = 0
+        self.ran = 0.0
+        """Seconds that the thread ran between the last two times that `since_last` was asked."""
         try:
             path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -23,9 +25,10 @@ class RunDelay:
     def since_last(self) -> float:
         """Seconds that the thread was ready to run, and did not, since this was asked last; 0 if nobody knows."""
         try:
-            delay = int(syscalls.pread(self._descriptor).split()[1])
-        except (OSError, IndexError, ValueError):
+            ran, delay = map(int, syscalls.pread(self._descriptor).split()[:2])
+        except (OSError, ValueError):
             return 0.0
+        self.ran, self._last_ran = (ran - self._last_ran) / 1e9, ran
         passed, self._last = delay - self._last, delay
         return passed / 1e9
 
