@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twistserve.net.addresses import endpoint_address, port_address
+from twistserve.net.addresses import endpoint_address, endpoint_port, port_address
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,24 @@ def test_a_path() -> None:
 def test_an_endpoint(description: str, address: str) -> None:
     """A URL with the scheme it speaks, a path, or the endpoint itself where only that knows its address."""
     assert endpoint_address(description) == address
+
+
+@pytest.mark.parametrize(
+    ("description", "found"),
+    [
+        ("tcp:8000", ("http", "", 8000)),
+        (r"haproxy:tcp6:port=80:interface=\:\:1", ("http", "::1", 80)),
+        ("tls:/certs", ("https", "::", 443)),
+        ("ssl:8443:interface=127.0.0.1", ("https", "127.0.0.1", 8443)),
+    ],
+)
+def test_the_port_of_an_endpoint(description: str, found: tuple[str, str, int]) -> None:
+    """With its scheme, and the interface, which is empty or :: where it is all of them."""
+    assert endpoint_port(description) == found
+
+
+@pytest.mark.parametrize("description", ["unix:/run/web.sock", "systemd:domain=INET:index=0", "tcp:http", "nope:1"])
+def test_an_endpoint_without_a_port(description: str) -> None:
+    """It has none that could be told."""
+    with pytest.raises((ValueError, LookupError)):
+        endpoint_port(description)

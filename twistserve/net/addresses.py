@@ -34,19 +34,30 @@ def endpoint_address(description: str) -> str:
 
 
 def _endpoint_address(description: str) -> str:
-    # Imported here: it imports OpenSSL, for endpoints of any kind.
-    from twisted.internet.endpoints import _parse
-
     if description.startswith("haproxy:"):
         return _endpoint_address(description.removeprefix("haproxy:")) + _TO_PROXIES
-    (kind, *arguments), options = _parse(description)
-    if kind == "unix":
+    if description.startswith("unix:"):
+        # Imported here: it imports OpenSSL, for endpoints of any kind.
+        from twisted.internet.endpoints import _parse
+
+        (_, *arguments), options = _parse(description)
         return f"unix:{_argument(arguments, 0, options, 'address')}"
+    scheme, interface, port = endpoint_port(description)
+    return port_address(_DUAL_STACK.get(interface, interface), port, scheme=scheme)
+
+
+def endpoint_port(description: str) -> tuple[str, str, int]:
+    """The scheme, the interface and the port of a Twisted server endpoint. Raises ValueError or LookupError for others.
+
+    The interface is "" or :: where it is all of them.
+    """
+    from twisted.internet.endpoints import _parse
+
+    (kind, *arguments), options = _parse(description.removeprefix("haproxy:"))
     scheme = "https" if kind in ("ssl", "tls") else "http"
     # The directory of certificates comes first.
     port = _argument(arguments, 1 if kind == "tls" else 0, options, "port") or _DEFAULT_PORTS["https"]
-    interface = options.get("interface", _TCP[kind])
-    return port_address(_DUAL_STACK.get(interface, interface), int(port), scheme=scheme)
+    return scheme, options.get("interface", _TCP[kind]), int(port)
 
 
 def _argument(arguments: list[Any], position: int, options: dict[str, Any], name: str) -> Any:

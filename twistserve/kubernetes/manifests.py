@@ -1,0 +1,158 @@
+"""All objects of a project, as text for ``kubectl apply -f -`` or kustomize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twistserve import __version__
+from twistserve.errors import StartError
+from twistserve.kubernetes import resources
+from twistserve.kubernetes.chosen import Chosen
+from twistserve.kubernetes.deployment import CONTAINER, deployment, labels, metadata
+from twistserve.kubernetes.ports import probe_port, web_ports
+from twistserve.kubernetes.words import Words
+from twistserve.kubernetes.yaml import Remark, comment, document
+from twistserve.options import Configuration
+
+_HEADER = (
+    f"Made by manage.py kubernetes of twistserve {__version__}, from the options in force: print it anew when they"
+    " change, and keep changes of your own in patches of kustomize."
+)
+
+
+def text(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool) -> str:
+    """The manifests as YAML. Raises `StartError` for what makes none."""
+    try:
+        documents = [document(each) for each in objects(configuration, chosen, words, pod_monitor)]
+    except UnicodeEncodeError as error:
+        raise StartError(
+            f"an option is not valid Unicode, which manifests have to be: {error.object!r}: give it in UTF-8"
+        ) from error
+    header = "".join(f"{line}\n" for line in comment(_HEADER))
+    return header + "---\n" + "---\n".join(documents)
+
+
+def objects(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool) -> list[dict[str, Any]]:
+    """The objects, in the order in which they can be applied. Raises `StartError`."""
+    return [
+        _service_account(chosen),
+        _service(configuration, chosen),
+        deployment(configuration, chosen, words),
+        _disruption_budget(chosen),
+        *([_autoscaler(configuration, chosen)] if chosen.replicas is None else []),
+        *([_ingress(configuration, chosen)] if chosen.host is not None else []),
+        *([_pod_monitor(configuration, chosen)] if pod_monitor else []),
+    ]
+
+
+def _service_account(chosen: Chosen) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(chosen),
+        "automountServiceAccountToken": False,
+    }
+
+
+def _service(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
+    """The Service; the port of the probes is none of its own, and not reached by it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(chosen),
+        "spec": {
+            "selector": labels(chosen),
+            "ports": [
+                {"name": port.name, "port": port.service, "targetPort": port.name} for port in web_ports(configuration)
+            ],
+        },
+    }
+
+
+def _disruption_budget(chosen: Chosen) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(chosen),
+        "spec": {
+            "maxUnavailable": Remark("As minAvailable it would keep a node from being drained of the last pod.", 1),
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": labels(chosen)},
+        },
+    }
+
+
+def _autoscaler(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata(chosen),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": chosen.name},
+            "minReplicas": chosen.min_replicas,
+            "maxReplicas": Remark(_connections(configuration, chosen), chosen.max_replicas),
+            "metrics": [
+                {
+                    "type": "ContainerResource",
+                    "containerResource": {
+                        "name": "cpu",
+                        "container": CONTAINER,
+                        "target": {
+                            "type": "Utilization",
+                            "averageUtilization": resources.busy(configuration, chosen),
+                        },
+                    },
+                }
+            ],
+        },
+    }
+
+
+def _connections(configuration: Configuration, chosen: Chosen) -> str:
+    most = chosen.max_replicas * configuration.workers * configuration.threads
+    return (
+        f"At most {chosen.max_replicas} pods x {configuration.workers} worker(s) x {configuration.threads} threads ="
+        f" {most} connections to each database, and a few for probes and roll-outs."
+    )
+
+
+def _ingress(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
+    name = next((port.name for port in web_ports(configuration) if port.name == "http"), None)
+    if name is None:
+        raise StartError(
+            "--set host: an Ingress speaks HTTP to pods, and --endpoint has TLS alone: leave one of them out"
+        )
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata(chosen),
+        "spec": {
+            "rules": [
+                {
+                    "host": chosen.host,
+                    "http": {
+                        "paths": [
+                            {
+                                "path": "/",
+                                "pathType": "Prefix",
+                                "backend": {"service": {"name": chosen.name, "port": {"name": name}}},
+                            }
+                        ]
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _pod_monitor(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
+    """For the Prometheus operator, whose CustomResourceDefinition the cluster must have."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": metadata(chosen),
+        "spec": {
+            "selector": {"matchLabels": labels(chosen)},
+            "podMetricsEndpoints": [{"port": probe_port(configuration), "path": configuration.metrics}],
+        },
+    }
