@@ -17,18 +17,8 @@ ORDER = (
     *("options", "combinations", "resolution", "in_force", "command_line", "lifecycle"),
     *("allocator", "backoff", "periodic", "load", "net", "http", "threads", "metrics", "recycling", "process", "files"),
     *("wsgi", "checks"),
-    *(
-        "project",
-        "webhooks",
-        "probes",
-        "kubernetes",
-        "status",
-        "development",
-        "server",
-        "workers",
-        "composition",
-        "service",
-    ),
+    *("project", "webhooks", "probes", "kubernetes"),
+    *("status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
 ENTRIES = ("plugin", "management", "middleware", "apps", "workers.__main__", "probes.__main__", "development.__main__")
