@@ -7,7 +7,7 @@ from itertools import repeat
 
 import pytest
 
-from twistserve.threads.affinity import IDLE_FOR, PAUSES, SETTLED, OneCore
+from twistserve.threads.affinity import IDLE_FOR, PAUSES, SETTLED, TAKEN_WINDOWS, OneCore
 from twistserve.threads.concurrency import EXPLORING, IDLE, WINDOW, Concurrency, Use
 
 Load = Callable[[bool, int], Use]
@@ -173,18 +173,21 @@ def test_a_short_rest_is_no_reason_to_let_go(process: Process) -> None:
     assert process.window(python, limit=1)
 
 
-def test_who_needs_the_core_has_it_in_the_next_window(process: Process) -> None:
-    """And for a while."""
+def test_who_needs_the_core_has_it_within_a_tenth_of_a_second(process: Process) -> None:
+    """And for a while; a moment of need is none."""
     process.run(python, 0.5)
     process.until(True, python, 1)
-    assert not process.window(beside_neighbour)
+    for _ in range(TAKEN_WINDOWS - 1):
+        assert process.window(beside_neighbour)
+    assert process.window(python)
+    process.until(False, beside_neighbour, 0.1)
     assert process.until(True, beside_neighbour, 0.2) >= PAUSES[0]
 
 
 def test_where_others_need_it_again_and_again_the_process_stays_free(process: Process) -> None:
     """Longer and longer."""
     process.run(beside_neighbour, 10)
-    assert process.run(beside_neighbour, 60) < 0.01
+    assert process.run(beside_neighbour, 60) < 0.02
 
 
 def test_that_it_was_needed_is_forgotten_on_a_quiet_core(process: Process) -> None:

@@ -117,6 +117,19 @@ def test_a_neighbour_on_the_core() -> None:
     assert set(run(concurrency, beside(computing, 0.6), 1, 2)) == {1}
 
 
+def test_nothing_is_tried_while_a_thread_keeps_the_gil() -> None:
+    """What computes without it lets the reactor have it at once."""
+    concurrency = Concurrency(8, 2)
+    run(concurrency, computing, 2, 1)
+    limits = set()
+    for _ in range(1000):
+        concurrency.adapt(Use(1.0, gil_free=False))
+        limits.add(concurrency.limit)
+    assert limits == {1}
+    concurrency.adapt(Use(1.0))
+    assert concurrency.exploring
+
+
 def test_exploring_ends() -> None:
     """After its windows, and at once where threads wait for something else."""
     concurrency = Concurrency(8, 2)

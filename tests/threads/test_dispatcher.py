@@ -10,6 +10,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import pytest
+
 from tests.support.functional.harness import wait_for
 from twistserve.threads.concurrency import WINDOW, Concurrency
 from twistserve.threads.dispatcher import MOST_PATIENCE, NAP, PATIENCE, Dispatcher
@@ -139,6 +141,17 @@ def test_more_threads_when_the_one_at_work_waits() -> None:
         limits.append(scene.concurrency.limit)
     assert limits == [1, 2, 3, 5]
     assert scene.at_work(2).woken() == 3
+
+
+def test_a_nap_that_ends_late_tells_that_the_gil_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In that window; one that a thread ends early, or that ends in time, tells that it is not."""
+    scene = Scene().crowded()
+    told: list[bool] = []
+    monkeypatch.setattr(scene.concurrency, "adapt", lambda use, kept: told.append(use.gil_free))
+    for naps in ([NAP + 0.001, NAP, NAP], [NAP + 0.0001] * 3, [NAP, NAP / 2, NAP * 1.1, NAP]):
+        for seconds in naps:
+            scene.at_work(1).go_on(seconds).dispatcher.dispatch()
+    assert told == [False, True, True]
 
 
 def test_time_in_which_nothing_waited_says_nothing() -> None:

@@ -23,6 +23,8 @@ TAKEN = 0.8
 for the core, though it cannot be the GIL that they wait for."""
 DELAYED, WANTED = 0.15, 0.95
 """Shares of a window in which they are at least, and in which they are or run: otherwise they wait for other things."""
+TAKEN_WINDOWS = 5
+"""Windows in a row in which that is so before it lets go: every process has moments on any core."""
 READY = 1.5
 """Cores' worth of threads that are ready to run on one core, from which on they may not need the GIL. Threads that wait
 for a database in turn show that too: only a look at what they use of several cores can tell."""
@@ -51,7 +53,7 @@ class OneCore:
         """Whether it does."""
         self._chance = chance
         self._busy_at = self._weak_at = self._next_look = self._free_until = 0.0
-        self._busy = self._looking = 0
+        self._busy = self._looking = self._taken = 0
         self._between_looks, self._pause = LOOKS[0], PAUSES[0]
 
     def decide(self, now: float, use: Use, exploring: bool) -> bool:
@@ -82,7 +84,9 @@ class OneCore:
         return self._busy >= BUSY_WINDOWS and not (self._looking or exploring) and now >= self._free_until
 
     def _keeps(self, now: float, use: Use, exploring: bool) -> bool:
-        if use.used < TAKEN and use.delayed >= DELAYED and use.used + use.delayed >= WANTED:
+        taken = use.used < TAKEN and use.delayed >= DELAYED and use.used + use.delayed >= WANTED
+        self._taken = self._taken + 1 if taken else 0
+        if self._taken >= TAKEN_WINDOWS:
             self._make_room(now)
             return False
         if use.used > IDLE:
@@ -96,7 +100,7 @@ class OneCore:
 
     def _make_room(self, now: float) -> None:
         """Somebody else needs the core."""
-        self._busy = 0
+        self._busy = self._taken = 0
         if now - self._free_until >= min(SETTLED, LONG * self._pause):
             self._pause = PAUSES[0]
         self._free_until = now + self._pause * (1 + self._chance())

@@ -45,6 +45,8 @@ class Use:
     """CPU time of all its threads."""
     delayed: float = 0.0
     """What its request threads were ready to run for besides, and did not: other threads had the processor."""
+    gil_free: bool = True
+    """Whether the reactor had the GIL at once each time it wanted it."""
 
 
 class Concurrency:
@@ -86,7 +88,7 @@ class Concurrency:
             elif self._level > parallel:
                 self._set(max(self._level * DOWN, float(parallel)))
         elif used >= full:
-            self._at_full_use()
+            self._at_full_use(use)
 
     def relax(self) -> None:
         """The process has little to do: let each request have a thread."""
@@ -99,9 +101,9 @@ class Concurrency:
         self._certain = self._certain + 1 if ready >= CERTAIN[0] else 0
         return use.used >= WITHOUT_GIL * parallel or (self._certain >= CERTAIN[1] if kept else ready >= READY)
 
-    def _at_full_use(self) -> None:
+    def _at_full_use(self, use: Use) -> None:
         self._full += 1
-        if self._full > self._explore_after and self._cores > 1 and self._level < 2:
+        if self._full > self._explore_after and use.gil_free and self._cores > 1 and self._level < 2:
             self._full, self._explore_after = -EXPLORING, min(2 * self._explore_after, EXPLORE[1])
             self._set(2.0)
         elif self._full >= 0 or self._level > self._cores:

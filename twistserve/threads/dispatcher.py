@@ -13,6 +13,8 @@ from twistserve.threads.reactor_queue import ReactorQueue
 
 MOSTLY = 0.5
 """Share of a window in which jobs have waited, for it to say something about how many threads should be at work."""
+AT_ONCE = 0.0005
+"""Seconds in which the reactor has the GIL where no thread keeps it: half of the switch interval."""
 PATIENCE = 0.05
 """Seconds for which a job keeps others waiting, for each thread at work."""
 MOST_PATIENCE = 0.2
@@ -55,6 +57,10 @@ class Dispatcher:
         """When the window has begun."""
         self._left_at = self._left_cpu = 0.0
         """When jobs were left to wait at the last dispatch, 0 if none were."""
+        self._nap = 0.0
+        """Seconds that the reactor was to wait for at most, if jobs were left to wait."""
+        self._late = False
+        """Whether it came later in this window: a thread kept the GIL."""
         self._crowded = self._crowded_cpu = 0.0
         """Seconds of this window in which jobs waited for a thread, and the CPU time that was used in them."""
         pool.dispatcher = self
@@ -62,8 +68,10 @@ class Dispatcher:
     def dispatch(self) -> float:
         """Set threads to work; seconds for which the reactor need look at nothing but its waker. Reactor thread."""
         if self._left_at:
-            self._crowded += self._clock() - self._left_at
+            passed = self._clock() - self._left_at
+            self._crowded += passed
             self._crowded_cpu += self._cpu_clock() - self._left_cpu
+            self._late = self._late or passed > self._nap + AT_ONCE
             self._left_at = 0.0
         returns, pool, nap = self._returns, self._pool, 0.0
         returns.before_waiting()
@@ -78,6 +86,7 @@ class Dispatcher:
                 self._left_at, self._left_cpu = now, self._cpu_clock()
                 if pool.idle:
                     nap = NAP
+        self._nap = nap
         returns.napping = nap > 0
         return nap
 
@@ -101,12 +110,13 @@ class Dispatcher:
         workers = self._pool.at_jobs() if cores is None else self._pool.workers
         delayed = sum(min(worker.run_delay(), seconds) for worker in workers) / seconds
         if self._crowded >= MOSTLY * seconds:
-            self._concurrency.adapt(Use(self._crowded_cpu / self._crowded, delayed), cores is not None and cores.kept)
+            use = Use(self._crowded_cpu / self._crowded, delayed, not self._late)
+            self._concurrency.adapt(use, cores is not None and cores.kept)
         elif cpu - self._cpu <= IDLE * seconds:
             self._concurrency.relax()
         if cores is not None:
             contain(cores.on_window, now, Use((cpu - self._cpu) / seconds, delayed), self._concurrency.exploring)
-        self._at, self._cpu = now, cpu
+        self._at, self._cpu, self._late = now, cpu, False
         self._crowded = self._crowded_cpu = 0.0
 
     def _room(self, now: float) -> int:
