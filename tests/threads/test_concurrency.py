@@ -157,6 +157,13 @@ def test_threads_that_are_kept_on_one_core() -> None:
     assert concurrency.exploring
 
 
+def test_processes_that_share_two_cores() -> None:
+    """Threads that wait for a processor are no reason for more of them, however many are at work."""
+    concurrency = Concurrency(8, 2)
+    limits = run(concurrency, lambda threads, cores: Use(0.7, 0.3 if threads == 1 else 0.6), 2, 2)
+    assert set(limits[30:]) <= {1, 2}
+
+
 def test_a_load_that_changes() -> None:
     """Within a fraction of a second, in each direction."""
     concurrency = Concurrency(8, 2)

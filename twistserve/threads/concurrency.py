@@ -73,9 +73,10 @@ class Concurrency:
 
         With `kept`, threads are kept on one core, or were a moment ago.
         """
-        # The GIL's only user is ready to run all the time, however little of the processor others leave to it.
-        used = use.used + use.delayed if self.limit == 1 else use.used
-        busy, full = (BUSY_ALONE, FULL_ALONE) if kept or self._cores == 1 else (BUSY, FULL)
+        alone = kept or self._cores == 1
+        # Threads that wait for a processor would use it: another would wait too. On one core they wait for each other.
+        used = use.used + use.delayed if self.limit == 1 or not alone else use.used
+        busy, full = (BUSY_ALONE, FULL_ALONE) if alone else (BUSY, FULL)
         parallel = min(self.limit, self._cores)
         if used < busy:
             self._full = 0
