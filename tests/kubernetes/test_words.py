@@ -23,6 +23,7 @@ GIVEN = {
     "webhook_format": "hurricane",
     "app_version": "$(X) v1 =\u00fc",
     "log_level": "debug",
+    "cpu_affinity": "auto",
     "log_format": "json",
     "probe": "health",
     "endpoint": r"tcp6:8000:interface=\:\:",
