@@ -71,64 +71,39 @@ class Serving:
         """`tells` says whether it logs what one of several processes that serve the same needs to say."""
         self._log = log
         self._tells = tells
+        self._call_from_thread = reactor.callFromThread
         self._application = DjangoApplication(configuration.wsgi)
         self._files = file_indexes(configuration)
         self.pool = RequestThreadPool(configuration.threads, configuration.max_queue)
-        environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
-        # A view may stand at a breakpoint for as long as somebody looks at it.
-        timed = configuration.request_timeout and not configuration.debugger
-        deadlines = Deadlines(configuration.request_timeout, reactor) if timed else None
         returns = ReactorQueue(reactor.callFromThread)
         self.observers: list[Service] = []
         """What only looks on: start it before the others."""
         counted = not (configuration.no_metrics or configuration.no_probe)
+        metrics.views_counted = counted
         self._concurrency: Concurrency | None = None
         self._cores: CoreKeeper | None = None
         if isinstance(reactor, Reactor):
             self._dispatch(configuration, returns, counted, reactor)
         elif configuration.cpu_affinity == "auto" and tells:
             logger.warning("--cpu-affinity auto has no effect with another reactor: leave out --reactor, or this")
-        # Each kind has its own: a file system that hangs holds up what is on it alone.
-        self._file_threads = lambda kind: FileThreads(f"{kind}-files", reactor.callFromThread)
-        self.django = DjangoHandler(
-            self._application,
-            self.pool,
-            returns,
-            environs,
-            deadlines,
-            self._file_threads("sent"),
-            TimedCall if configuration.debug else Call,
-        )
-        self._deadlines = deadlines
-        access_log = AccessLog(log, configuration.log_format == "json") if configuration.access_log else None
-        metrics.views_counted = counted
-        shown = not (configuration.no_status_page or configuration.no_probe)
-
+        # A view may stand at a breakpoint for as long as somebody looks at it.
+        timed = configuration.request_timeout and not configuration.debugger
+        self._deadlines = Deadlines(configuration.request_timeout, reactor) if timed else None
+        self.django = self._make_handler(configuration, returns)
         self._root = Router(self.django)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""
         self._renewal: Renewal | None = None
         """What renews the static files; None until they are served."""
-        self._call_from_thread = reactor.callFromThread
-        limits, told = _limits(configuration), _told(counted, access_log)
         self._shared: SharedSite | None = None
         """The site, where it has the probes too."""
-        if configuration.probes_on_web_port:
-            probe_log = AccessLog(log, configuration.log_format == "json") if configuration.log_probes else None
-            on_probes = probe_log.responded if probe_log is not None else lambda requests: None
-            # Imported here, with all that responds to probes: for this alone.
-            from twistserve.probes.web_port import SharedSite
-
-            self._shared = SharedSite(self._root, reactor, limits, *told, on_probes)
-        self.site = self._shared or Site(self._root, reactor, limits, *told)
-        if configuration.endpoint:
-            self.site.offer_http2()
+        self.site = self._make_site(configuration, counted, reactor)
         # The page draws what the metrics count; without them it knows how many were answered, and no more.
         totals = metrics.totals if counted else lambda: metrics.Totals(self.site.responses, [], None)
         self._history = History(totals, self.load, reactor)
         if counted:
             self.observers.append(ReactorLagService(metrics.reactor_lag.observe, reactor))
-        if shown:
+        if not (configuration.no_status_page or configuration.no_probe):
             self.observers.append(self._history)
         drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
         self.web = WebService(
@@ -218,6 +193,32 @@ class Serving:
             on_change = partial(contain, metrics.core_changes.inc) if counted else lambda: None
             dispatcher.cores = self._cores = core_keeper(self.pool, reactor, on_change)
             self.observers.append(self._cores)
+
+    def _file_threads(self, kind: str) -> FileThreads:
+        """Each kind has its own: a file system that hangs holds up what is on it alone."""
+        return FileThreads(f"{kind}-files", self._call_from_thread)
+
+    def _make_handler(self, configuration: Configuration, returns: ReactorQueue) -> DjangoHandler:
+        environs = EnvironMaker(TrustedPeers(configuration.forwarded_allow_ips), configuration.workers > 1)
+        call = TimedCall if configuration.debug else Call
+        sent = self._file_threads("sent")
+        return DjangoHandler(self._application, self.pool, returns, environs, self._deadlines, sent, call)
+
+    def _make_site(self, configuration: Configuration, counted: bool, reactor: Any) -> Site:
+        as_json = configuration.log_format == "json"
+        access_log = AccessLog(self._log, as_json) if configuration.access_log else None
+        limits, told = _limits(configuration), _told(counted, access_log)
+        if configuration.probes_on_web_port:
+            # Imported here, with all that responds to probes: for this alone.
+            from twistserve.probes.web_port import SharedSite
+
+            probe_log = AccessLog(self._log, as_json) if configuration.log_probes else None
+            on_probes = probe_log.responded if probe_log is not None else lambda requests: None
+            self._shared = SharedSite(self._root, reactor, limits, *told, on_probes)
+        site = self._shared or Site(self._root, reactor, limits, *told)
+        if configuration.endpoint:
+            site.offer_http2()
+        return site
 
     def _load(self) -> None:
         self._application.load()

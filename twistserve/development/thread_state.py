@@ -7,13 +7,11 @@ by the futex, which lies in the interpreter's own data. Asking takes two microse
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import sys
-import threading
 from enum import Enum
 
-from twistserve.net import syscalls
+from twistserve.threads.thread_file import ThreadFile
 
 _FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98"}.get(platform.machine())
 """The number of futex(2)."""
@@ -41,18 +39,14 @@ class ThreadStateReader:
     """Looks at the thread that made it, or one whose number in the kernel is given; from any thread."""
 
     def __init__(self, native_id: int | None = None) -> None:
-        self._descriptor = -1
-        if _FUTEX and _HAS_GIL:
-            try:
-                path = f"/proc/self/task/{native_id or threading.get_native_id()}/syscall"
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:  # some container runtimes have no such file
-                return
+        self._file = ThreadFile("syscall", native_id) if _FUTEX and _HAS_GIL else None
 
     def read(self) -> ThreadState:
         """What the thread is doing; by a thread that holds the GIL."""
+        if self._file is None:
+            return ThreadState.UNKNOWN
         try:
-            words = syscalls.pread(self._descriptor).split(b" ", 2)
+            words = self._file.read().split(b" ", 2)
         except OSError:
             return ThreadState.UNKNOWN
         if words[0] == b"running\n":
@@ -62,7 +56,6 @@ class ThreadStateReader:
         return ThreadState.COMPUTING if 0 <= int(words[1], 16) - _RUNTIME < _RUNTIME_SIZE else ThreadState.LOCKED
 
     def close(self) -> None:
-        """Look no more."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Read no more."""
+        if self._file is not None:
+            self._file.close()
