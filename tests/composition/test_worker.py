@@ -181,7 +181,7 @@ def test_one_of_them_runs_the_commands(worker: Any, prepares: bool) -> None:
 def test_one_that_makes_way_runs_the_commands_and_ends(worker: Any) -> None:
     """With --preload: it imports no application, serves nobody, and says nothing that the workers say."""
     found = worker(prepares=True, command=["migrate"], preload=True)
-    assert [name for name, _ in found.steps[1:]] == ["making way for the workers"]
+    assert [name for name, _ in found.steps[1:]] == ["running the command 'migrate'", "making way for the workers"]
     found.steps[-1][1]()
     for call in found.reactor.from_threads:
         call()

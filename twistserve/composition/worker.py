@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from twistserve.process.ending import WORKER_END, Ending
 from twistserve.process.forks import name_of
 from twistserve.project.application import load_settings
 from twistserve.project.preparing import preparing_steps
-from twistserve.project.startup import Progress, StartupService
+from twistserve.project.startup import Progress, StartupService, Step
 from twistserve.server import Serving
 from twistserve.workers.child import Parent, WorkerSide, connect, end_early, stop_listening
 from twistserve.workers.protocol import FIRST_WORKER, Descriptors
@@ -78,13 +78,7 @@ def worker(
     ending.grant(configuration.graceful_timeout)
     ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
-    if preloaded is not None:
-        log = preloaded.log
-        ending.replaced.update(preloaded.handlers)
-    else:
-        log = LogService(configuration.log_level, configuration.log_format)
-    log.use_lock(descriptors.log_lock)
-    log.take_streams()
+    log = _log(configuration, descriptors, ending, preloaded)
     if configuration.debug:
         # Imported here: with what it imports it takes 0.4 MiB.
         from twistserve.development.slow_imports import ImportTimes
@@ -96,7 +90,6 @@ def worker(
     signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     serving: Serving | None = None
-    only_prepares = prepares and configuration.preload
     names = [name_of(descriptor) for descriptor in descriptors.sockets]
     try:
         if preloaded is None:
@@ -108,15 +101,11 @@ def worker(
         )
         preparing = preparing_steps(configuration, progress) if prepares else []
         prepared = partial(reactor.callFromThread, parent.prepared) if prepares else lambda: None
-        tells = name == FIRST_WORKER and not configuration.no_probe and not only_prepares
-        steps = [*serving.steps(preparing, checks.tell if tells else lambda: None, prepared), *checks.steps()]
-        if only_prepares:
-
-            def make_way() -> None:
-                prepared()
-                reactor.callFromThread(lifecycle.recycle, "what is to run once has run")
-
-            steps = [*steps[: 1 + len(preparing)], ("making way for the workers", make_way)]
+        if prepares and configuration.preload:
+            steps = _only_preparing(serving, preparing, prepared, lifecycle, reactor)
+        else:
+            tells = name == FIRST_WORKER and not configuration.no_probe
+            steps = [*serving.steps(preparing, checks.tell if tells else lambda: None, prepared), *checks.steps()]
         services: list[Service] = [
             log,
             *development_services(configuration),
@@ -144,6 +133,33 @@ def worker(
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
     return WorkerSide(lifecycle, serving, checks)
+
+
+def _log(
+    configuration: Configuration, descriptors: Descriptors, ending: Ending, preloaded: Preloaded | None
+) -> LogService:
+    """The log of the process, begun here or before the fork."""
+    if preloaded is not None:
+        log = preloaded.log
+        ending.replaced.update(preloaded.handlers)
+    else:
+        log = LogService(configuration.log_level, configuration.log_format)
+    log.use_lock(descriptors.log_lock)
+    log.take_streams()
+    return log
+
+
+def _only_preparing(
+    serving: Serving, preparing: Sequence[Step], prepared: Callable[[], None], lifecycle: Lifecycle, reactor: Any
+) -> list[Step]:
+    """What a process does that ends when it has prepared: the workers are forked from another one."""
+
+    def make_way() -> None:
+        prepared()
+        reactor.callFromThread(lifecycle.recycle, "what is to run once has run")
+
+    set_up = serving.steps([], lambda: None)[0]
+    return [set_up, *preparing, ("making way for the workers", make_way)]
 
 
 def _not_ours(name: str) -> None:
