@@ -14,7 +14,7 @@ from twistserve.composition import preloaded as module
 from twistserve.logs.log import LogService
 from twistserve.options import Configuration
 from twistserve.resolution import resolve
-from twistserve.workers.preloaded import Message, receive, send
+from twistserve.workers.control_messages import Message, receive, send
 from twistserve.workers.protocol import CONTROL, PRELOADED_LOG_LOCK
 
 

@@ -13,8 +13,8 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from twistserve.workers.preloaded import receive, send
-from twistserve.workers.preloaded_process import END, PROMPT, PreloadedProcess, Request
+from twistserve.workers.control_messages import receive, send
+from twistserve.workers.preloaded_process import END, PROMPT, ForkRequest, PreloadedProcess
 from twistserve.workers.protocol import CONTROL, PRELOADED_LOG_LOCK
 
 
@@ -68,8 +68,8 @@ class Bench:
         self.results: list[Any] = []
         self.lines: list[str] = []
         self.workers: list[Worker] = []
-        told: Any = self
-        self.process = PreloadedProcess(told, self.lines.append, self.reactor)
+        observer: Any = self
+        self.process = PreloadedProcess(observer, self.lines.append, self.reactor)
         self.process.start({"NAME": "value"}, 9)
 
     def at_step(self, process: Any, step: str) -> None:
@@ -84,7 +84,7 @@ class Bench:
     def fork(self, name: str = "worker-1") -> Worker:
         worker: Any = Worker()
         self.workers.append(worker)
-        self.process.fork(Request(name, worker, [0], self.results.append, self.results.append))
+        self.process.fork(ForkRequest(name, worker, [0], self.results.append, self.results.append))
         return worker  # type: ignore[no-any-return]
 
     def say(self, word: str, **content: Any) -> None:

@@ -60,8 +60,8 @@ class Process:
         self.signals.append(number)
 
 
-class Preloading:
-    """In place of the process with the application: notes what is asked of it."""
+class PreloadedProcesses:
+    """In place of the preloaded processes: notes what is asked of them."""
 
     def __init__(self, *arguments: Any) -> None:
         self.at_step = arguments[3]
@@ -101,7 +101,7 @@ class Bench:
         self.processes: list[Process] = []
         self.failures: list[str] = []
         monkeypatch.setattr(module, "WorkerProcess", self.make)
-        monkeypatch.setattr(module, "Preloading", self.make_preloading)
+        monkeypatch.setattr(module, "PreloadedProcesses", self.make_preloaded)
         monkeypatch.setattr(module, "setproctitle", lambda title: None)
         monkeypatch.setattr(module, "check_room_for", lambda workers: None)
         monkeypatch.setattr(module, "remove_abandoned", lambda: None)
@@ -117,9 +117,9 @@ class Bench:
         self.processes.append(Process(*arguments))
         return self.processes[-1]
 
-    def make_preloading(self, *arguments: Any) -> Preloading:
-        self.preloading = Preloading(*arguments)
-        return self.preloading
+    def make_preloaded(self, *arguments: Any) -> PreloadedProcesses:
+        self.preloaded = PreloadedProcesses(*arguments)
+        return self.preloaded
 
     def start(self) -> Bench:
         self.service.startService()
@@ -305,16 +305,16 @@ PRELOADED = pytest.mark.parametrize("bench", [{"preload": True}], indirect=True)
 def test_workers_are_forked(bench: Bench) -> None:
     """All of them are asked for at once, and told what to do; they wait for the application, and say for what of it."""
     bench.start()
-    preloading = bench.preloading
-    assert preloading.did == ["start", "load"]
-    assert [request.name for request in preloading.requests] == ["worker-1", "worker-2"]
-    assert preloading.requests[0].sockets == [bench.sockets[0].fileno()]
+    preloaded = bench.preloaded
+    assert preloaded.did == ["start", "load"]
+    assert [request.name for request in preloaded.requests] == ["worker-1", "worker-2"]
+    assert preloaded.requests[0].sockets == [bench.sockets[0].fileno()]
     assert bench.begun == [True, True]
     first, second = bench.service.supervisor.workers
-    preloading.at_step("setting Django up")
+    preloaded.at_step("setting Django up")
     assert first.step == "waiting for the preloaded process: setting Django up"
     assert bench.lifecycle.step == "starting the workers: setting Django up"
-    preloading.requests[0].forked(4711)
+    preloaded.requests[0].forked(4711)
     assert (bench.processes[0].pid, str(first), str(second)) == (4711, "worker 1 (pid 4711)", "worker 2")
     bench.processes[0].told.ready()
     assert bench.lifecycle.state is State.READY
@@ -324,7 +324,7 @@ def test_workers_are_forked(bench: Bench) -> None:
 def test_a_worker_that_is_not_forked(bench: Bench) -> None:
     """The start has failed, with the reason, when none is left that could be."""
     bench.start()
-    for request, process in zip(bench.preloading.requests, bench.processes, strict=True):
+    for request, process in zip(bench.preloaded.requests, bench.processes, strict=True):
         request.failed("the shelf is gone")
         assert process.given_up
         process.exited("status 1")
@@ -334,7 +334,7 @@ def test_a_worker_that_is_not_forked(bench: Bench) -> None:
 @PRELOADED
 def test_no_process_for_the_application(bench: Bench) -> None:
     """As where there is none for a worker."""
-    bench.preloading.refusal = OSError(11, "Resource temporarily unavailable")
+    bench.preloaded.refusal = OSError(11, "Resource temporarily unavailable")
     bench.start()
     assert "Resource temporarily unavailable" in bench.failures[0]
 
@@ -343,17 +343,17 @@ def test_no_process_for_the_application(bench: Bench) -> None:
 def test_one_that_runs_what_is_to_run_once_makes_way(bench: Bench) -> None:
     """It is started as it is without, and ends; only then is the application loaded, and another one forked."""
     bench.start()
-    assert bench.preloading.did == ["start"]
-    assert [request.name for request in bench.preloading.requests] == ["worker-2"]
+    assert bench.preloaded.did == ["start"]
+    assert [request.name for request in bench.preloaded.requests] == ["worker-2"]
     preparing, waiting = bench.service.supervisor.workers
     assert (preparing.prepares, waiting.waits) == (True, True)
     assert waiting.step == "waiting for what runs once"
     bench.service.reload()
     bench.processes[0].told.prepared()
-    assert bench.preloading.did == ["start", "load"]
+    assert bench.preloaded.did == ["start", "load"]
     assert bench.processes[0].signals == []
     bench.processes[0].exited("status 0")
-    assert [request.name for request in bench.preloading.requests] == ["worker-2", "worker-1"]
+    assert [request.name for request in bench.preloaded.requests] == ["worker-2", "worker-1"]
     assert bench.failures == []
 
 
@@ -363,7 +363,7 @@ def test_new_code_is_imported_once(bench: Bench) -> None:
     bench.start()
     bench.lifecycle.enter(State.READY, "a test")
     bench.service.reload()
-    assert bench.preloading.did == ["start", "load", "reload"]
+    assert bench.preloaded.did == ["start", "load", "reload"]
 
 
 @PRELOADED
@@ -371,7 +371,7 @@ def test_no_process_for_new_code(bench: Bench, caplog: pytest.LogCaptureFixture)
     """The old workers stay, and the log says why."""
     bench.start()
     bench.lifecycle.enter(State.READY, "a test")
-    bench.preloading.refusal = OSError(11, "Resource temporarily unavailable")
+    bench.preloaded.refusal = OSError(11, "Resource temporarily unavailable")
     bench.service.reload()
     assert "Resource temporarily unavailable; the old workers stay" in caplog.text
     assert len(bench.processes) == 2
@@ -381,11 +381,11 @@ def test_no_process_for_new_code(bench: Bench, caplog: pytest.LogCaptureFixture)
 def test_the_end_is_that_of_all_processes(bench: Bench) -> None:
     """Those that are not there yet need not be killed."""
     bench.start()
-    bench.preloading.requests[0].forked(4711)
+    bench.preloaded.requests[0].forked(4711)
     bench.service.kill()
-    assert bench.preloading.did[-1] == "kill"
+    assert bench.preloaded.did[-1] == "kill"
     assert [process.signals for process in bench.processes] == [[signal.SIGKILL], []]
     bench.service.stopService()
-    assert bench.preloading.did[-1] == "stop"
+    assert bench.preloaded.did[-1] == "stop"
     bench.reactor.pump([0.5] * 80)
-    assert bench.preloading.did[-2:] == ["kill", "stop"]
+    assert bench.preloaded.did[-2:] == ["kill", "stop"]

@@ -37,10 +37,11 @@ from twistserve.options import Configuration
 from twistserve.process.signals import is_applications, is_ours
 from twistserve.project.application import DjangoApplication, load_settings
 from twistserve.project.import_effects import ImportEffects, can_be_forked
+from twistserve.workers.control_messages import receive, send
 from twistserve.workers.directory import hold
 from twistserve.workers.kept_metrics import go_on_as, keep_what_is_declared
-from twistserve.workers.preloaded import end_with_parent, fork_orphan, receive, send
-from twistserve.workers.preloaded_process import Forked
+from twistserve.workers.orphan_fork import end_with_parent, fork_orphan
+from twistserve.workers.preloaded_process import ForkedFromParent
 from twistserve.workers.protocol import FOR_THE_PARENT, Descriptors
 
 logger = get_logger(__name__)
@@ -50,7 +51,7 @@ IGNORED = (*_FOR_OTHERS, signal.SIGTERM)
 """Signals that may be sent to the whole group of processes: the parent ends this one. SIGTERM ends an import."""
 
 
-def fork_from(reactor: Any, log: LogService, log_lock: int, files: Iterable[int]) -> Forked | None:
+def fork_from(reactor: Any, log: LogService, log_lock: int, files: Iterable[int]) -> ForkedFromParent | None:
     """Fork this process from one that will be the parent, before anything runs there; they share what is imported.
 
     Not where there is something already that a fork cannot have; then None. `files` are for the parent alone, and so is
@@ -67,7 +68,7 @@ def fork_from(reactor: Any, log: LogService, log_lock: int, files: Iterable[int]
         theirs.close()
         for _, writing in pipes.values():
             os.close(writing)
-        return Forked(pid, ours, {number: reading for number, (reading, _) in pipes.items()})
+        return ForkedFromParent(pid, ours, {number: reading for number, (reading, _) in pipes.items()})
     try:
         ours.close()
         for number, (reading, writing) in pipes.items():

@@ -17,7 +17,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.internet.interfaces import IProcessProtocol
 from twisted.python.failure import Failure
 
-from twistserve.workers.preloaded import adopt_orphans
+from twistserve.workers.orphan_fork import adopt_orphans
 
 _EACH_TIME = 0
 """No process's pid: what is registered for it is told of the end of each."""

@@ -31,8 +31,8 @@ from twistserve.net.open_files import SPARE, count_open, most_probes, raise_limi
 from twistserve.options import Configuration
 from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
-from twistserve.workers.preloaded_process import Forked, Request
-from twistserve.workers.preloading import Preloading
+from twistserve.workers.preloaded_process import ForkedFromParent, ForkRequest
+from twistserve.workers.preloaded_processes import PreloadedProcesses
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
 from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
 from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
@@ -126,7 +126,7 @@ class WorkerService(Service):
         reactor: Any,
         lines: Callable[[str], None] | None = None,
         log_lock: int = -1,
-        preloaded: Forked | None = None,
+        preloaded: ForkedFromParent | None = None,
     ) -> None:
         self._configuration = configuration
         self._log_lock = log_lock
@@ -144,9 +144,11 @@ class WorkerService(Service):
         self._reload = False
         """Whether the code has changed meanwhile, which the worker that runs it has imported."""
         self.metrics_directory = ""
-        self._preloading: Preloading | None = None
+        self._preloaded: PreloadedProcesses | None = None
         if configuration.preload:
-            self._preloading = Preloading(configuration, lines, log_lock, self._preload_at_step, reactor, preloaded)
+            self._preloaded = PreloadedProcesses(
+                configuration, lines, log_lock, self._preload_at_step, reactor, preloaded
+            )
         self.supervisor = Supervisor(
             configuration.workers,
             self._spawn,
@@ -172,8 +174,8 @@ class WorkerService(Service):
                 " of their requests until the next start; set TMPDIR to a directory that can be written",
                 error,
             )
-        if self._preloading is not None:
-            self._preloading.start(environment_of_a_worker(self.metrics_directory or None))
+        if self._preloaded is not None:
+            self._preloaded.start(environment_of_a_worker(self.metrics_directory or None))
         self._reactor.callWhenRunning(self._begin)
 
     @inlineCallbacks
@@ -195,16 +197,16 @@ class WorkerService(Service):
         yield self._lifecycle.wait(stopped, self._drain.timeout + MARGIN + KILLED)
         if not stopped.called:
             self.supervisor.kill_all()
-            if self._preloading is not None:
-                self._preloading.kill()
+            if self._preloaded is not None:
+                self._preloaded.kill()
             yield self._stop_processes().addTimeout(KILLED, self._reactor).addErrback(lambda failure: None)
         if self.metrics_directory:
             shutil.rmtree(self.metrics_directory, ignore_errors=True)
 
     def _stop_processes(self) -> Deferred[Any]:
         """End all of them; fires when they have ended."""
-        preloading = self._preloading.stop() if self._preloading is not None else succeed(None)
-        return DeferredList([self.supervisor.stop(), preloading], consumeErrors=True)
+        preloaded = self._preloaded.stop() if self._preloaded is not None else succeed(None)
+        return DeferredList([self.supervisor.stop(), preloaded], consumeErrors=True)
 
     def reload(self) -> None:
         """Replace the workers by ones with freshly imported code."""
@@ -212,11 +214,11 @@ class WorkerService(Service):
             logger.info("received SIGHUP while draining: workers are not replaced any more")
         elif self._unprepared:
             logger.info("received SIGHUP before workers serve: they will import what is there when they start")
-            self._reload = self._preloading is None
+            self._reload = self._preloaded is None
         else:
             try:
-                if self._preloading is not None:
-                    self._preloading.reload()
+                if self._preloaded is not None:
+                    self._preloaded.reload()
             except OSError as error:
                 logger.error("--preload: its process cannot be started: %s; the old workers stay", error.strerror)
                 return
@@ -227,8 +229,8 @@ class WorkerService(Service):
         for worker in self.supervisor.workers:
             if not worker.waits:
                 worker.process.signal(signal.SIGKILL)
-        if self._preloading is not None:
-            self._preloading.kill()
+        if self._preloaded is not None:
+            self._preloaded.kill()
 
     def log_stacks(self) -> None:
         """Have every worker log where its threads stand."""
@@ -242,8 +244,8 @@ class WorkerService(Service):
         if self._lifecycle.state is State.STARTING:
             self._lifecycle.at_step("starting the workers")
             self.supervisor.start()
-            if self._preloading is not None and not self._unprepared:
-                self._preloading.load()
+            if self._preloaded is not None and not self._unprepared:
+                self._preloaded.load()
 
     def _preload_at_step(self, step: str) -> None:
         """The process that has the application has come to a step, and those that wait for it."""
@@ -259,9 +261,9 @@ class WorkerService(Service):
         worker, self._preparing, self._unprepared = self._preparing, None, False
         assert worker is not None
         worker.prepares = False
-        if self._preloading is not None:
+        if self._preloaded is not None:
             self.supervisor.make_way(worker)
-            self._preloading.load()
+            self._preloaded.load()
         if self._reload:
             self.supervisor.start_anew(worker)
         waiting, self._waiting = self._waiting, []
@@ -289,8 +291,8 @@ class WorkerService(Service):
         )
         process = WorkerProcess(told, lambda how: self._exited(worker, how), self._lines)
         name, descriptors = f"worker-{worker.number}", [each.fileno() for each in self._sockets]
-        if self._preloading is not None and not prepares:
-            self._fork(self._preloading, worker, process, name, descriptors)
+        if self._preloaded is not None and not prepares:
+            self._fork(self._preloaded, worker, process, name, descriptors)
             self._let_begin(process, False)
             return process
         environ = environment_of_a_worker(self.metrics_directory or None)
@@ -305,12 +307,12 @@ class WorkerService(Service):
         return process
 
     def _fork(
-        self, preloading: Preloading, worker: Worker, process: WorkerProcess, name: str, sockets: list[int]
+        self, preloaded: PreloadedProcesses, worker: Worker, process: WorkerProcess, name: str, sockets: list[int]
     ) -> None:
         """Have a worker forked; what it is told meanwhile waits in its pipe. Raises OSError."""
-        forked = process.start_forked(self._reactor, preloading.orphans)
+        forked = process.start_forked(self._reactor, preloaded.orphans)
         worker.waits = True
-        waiting_for = "what runs once" if self._unprepared else f"the preloaded process: {preloading.step}"
+        waiting_for = "what runs once" if self._unprepared else f"the preloaded process: {preloaded.step}"
         worker.step = f"waiting for {waiting_for}"
 
         def begun(pid: int) -> None:
@@ -322,7 +324,7 @@ class WorkerService(Service):
             forked.give_up()
 
         try:
-            preloading.fork(Request(name, forked, sockets, begun, failed))
+            preloaded.fork(ForkRequest(name, forked, sockets, begun, failed))
         except OSError:
             forked.pass_on()
             raise

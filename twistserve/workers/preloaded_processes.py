@@ -1,4 +1,4 @@
-"""Which process has the application (--preload): the first, a new one for new code, and another where one has died.
+"""The preloaded processes (--preload): the first, a new one for each reload, and another where one has died.
 
 Reactor thread, in the parent.
 """
@@ -15,17 +15,17 @@ from twistserve.errors import StartError
 from twistserve.logs import get_logger
 from twistserve.options import Configuration
 from twistserve.workers.forked_process import Orphans
-from twistserve.workers.preloaded_process import Forked, PreloadedProcess, Request
+from twistserve.workers.preloaded_process import ForkedFromParent, ForkRequest, PreloadedProcess
 from twistserve.workers.supervisor import STEADY
 
 logger = get_logger(__name__)
 
 
-class Preloading:
-    """Has workers forked by the process whose code is newest.
+class PreloadedProcesses:
+    """Has workers forked by the preloaded process with the newest code.
 
-    One that cannot load the application gives way to the one before, which stays until then. One that has died has
-    another in its place at once, unless it has died young: then another is started when a worker is wanted.
+    The previous process stays until the new one has loaded the application, and is used again if that fails. A process
+    that dies is replaced at once; if it had the application for less than `STEADY`, when a worker is needed.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Preloading:
         log_lock: int,
         at_step: Callable[[str], None],
         reactor: Any,
-        first: Forked | None = None,
+        first: ForkedFromParent | None = None,
     ) -> None:
-        """`first` is the first process, if it is there already."""
+        """`first` is the first process, if it was forked from the parent."""
         self.orphans = Orphans(reactor)
         self.step = ""
-        """What the newest process is at; empty when it has the application."""
+        """The step that the newest process is at; empty when it has the application."""
         self._environ: dict[str, str] = {}
         self._configuration = configuration
         self._lines = lines
@@ -49,13 +49,13 @@ class Preloading:
         self._reactor = reactor
         self._first = first
         self._processes: list[PreloadedProcess] = []
-        """Those that are there, the newest last."""
+        """The processes that have not ended, the newest last."""
         self._current: PreloadedProcess | None = None
         self._may_load = self._ever_loaded = self._stopping = False
         self._stopped: list[Deferred[None]] = []
 
     def start(self, environ: dict[str, str]) -> None:
-        """Start the first process, which waits with Python and our modules loaded. Raises `StartError`."""
+        """Start the first process, which loads Python and our modules and waits for `load`. Raises `StartError`."""
         self._environ = environ
         try:
             self.orphans.adopt()
@@ -64,22 +64,22 @@ class Preloading:
             raise StartError(f"--preload: its process cannot be started: {error.strerror}") from error
 
     def load(self) -> None:
-        """Import the application, from now on."""
+        """Have the application imported; by later processes as soon as they start."""
         self._may_load = True
         if self._current is not None:
             self._load(self._current)
 
     def reload(self) -> None:
-        """Import the application anew, for the workers that are forked from now on. Raises OSError."""
+        """Import the application anew, in a new process, for the workers forked from now on. Raises OSError."""
         if not self._may_load:
             return
-        before = self._current
+        previous = self._current
         self._start()
-        if before is not None and not before.loaded:
-            # Its code is not the newest, and nobody waits for it.
-            before.end()
+        if previous is not None and not previous.loaded:
+            # Its code is out of date before it could be used.
+            previous.end()
 
-    def fork(self, request: Request) -> None:
+    def fork(self, request: ForkRequest) -> None:
         """Have a worker forked. Raises OSError."""
         if self._current is None and not self._stopping:
             self._start()
@@ -98,7 +98,7 @@ class Preloading:
         return stopped
 
     def kill(self) -> None:
-        """End all processes now; callable from any thread."""
+        """Send SIGKILL to all processes; callable from any thread."""
         for each in self._processes:
             each.kill()
 
@@ -119,16 +119,16 @@ class Preloading:
         directory = self._environ.get("PROMETHEUS_MULTIPROC_DIR", "")
         process.load(self._configuration.values(), sys.path, directory)
 
-    # What processes tell
+    # ProcessObserver
 
     def at_step(self, process: PreloadedProcess, step: str) -> None:
-        """A process has come to a step."""
+        """A process has begun a step of loading the application."""
         if process is self._current:
             self.step = step
             self._at_step(step)
 
     def loaded(self, process: PreloadedProcess) -> None:
-        """A process can fork: what was there before it is not needed any more."""
+        """A process has the application: the older ones are no longer needed."""
         if process is not self._current:
             return
         self.step, self._ever_loaded = "", True
@@ -148,14 +148,14 @@ class Preloading:
             return
         if process is not self._current:
             return
-        self._current = next((each for each in reversed(self._processes) if each.loaded and not each.ends), None)
+        self._current = next((each for each in reversed(self._processes) if each.loaded and not each.ending), None)
         if self._current is not None:
             self.step = ""
             logger.error("%s; workers are forked from the old code, of process %d", reason, self._current.pid)
             return
         lived = self._reactor.seconds() - process.loaded_at if process.loaded_at else 0.0
         if not self._ever_loaded:
-            # The workers that wait for it say why, and the service ends.
+            # Its pending requests fail with the reason, and the service ends.
             return
         if lived < STEADY:
             logger.error("%s; another one is started when a worker is needed, or with SIGHUP", reason)

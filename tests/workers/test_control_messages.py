@@ -1,17 +1,14 @@
-"""What the process with the application and the parent say to one another, and that a forked process is an orphan."""
+"""Messages between the parent and the preloaded process, over a pair of sockets."""
 
 from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.functional.harness import UNTRACED
-from twistserve.workers.preloaded import receive, send
+from twistserve.workers.control_messages import receive, send
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -59,32 +56,3 @@ def test_however_much_is_said_it_arrives(ends: Ends, text: str) -> None:
     message = receive(ends[1])
     assert message is not None
     assert text.startswith(message.content["message"])
-
-
-FORKS = """
-import os, sys
-from twistserve.workers import preloaded
-preloaded.adopt_orphans()
-os.register_at_fork(after_in_child=lambda: os.write(told, b"forked "))
-reading, told = os.pipe()
-between = preloaded._fork()
-if not between:
-    pid = preloaded.fork_orphan()
-    if not pid:
-        os.write(told, f"{os.getppid()} ".encode())
-        os._exit(3)
-    os.write(told, f"{pid} ".encode())
-    os._exit(0)
-os.waitpid(between, 0)
-pid, status = os.wait()
-assert os.waitstatus_to_exitcode(status) == 3
-print(sorted(os.read(reading, 100).decode().split()) == sorted(["forked", str(pid), str(os.getpid())]))
-"""
-
-
-def test_a_forked_process_is_the_parents_own() -> None:
-    """And what is registered for forks has run in it alone."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS], env={**os.environ, **UNTRACED}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "True\n"

@@ -9,20 +9,20 @@ from twisted.internet.task import Clock
 
 from twistserve.errors import StartError
 from twistserve.resolution import resolve
-from twistserve.workers import preloading as module
+from twistserve.workers import preloaded_processes as module
 from twistserve.workers.forked_process import Orphans
-from twistserve.workers.preloaded_process import Forked
-from twistserve.workers.preloading import Preloading
+from twistserve.workers.preloaded_process import ForkedFromParent
+from twistserve.workers.preloaded_processes import PreloadedProcesses
 from twistserve.workers.supervisor import STEADY
 
 
 class Process:
     """A process that does what the test has it do."""
 
-    def __init__(self, told: Any, lines: Any, reactor: Any) -> None:
-        self.told, self.reactor = told, reactor
+    def __init__(self, observer: Any, lines: Any, reactor: Any) -> None:
+        self.observer, self.reactor = observer, reactor
         self.loaded, self.loaded_at, self.pid = False, 0.0, 1
-        self.ends = False
+        self.ending = False
         self.did: list[Any] = []
         self.taken: Any = None
         Made.processes.append(self)
@@ -44,18 +44,18 @@ class Process:
 
     def end(self) -> None:
         self.did.append("end")
-        self.ends = True
+        self.ending = True
 
     def kill(self) -> None:
         self.did.append("kill")
 
     def become_loaded(self) -> None:
         self.loaded, self.loaded_at = True, self.reactor.seconds()
-        self.told.loaded(self)
+        self.observer.loaded(self)
 
     def die(self, reason: str = "killed by SIGKILL") -> None:
         self.loaded = False
-        self.told.gone(self, reason)
+        self.observer.gone(self, reason)
 
 
 class Made:
@@ -75,9 +75,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make(clock: Clock, steps: list[str], first: Any = None) -> Preloading:
+def make(clock: Clock, steps: list[str], first: Any = None) -> PreloadedProcesses:
     configuration = resolve({"workers": "2", "preload": True}, {}, lambda *_: {})
-    return Preloading(configuration, None, 9, steps.append, clock, first)
+    return PreloadedProcesses(configuration, None, 9, steps.append, clock, first)
 
 
 @pytest.fixture
@@ -86,87 +86,87 @@ def steps() -> list[str]:
 
 
 @pytest.fixture
-def preloading(clock: Clock, steps: list[str]) -> Preloading:
+def preloaded(clock: Clock, steps: list[str]) -> PreloadedProcesses:
     """With a process that has the application."""
-    preloading = make(clock, steps)
-    preloading.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
-    preloading.load()
+    preloaded = make(clock, steps)
+    preloaded.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
+    preloaded.load()
     Made.processes[0].become_loaded()
-    return preloading
+    return preloaded
 
 
 def test_the_first_waits_until_it_may_load(clock: Clock, steps: list[str]) -> None:
     """What is to run once comes before; a new one would load nothing either."""
-    preloading = make(clock, steps)
-    preloading.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
+    preloaded = make(clock, steps)
+    preloaded.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
     [first] = Made.processes
-    preloading.reload()
+    preloaded.reload()
     assert Made.processes == [first]
     assert first.did == []
-    preloading.load()
+    preloaded.load()
     assert first.did == [("load", "/metrics")]
-    first.told.at_step(first, "setting Django up")
-    assert steps == [preloading.step] == ["setting Django up"]
+    first.observer.at_step(first, "setting Django up")
+    assert steps == [preloaded.step] == ["setting Django up"]
     first.become_loaded()
-    assert preloading.step == ""
+    assert preloaded.step == ""
 
 
 def test_the_first_may_be_there_already(clock: Clock, steps: list[str]) -> None:
     """Others are started."""
-    forked: Any = Forked(4711, None, {})  # type: ignore[arg-type]
-    preloading = make(clock, steps, forked)
-    preloading.start({})
-    preloading.load()
-    preloading.reload()
+    forked: Any = ForkedFromParent(4711, None, {})  # type: ignore[arg-type]
+    preloaded = make(clock, steps, forked)
+    preloaded.start({})
+    preloaded.load()
+    preloaded.reload()
     assert [process.taken for process in Made.processes] == [forked, None]
 
 
-def test_new_code(preloading: Preloading) -> None:
+def test_new_code(preloaded: PreloadedProcesses) -> None:
     """Workers are forked from the new process; the old one ends when that has the application."""
     old = Made.processes[0]
-    preloading.reload()
+    preloaded.reload()
     _, new = Made.processes
     request: Any = object()
-    preloading.fork(request)
+    preloaded.fork(request)
     assert new.did == [("load", "/metrics"), request]
     assert "end" not in old.did
     new.become_loaded()
     assert old.did[-1] == "end"
 
 
-def test_new_code_that_cannot_be_imported(preloading: Preloading, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_code_that_cannot_be_imported(preloaded: PreloadedProcesses, caplog: pytest.LogCaptureFixture) -> None:
     """The old process goes on, and the log says so."""
-    preloading.reload()
+    preloaded.reload()
     old, new = Made.processes
     new.die("the shelf is gone")
     request: Any = object()
-    preloading.fork(request)
+    preloaded.fork(request)
     assert old.did[-1] is request
     assert "the shelf is gone; workers are forked from the old code" in caplog.text
     assert len(Made.processes) == 2
 
 
-def test_new_code_whose_process_dies_at_once(preloading: Preloading, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_code_whose_process_dies_at_once(preloaded: PreloadedProcesses, caplog: pytest.LogCaptureFixture) -> None:
     """No worker is forked from the old one, which may still be at its end."""
-    preloading.reload()
+    preloaded.reload()
     old, new = Made.processes
     new.become_loaded()
     assert old.loaded
     new.die()
     assert "old code" not in caplog.text
     request: Any = object()
-    preloading.fork(request)
+    preloaded.fork(request)
     assert request not in old.did
     assert Made.processes[2].did == [("load", "/metrics"), request]
 
 
-def test_newer_code_while_new_code_is_imported(preloading: Preloading, steps: list[str]) -> None:
+def test_newer_code_while_new_code_is_imported(preloaded: PreloadedProcesses, steps: list[str]) -> None:
     """What is not the newest and imports still is ended, and nothing that it says counts."""
-    preloading.reload()
-    preloading.reload()
+    preloaded.reload()
+    preloaded.reload()
     _, overtaken, newest = Made.processes
     assert overtaken.did[-1] == "end"
-    overtaken.told.at_step(overtaken, "loading the WSGI application")
+    overtaken.observer.at_step(overtaken, "loading the WSGI application")
     overtaken.become_loaded()
     overtaken.die()
     assert steps == []
@@ -176,7 +176,7 @@ def test_newer_code_while_new_code_is_imported(preloading: Preloading, steps: li
 
 @pytest.mark.parametrize(("seconds", "number"), [(STEADY - 1, 1), (STEADY, 2)])
 def test_one_that_dies(
-    preloading: Preloading, clock: Clock, seconds: float, number: int, caplog: pytest.LogCaptureFixture
+    preloaded: PreloadedProcesses, clock: Clock, seconds: float, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another is started at once, or if it has died young when a worker is wanted."""
     clock.advance(seconds)
@@ -184,13 +184,13 @@ def test_one_that_dies(
     assert len(Made.processes) == number
     assert "another one is started" in caplog.text
     request: Any = object()
-    preloading.fork(request)
+    preloaded.fork(request)
     assert len(Made.processes) == 2
     assert Made.processes[1].did == [("load", "/metrics"), request]
 
 
 def test_one_that_cannot_load_in_the_place_of_one_that_died(
-    preloading: Preloading, clock: Clock, caplog: pytest.LogCaptureFixture
+    preloaded: PreloadedProcesses, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says why, though no worker waits for it."""
     clock.advance(STEADY)
@@ -200,7 +200,9 @@ def test_one_that_cannot_load_in_the_place_of_one_that_died(
     assert len(Made.processes) == 2
 
 
-def test_one_that_cannot_be_started(preloading: Preloading, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_cannot_be_started(
+    preloaded: PreloadedProcesses, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     """The log says so, and it is tried again when a worker is wanted, whose error it is then."""
     Made.refusals = [OSError(11, "Resource temporarily unavailable"), OSError(11, "Resource temporarily unavailable")]
     clock.advance(STEADY)
@@ -208,7 +210,7 @@ def test_one_that_cannot_be_started(preloading: Preloading, clock: Clock, caplog
     assert "Resource temporarily unavailable" in caplog.text
     request: Any = object()
     with pytest.raises(OSError, match="temporarily unavailable"):
-        preloading.fork(request)
+        preloaded.fork(request)
 
 
 def test_a_kernel_that_makes_no_orphans_ours(clock: Clock, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,17 +224,17 @@ def test_a_kernel_that_makes_no_orphans_ours(clock: Clock, steps: list[str], mon
         make(clock, steps).start({})
 
 
-def test_the_end(preloading: Preloading) -> None:
+def test_the_end(preloaded: PreloadedProcesses) -> None:
     """It has come when the last process has ended; none is started any more."""
-    preloading.reload()
-    preloading.kill()
+    preloaded.reload()
+    preloaded.kill()
     ended: list[Any] = []
-    preloading.stop().addCallback(ended.append)
+    preloaded.stop().addCallback(ended.append)
     old, new = Made.processes
     assert old.did[-2:] == new.did[-2:] == ["kill", "end"]
     new.die()
     old.die()
     assert ended == [None]
     assert len(Made.processes) == 2
-    preloading.stop().addCallback(ended.append)
+    preloaded.stop().addCallback(ended.append)
     assert len(ended) == 2
