@@ -28,6 +28,7 @@ HEAVY = [
     "twistserve.composition.parent",
     "twistserve.workers.supervisor",
     "twistserve.workers.worker_process",
+    "twistserve.workers.worker_state",
     "twistserve.net.tls",
     "twisted.protocols.amp",
     "prometheus_client.multiprocess",

@@ -69,6 +69,7 @@ UNUSED = {
     "twistserve.workers.supervisor",
     "twistserve.workers.worker_process",
     "twistserve.workers.worker_service",
+    "twistserve.workers.worker_state",
 }
 """What a worker needs for other options than the defaults, or not at all."""
 

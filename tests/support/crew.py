@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 
 from twistserve.load import Load
 from twistserve.workers.protocol import DrainWorker
-from twistserve.workers.supervisor import Supervisor, Worker, WorkerState
+from twistserve.workers.supervisor import Supervisor
+from twistserve.workers.worker_state import Worker, WorkerState
 
 GRACE = 25.0
 """Seconds that requests in flight are granted."""

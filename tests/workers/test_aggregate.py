@@ -21,7 +21,7 @@ from twistserve.probes.checks import Result, Status, worst
 from twistserve.workers.aggregate import AllMetrics, WorkersChecks
 from twistserve.workers.protocol import RunProbe
 from twistserve.workers.results import to_json
-from twistserve.workers.supervisor import Worker
+from twistserve.workers.worker_state import Worker
 
 SECONDS = 5.0
 """The deadline of a probe's checks."""

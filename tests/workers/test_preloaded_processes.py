@@ -13,7 +13,7 @@ from twistserve.workers import preloaded_processes as module
 from twistserve.workers.forked_process import Orphans
 from twistserve.workers.preloaded_process import ForkedFromParent
 from twistserve.workers.preloaded_processes import PreloadedProcesses
-from twistserve.workers.supervisor import STEADY
+from twistserve.workers.worker_state import STEADY
 
 
 class Process:

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.crew import DRAINING, GONE, GRACE, READY, STARTING, Crew, FakeWorker
 from twistserve.load import Load
 from twistserve.workers.protocol import FlushMetrics, Heartbeat
-from twistserve.workers.supervisor import FIRST_SILENCE, MARGIN, WorkerState
+from twistserve.workers.supervisor import MARGIN
+from twistserve.workers.worker_state import FIRST_SILENCE, WorkerState
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""
@@ -1100,7 +1101,7 @@ def test_one_that_makes_way_is_replaced_when_it_has_ended() -> None:
     crew = Crew()
     crew.supervisor.start()
     first, second = crew.workers
-    crew.supervisor.make_way(first)
+    crew.supervisor.replace_after_end(first)
     crew.supervisor.became_ready(second)
     assert len(crew.spawned) == 2
     crew.end(first)
@@ -1116,7 +1117,7 @@ def test_others_that_died_before_one_makes_way_are_started_again() -> None:
     crew.supervisor.start()
     first, second = crew.workers
     crew.end(second)
-    crew.supervisor.make_way(first)
+    crew.supervisor.replace_after_end(first)
     crew.end(first)
     assert crew.numbers() == [1, 2]
     assert crew.failures == []
@@ -1139,6 +1140,6 @@ def test_one_that_makes_way_and_does_not_end_is_killed() -> None:
     crew = Crew()
     crew.supervisor.start()
     first = crew.workers[0]
-    crew.supervisor.make_way(first)
+    crew.supervisor.replace_after_end(first)
     crew.run_for(GRACE + MARGIN + 1)
     assert first.process.killed

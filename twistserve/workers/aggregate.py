@@ -21,7 +21,8 @@ from twistserve.probes.responses import Results
 from twistserve.status.report import PATIENCE
 from twistserve.workers.protocol import Describe, RunProbe
 from twistserve.workers.results import from_json
-from twistserve.workers.supervisor import HEARTBEAT, Supervisor, Worker, WorkerState
+from twistserve.workers.supervisor import HEARTBEAT, Supervisor
+from twistserve.workers.worker_state import Worker, WorkerState
 
 MARGIN = 0.4
 """Seconds that a worker has for its answer beyond the deadline of its checks."""

@@ -16,7 +16,7 @@ from twistserve.logs import get_logger
 from twistserve.options import Configuration
 from twistserve.workers.forked_process import Orphans
 from twistserve.workers.preloaded_process import ForkedFromParent, ForkRequest, PreloadedProcess
-from twistserve.workers.supervisor import STEADY
+from twistserve.workers.worker_state import STEADY
 
 logger = get_logger(__name__)
 

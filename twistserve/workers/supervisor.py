@@ -1,17 +1,15 @@
-"""Keeps as many workers serving as there should be, whatever happens to them.
+"""Keeps the wanted number of workers serving: starts, replaces, and ends them, and kills those that hang.
 
-Everything here belongs to the parent's reactor thread. Processes are behind `Process` and started by `Spawn`, so that
-every transition can be tested without one.
+Parent's reactor thread. Processes are behind `Process` and started by `Spawn`, so that every transition can be tested
+without one.
 """
 
 from __future__ import annotations
 
-import enum
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
@@ -23,91 +21,18 @@ from twistserve.logs.containment import contain
 from twistserve.metrics.catalogue import worker_restarts
 from twistserve.periodic import PeriodicService
 from twistserve.workers.protocol import AnnounceEnd, DrainWorker, Heartbeat
+from twistserve.workers.worker_state import FAILED, PREPARED, RESTART_REASONS, SIGNAL, Process, Worker, WorkerState
 
 logger = get_logger(__name__)
 
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
-SILENCE = 10.0
-"""Seconds that a worker may take to answer one; then it is killed."""
-FIRST_SILENCE = 60.0
-"""The same for a worker that has not answered yet: Python and its modules are loading."""
 SLOW_START = 60.0
-"""Seconds of starting after which the log says how it gets on, and again after as many."""
-STEADY = 10.0
-"""Seconds that a worker has served when its death is no reason to wait before starting the next."""
+"""Seconds after which the log says at which step a start is; and again after as many."""
 PAUSE = backoff(0.5, 30.0)
-"""Seconds before a worker is started in the place of those that died early, one after another."""
+"""Seconds before the next worker is started while workers die early, one after another."""
 MARGIN = 3.2
-"""Seconds that a worker has for ending after its requests had their time; a little less by its own clock."""
-
-
-SIGNAL = "signal"
-"""The cause that does not come again by itself."""
-FAILED = "replacement_failed"
-"""What is counted of a worker that did not start in the place of one that stays."""
-PREPARED = "prepared"
-"""Of one that has only run what is to run once, which is not counted."""
-RESTART_REASONS = ("died", "unresponsive", "stuck", "lifetime", "age", "memory", "reload", SIGNAL, "resized", FAILED)
-"""Why workers end, as a metric's label."""
-
-
-class WorkerState(enum.Enum):
-    """The states of a worker, in their order."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    GONE = "gone"
-
-
-class Process(Protocol):
-    """A worker's process."""
-
-    pid: int
-    at_end: bool
-    """Whether its reactor has ended: it answers nothing any more, and calls what is registered with atexit."""
-
-    def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
-        """Send an AMP command; fails when the process is gone."""
-
-    def signal(self, number: int) -> None:
-        """Send a signal; nothing happens if the process is gone."""
-
-
-@dataclass(eq=False)
-class Worker:
-    """What the parent knows of a worker; times in the reactor's seconds."""
-
-    number: int
-    since: float
-    process: Process = field(init=False)
-    state: WorkerState = WorkerState.STARTING
-    prepares: bool = False
-    """Whether it runs what is to run once: a migration is not killed for C code that holds Python's lock."""
-    waits: bool = False
-    """Whether it has no process yet: another one forks it when that has the application."""
-    step: str = "loading Python's modules"
-    """What its start is at, and how it gets on."""
-    slow: int = 0
-    """How often the log was told that it is still starting."""
-    ready_since: float | None = None
-    heard: bool = False
-    lost: bool = False
-    """Whether it cannot be asked any more: its process has ended, or soon will have."""
-    asked_at: float | None = None
-    """When the heartbeat was sent that it has not answered yet."""
-    load: Load = field(default_factory=Load)
-    predecessor: Worker | None = None
-    """The worker that drains as soon as this one is ready."""
-    end: str = ""
-    """Why we ended it, as a metric's label; empty if it ended by itself."""
-    failure: str | None = None
-    kill: Any = None
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.process.pid})" if not self.waits else f"worker {self.number}"
-
+"""Seconds from the end of --graceful-timeout until a worker is killed; by its own clock it ends a little earlier."""
 
 Spawn = Callable[[Worker], Process]
 
@@ -115,8 +40,8 @@ Spawn = Callable[[Worker], Process]
 class Supervisor:
     """Starts, watches, replaces and ends workers.
 
-    `on_ready` is called with each worker that becomes ready, `on_gone` with each that has ended, and
-    `on_failure` with the reason when the first ones have ended without any having ever been ready.
+    `on_ready` is called with each worker that becomes ready, `on_gone` with each that has ended, and `on_failure` with
+    the reason when all workers have ended before one was ever ready.
     """
 
     def __init__(
@@ -132,7 +57,7 @@ class Supervisor:
         self.size = size
         self.workers: list[Worker] = []
         self.outdated = False
-        """Whether the last replacement did not start: those that serve may have old code."""
+        """Whether the last replacement failed to start: the workers that serve may have old code."""
         self._spawn = spawn
         self._graceful_timeout = graceful_timeout
         self._reactor = reactor
@@ -147,47 +72,47 @@ class Supervisor:
         self._replacements: deque[tuple[Worker, str]] = deque()
         self._empty: list[Deferred[None]] = []
         self._last_beat = 0.0
-        # Started and stopped here: heartbeats go on until the last worker has ended, when the tree has begun to stop.
+        # Not a service of the tree: heartbeats go on until the last worker has ended, after the tree has begun to stop.
         self._heartbeat = PeriodicService(HEARTBEAT, self.beat, reactor)
         for reason in RESTART_REASONS:
             worker_restarts.labels(reason)
 
     @property
     def running(self) -> bool:
-        """Whether there are workers, or are to be."""
+        """Whether workers are kept running."""
         return bool(self._heartbeat.running) and not self._stopping
 
     @property
     def ready(self) -> list[Worker]:
-        """The workers that serve."""
+        """The workers that are READY."""
         return [worker for worker in self.workers if worker.state is WorkerState.READY]
 
     def snapshot(self) -> Load:
-        """The load of those that serve together, as their last heartbeats told."""
+        """The total load of the READY workers, as of their last heartbeats."""
         return Load.total(worker.load for worker in self.ready)
 
     def silence(self, worker: Worker) -> float:
         """Seconds for which the worker has left a heartbeat unanswered."""
-        return 0.0 if worker.asked_at is None else float(self._reactor.seconds() - worker.asked_at)
+        return worker.silence(self._reactor.seconds())
 
     def heard_lately(self, worker: Worker) -> bool:
-        """Whether the worker answers heartbeats, and in time."""
-        return worker.waits or (worker.heard and not worker.lost and self.silence(worker) < SILENCE)
+        """Whether the worker answers heartbeats in time."""
+        return worker.heard_lately(self._reactor.seconds())
 
     def start(self) -> None:
         """Start the workers."""
         self._heartbeat.startService()
         self._fill()
 
-    # What workers do
+    # Events of workers
 
     def became_ready(self, worker: Worker) -> None:
-        """A worker serves."""
+        """A worker has become ready."""
         if worker.state is not WorkerState.STARTING:
             return
         now = self._reactor.seconds()
         worker.state, worker.ready_since = WorkerState.READY, now
-        # That is a sign of life too.
+        # Counts as an answer to a heartbeat.
         worker.heard = True
         logger.info("%s is ready after %.1f s", worker, now - worker.since)
         first, self._ever_ready = not self._ever_ready, True
@@ -208,12 +133,12 @@ class Supervisor:
         self._replace_next()
 
     def wants_replacement(self, worker: Worker, cause: str, reason: str) -> None:
-        """A worker has served long enough, or cannot serve any more: another one first, then it drains."""
+        """Replace a worker that asks for it: it drains when another one is ready. `cause` is a label of the metric."""
         if worker.prepares:
             self._on_failure(f"{worker} was at what runs once: {reason}")
             return
         if worker.state is WorkerState.STARTING:
-            # It does not serve yet, and may never do so.
+            # It has no requests to finish, and may never be ready.
             worker.failure = reason
             worker.process.signal(signal.SIGKILL)
             return
@@ -248,11 +173,10 @@ class Supervisor:
         self._replace_next()
 
     def _died(self, worker: Worker, state: WorkerState, how: str) -> None:
-        """A worker has ended without having been told to."""
+        """A worker has ended without having been asked to."""
         now = self._reactor.seconds()
         reason = worker.failure or how
-        steady = worker.ready_since is not None and now - worker.ready_since >= STEADY
-        self._early_deaths = 0 if steady else self._early_deaths + 1
+        self._early_deaths = 0 if worker.is_steady(now) else self._early_deaths + 1
         if state is WorkerState.STARTING and worker.predecessor is not None:
             contain(worker_restarts.labels(FAILED).inc)
             self._keep(worker.predecessor, f"{worker} does not start: {reason}")
@@ -262,7 +186,7 @@ class Supervisor:
         self._give_up(worker.failure or f"{worker} has ended before it was ready: {how}")
 
     def _keep(self, old: Worker, reason: str) -> None:
-        """A worker cannot be replaced: new code that does not start in one will not in the others."""
+        """Keep a worker whose replacement failed; the others would fail for the same reason, and are dropped."""
         logger.error("%s; the old workers stay", reason)
         self.outdated = True
         self._replacements.clear()
@@ -270,18 +194,18 @@ class Supervisor:
         self._not_before = self._reactor.seconds() + self._pause()
 
     def _give_up(self, reason: str) -> None:
-        """End the service if none has ever been ready, and none is left that could be."""
+        """Report a failed start if no worker was ever ready and none is left."""
         if not self._ever_ready and not self.workers:
             self._stopping = self._leaving = True
             self._on_failure(reason)
 
-    # What people want
+    # Commands
 
     def replace_all(self) -> None:
         """Replace every worker by one with freshly imported code, one at a time.
 
-        What is starting does not serve yet, and may have imported old code, or code that never lets it be ready: it is
-        killed at once. What was broken may be mended, so that nothing waits for the end of a pause either.
+        Workers that are starting are killed at once: they have no requests, may have imported old code, and that may
+        keep them from ever being ready. Pauses end, since the new code may have fixed what made workers die.
         """
         if not self.running or self._leaving:
             return
@@ -300,20 +224,20 @@ class Supervisor:
         self._replace_next()
 
     def start_anew(self, worker: Worker) -> None:
-        """Start another in the place of a worker that has not served yet."""
+        """Kill a worker that has not served yet, and start another."""
         self._early_deaths = 0
         self._discard(worker, "reload")
         self._fill()
 
-    def make_way(self, worker: Worker) -> None:
-        """A worker that has only run what is to run once ends by itself; another one comes in its place then."""
+    def replace_after_end(self, worker: Worker) -> None:
+        """Expect the worker that has only run what is to run once to end by itself; then start one with its number."""
         worker.state, worker.end = WorkerState.DRAINING, PREPARED
-        # Those that died meanwhile had not tried to start yet.
+        # Workers that died meanwhile were still waiting for it: they say nothing about the next start.
         self._early_deaths = 0
         self._kill_if_late(worker)
 
     def _discard(self, worker: Worker, cause: str) -> None:
-        """End a worker that has not served yet; the next to be replaced is the one that it was to replace."""
+        """Kill a worker that has not served yet; its predecessor is the next to be replaced."""
         old, worker.predecessor = worker.predecessor, None
         if old is not None:
             self._replacements.appendleft((old, cause))
@@ -322,7 +246,7 @@ class Supervisor:
         worker.process.signal(signal.SIGKILL)
 
     def resize(self, by: int) -> None:
-        """Have one worker more, or one less; never none."""
+        """Change the number of workers; it stays at least one."""
         if self._stopping:
             return
         if self.size + by < 1:
@@ -333,11 +257,11 @@ class Supervisor:
         if by > 0:
             self._fill()
         elif len(members := self._members()) > self.size:
-            # One that is starting rather than the only one that serves.
+            # Rather one that is starting than the only one that serves.
             self._retire(max(reversed(members), key=lambda worker: worker.state is WorkerState.STARTING))
 
     def leave(self) -> None:
-        """The end is near: start no worker any more but in the place of one that dies; their clients are to know."""
+        """Replace workers no more unless they die, and have connections end with their next response: before `stop`."""
         self._leaving = True
         for worker in self.ready:
             self._announce_end(worker)
@@ -346,7 +270,7 @@ class Supervisor:
         worker.process.ask(AnnounceEnd).addErrback(lambda failure: None)
 
     def stop(self) -> Deferred[None]:
-        """End all workers, gracefully; fires when they have ended."""
+        """Let all workers drain; fires when they have ended."""
         self._stopping = self._leaving = True
         for call in self._pending:
             if call.active():
@@ -360,14 +284,14 @@ class Supervisor:
         return gone
 
     def kill_all(self) -> None:
-        """End all workers now. What they are at they cannot log any more."""
+        """Send SIGKILL to all workers, and log how many requests each had: they cannot log it themselves any more."""
         for worker in self.workers:
             if requests := worker.load.requests:
                 logger.warning("%s is killed: at its last heartbeat %d requests were in flight", worker, requests)
             worker.process.signal(signal.SIGKILL)
 
     def ask_all(self, command: Any, seconds: float) -> Deferred[list[tuple[Worker, Any]]]:
-        """Ask every worker that has requests, those that drain too; what those answer that do so in time."""
+        """Ask all workers that are READY or DRAINING; fires with the answers that came within so many seconds."""
         workers = [worker for worker in self.workers if worker.state in (WorkerState.READY, WorkerState.DRAINING)]
         asked = [worker.process.ask(command).addTimeout(seconds, self._reactor) for worker in workers]
 
@@ -376,12 +300,12 @@ class Supervisor:
 
         return DeferredList(asked, consumeErrors=True).addCallback(pair) if asked else succeed([])
 
-    # Keeping the number
+    # The number of workers
 
     def _members(self) -> list[Worker]:
-        """The workers that count: not those that drain, nor those that are to replace another one.
+        """The workers that count towards the size: not those that drain, nor replacements whose predecessor serves.
 
-        One that makes way does until it has ended: the one in its place is to have its number.
+        The one that has only run what is to run once counts until it has ended, so that the next gets its number.
         """
         counted = (WorkerState.STARTING, WorkerState.READY)
         return [
@@ -391,10 +315,10 @@ class Supervisor:
         ]
 
     def _fill(self) -> None:
-        """Start what is missing: at once, or after a pause if the last ones died early.
+        """Start the workers that are missing, at once, or after a pause if the last ones died early.
 
-        As long as none has ever been ready, none is started in the place of one that died: what keeps all of the
-        first from starting would keep the next, and ends the service.
+        Until one has been ready, a worker that died is not replaced: if all of the first ones fail to start, the next
+        would too, and the service ends.
         """
         self._pending = [call for call in self._pending if call.active()]
         missing = self.size - len(self._members()) - len(self._pending)
@@ -412,7 +336,7 @@ class Supervisor:
         return PAUSE(max(self._early_deaths - 2, 0))
 
     def _start_if_missing(self) -> None:
-        """Start a worker after a pause, if it is wanted still."""
+        """Start a worker after a pause, unless the number is complete by now."""
         if len(self._members()) < self.size:
             self._start_one()
 
@@ -431,7 +355,7 @@ class Supervisor:
         logger.info("%s is starting", worker)
 
     def _not_started(self, predecessor: Worker | None, reason: str) -> None:
-        """The system gives no process; what it lacks may be there later."""
+        """The system refused a process: try again later."""
         self._early_deaths += 1
         if predecessor is not None:
             self._keep(predecessor, reason)
@@ -447,7 +371,7 @@ class Supervisor:
         )
 
     def _replace_next(self) -> None:
-        """Begin the next replacement, unless one is under way."""
+        """Begin the next replacement, unless one is in progress."""
         under_way = any(
             worker.predecessor is not None or worker.state is WorkerState.DRAINING for worker in self.workers
         )
@@ -461,10 +385,10 @@ class Supervisor:
                 return
 
     def _retire(self, worker: Worker, last: bool = False) -> None:
-        """Let a worker drain; one that does not end in time is killed."""
+        """Let a worker drain, and kill it if it does not end in time. `last`: no other will accept in its place."""
         if worker.state in (WorkerState.DRAINING, WorkerState.GONE):
             if last:
-                # It drains already, but was told that others accept in its place.
+                # It was told that other workers go on accepting.
                 worker.process.ask(DrainWorker, last=True).addErrback(lambda failure: None)
             return
         worker.state = WorkerState.DRAINING
@@ -472,7 +396,7 @@ class Supervisor:
         self._kill_if_late(worker)
 
     def _kill_if_late(self, worker: Worker) -> None:
-        """Have a worker killed that does not end in time."""
+        """Kill a worker if it does not end in time."""
         late = self._graceful_timeout + MARGIN
         worker.kill = self._reactor.callLater(late, self._kill, worker, "did not end in time")
 
@@ -491,15 +415,15 @@ class Supervisor:
     # Heartbeats
 
     def beat(self) -> None:
-        """Ask each worker for a sign of life; kill those that have given none for too long."""
+        """Send each worker a heartbeat, and kill those that have left one unanswered for too long."""
         now = self._reactor.seconds()
-        # While this process stood still it read no answers: that time is not the workers'.
+        # While this process was stopped it read no answers: that time does not count against workers.
         lost = now - self._last_beat - HEARTBEAT
         self._last_beat = now
         for worker in list(self.workers):
             self._tell_if_slow(worker)
             if worker.prepares or worker.waits or (worker.process.at_end and worker.state is WorkerState.DRAINING):
-                # It has until it is done, or until the end of its time.
+                # What runs once may take any time; a process at its end has a limit of its own.
                 continue
             if worker.asked_at is None:
                 worker.asked_at = now
@@ -507,13 +431,13 @@ class Supervisor:
                 continue
             if lost > HEARTBEAT:
                 worker.asked_at += lost
-            if now - worker.asked_at >= (SILENCE if worker.heard else FIRST_SILENCE):
+            if worker.silent_too_long(now):
                 if worker.state is not WorkerState.DRAINING:
                     worker.end = "unresponsive"
-                self._kill(worker, f"has not answered for {now - worker.asked_at:.0f} s")
+                self._kill(worker, f"has not answered for {worker.silence(now):.0f} s")
 
     def _tell_if_slow(self, worker: Worker) -> None:
-        """Log that a worker is still starting: replacements wait for it, however long it takes."""
+        """Log that a worker is still starting: there is no limit, and replacements wait for it."""
         age = self._reactor.seconds() - worker.since
         if worker.state is WorkerState.STARTING and age // SLOW_START > worker.slow:
             worker.slow += 1

@@ -34,8 +34,9 @@ from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.preloaded_process import ForkedFromParent, ForkRequest
 from twistserve.workers.preloaded_processes import PreloadedProcesses
 from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
-from twistserve.workers.supervisor import MARGIN, Supervisor, Worker
+from twistserve.workers.supervisor import MARGIN, Supervisor
 from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
+from twistserve.workers.worker_state import Worker
 
 logger = get_logger(__name__)
 
@@ -262,7 +263,7 @@ class WorkerService(Service):
         assert worker is not None
         worker.prepares = False
         if self._preloaded is not None:
-            self.supervisor.make_way(worker)
+            self.supervisor.replace_after_end(worker)
             self._preloaded.load()
         if self._reload:
             self.supervisor.start_anew(worker)
