@@ -170,7 +170,7 @@ def test_the_pid_of_a_stranger_that_has_ended(bench: Bench) -> None:
         os.close(writing)
         os.read(reading, 1)
         os._exit(0)
-    bench.orphans._strangers.append((pid, 2 << 8))
+    bench.orphans._reaped.append((pid, 2 << 8))
     assert bench.orphans.watch(pid, print) is None
     os.close(writing)
     os.waitpid(pid, 0)

@@ -1,7 +1,7 @@
-"""The process that has the application and forks the workers, with --preload.
+"""The preloaded process (--preload), which imports the application and forks the workers.
 
-It has one thread, no reactor and no connection: it does what the parent asks, one thing after another. What workers
-import is imported here, by this module and by what it calls, so that they share it.
+It has one thread, no reactor and no connections, and handles one message of the parent after another. This module
+imports everything that workers need, so that they share it.
 """
 
 from __future__ import annotations
@@ -48,14 +48,16 @@ logger = get_logger(__name__)
 
 _FOR_OTHERS = (*FOR_THE_PARENT, signal.SIGQUIT)
 IGNORED = (*_FOR_OTHERS, signal.SIGTERM)
-"""Signals that may be sent to the whole group of processes: the parent ends this one. SIGTERM ends an import."""
+"""Signals that may be sent to the whole group of processes, and that this one leaves to the parent to act on. SIGTERM
+is ignored only when the application is loaded: before, it ends the import."""
 
 
 def fork_from(reactor: Any, log: LogService, log_lock: int, files: Iterable[int]) -> ForkedFromParent | None:
-    """Fork this process from one that will be the parent, before anything runs there; they share what is imported.
+    """Fork the preloaded process from the one that will be the parent, before anything runs there; they share memory.
 
-    Not where there is something already that a fork cannot have; then None. `files` are for the parent alone, and so is
-    the `log` where that is a file: then what this process writes goes through a pipe. Raises OSError.
+    None if that has threads, connections, or another reactor already: then the process must be started. `files` are
+    descriptors for the parent alone. If the parent logs to a file, the preloaded process does not have that either, and
+    writes to pipes. Raises OSError.
     """
     if not isinstance(reactor, Reactor) or not can_be_forked():
         return None
@@ -96,9 +98,9 @@ def fork_from(reactor: Any, log: LogService, log_lock: int, files: Iterable[int]
 def run(
     control: socket.socket, log_lock: int, replace_stale: Callable[[Reactor], None] = lambda reactor: None
 ) -> NoReturn:
-    """Do what the parent asks until it asks no more. Main thread.
+    """Handle the parent's messages until it closes the socket. Main thread.
 
-    `replace_stale` has a reactor take the place of that of the process which this one was forked from.
+    `replace_stale` puts a worker's reactor in the place of the one of the process that this one was forked from.
     """
     end_with_parent()
     for each in _FOR_OTHERS:
@@ -174,16 +176,16 @@ def load(
     handlers: dict[int, Any] = {number: handler for number, handler in found.items() if is_applications(handler)}
     for each in IGNORED:
         signal.signal(each, signal.SIG_IGN)
-    # The processes that it forks are its own to wait for.
+    # A handler of the application must not reap the processes that are forked here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # What is not needed must not be copied to each worker when its collector comes to it.
+    # Otherwise the collectors of the workers would write to these objects, and so copy them.
     gc.collect()
     gc.freeze()
     return Preloaded(log, handlers)
 
 
 def import_the_rest(endpoints: bool) -> None:
-    """Import what workers would import each for itself, when it serves and with its first requests."""
+    """Import what each worker would import by itself later, when it starts to serve and with its first requests."""
     if endpoints and find_spec("h2") is not None:
         import twistserve.http.http2  # noqa: F401
 
@@ -193,13 +195,13 @@ def import_the_rest(endpoints: bool) -> None:
         from django.template import engines
 
         for engine in engines.all():
-            # Its loaders, context processors and libraries of tags.
+            # Imports its loaders, context processors and libraries of tags.
             engine.from_string("")
 
     try:
         of_django()
     except Exception:
-        # No view may ever come to what is wrong here.
+        # The error matters only to a view that uses this module; it may never be called.
         logger.debug("what workers may need cannot all be imported before", exc_info=True)
 
 
@@ -213,7 +215,7 @@ def fork_worker(
     name: str,
     streams: int,
 ) -> None:
-    """Fork a worker. Its descriptors are three pipes, so many of its standard streams, and the sockets."""
+    """Fork a worker. `descriptors` are three pipes, then `streams` pipes for its standard streams, then the sockets."""
     try:
         pid = fork_orphan()
     except OSError as error:
@@ -231,7 +233,7 @@ def fork_worker(
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
-        # Not said by the worker, which what is registered with os.register_at_fork may have ended.
+        # Not sent by the worker: functions registered with os.register_at_fork may have ended it.
         send(control, "forked", request=request, pid=pid)
     for each in descriptors:
         os.close(each)
@@ -240,12 +242,12 @@ def fork_worker(
 def become_worker(
     name: str, descriptors: Descriptors, preloaded: Preloaded, replace_stale: Callable[[Reactor], None]
 ) -> NoReturn:
-    """Be a worker, in the process that was forked for it."""
+    """Become a worker, in the process that was forked for it."""
     setproctitle(f"twistserve: {name.replace('-', ' ')}")
     if os.environ["PROMETHEUS_MULTIPROC_DIR"]:
         go_on_as(name)
     if (multiprocessing := sys.modules.get("multiprocessing.process")) is not None:
-        # As in the children that it forks: the end of a worker must not terminate what all of them may use.
+        # As in multiprocessing's own children: at its end a worker must not terminate what all workers may use.
         multiprocessing._children.clear()
     reactor = install()
     replace_stale(reactor)
@@ -256,7 +258,7 @@ def become_worker(
 
 
 def leave(status: int) -> NoReturn:
-    """End as any program of Python does, up to the functions registered with atexit: others' frames may be below."""
+    """End as Python does, atexit functions included, but without returning: the callers are the forked process's."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

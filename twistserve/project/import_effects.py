@@ -1,7 +1,7 @@
-"""What importing the application has left behind that forked processes cannot share: threads, connections, a reactor.
+"""What importing the application leaves behind that forked processes cannot use: threads, connections, a reactor.
 
-A fork has none of the threads, and shares each connection with all the others. So --preload refuses an application
-that has them, and says what they are; connections of Django's own are closed.
+A forked process has none of the threads, and shares each connection with the others. So --preload refuses an
+application that leaves any, and names them; Django's own connections are closed instead.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from twistserve.logs.placement import all_loggers
 logger = get_logger(__name__)
 
 ENDING = 0.2
-"""Seconds that a thread has for its end once it has been joined."""
+"""Seconds until a thread that was joined has left /proc."""
 _STANDARD = 2
-"""The highest descriptor that every process has."""
+"""The highest number of a standard stream."""
 _REMEDY = "leave --preload out"
 
 
 class ImportEffects:
-    """Watches while the application is imported, from when it is made. `check` judges, and ends that. Main thread."""
+    """Records threads, connections and reactors from when it is made until `check`. Main thread."""
 
     def __init__(self) -> None:
         from django.db.backends.signals import connection_created
@@ -46,21 +46,21 @@ class ImportEffects:
         self._before = {*_connections()}
         self._start, self._install = threading.Thread.start, main.installReactor
         self._created = connection_created
-        connection_created.connect(self._note)
+        connection_created.connect(self._record_connection)
         origins, start = self._origins, self._start
 
-        def noted(thread: threading.Thread) -> None:
+        def start_and_record(thread: threading.Thread) -> None:
             origins[thread] = _caller(sys._getframe(1))
             start(thread)
 
-        threading.Thread.start = noted  # type: ignore[method-assign, assignment]
+        threading.Thread.start = start_and_record  # type: ignore[method-assign, assignment]
         main.installReactor = _refuse_reactor
 
     def check(self) -> None:
-        """Close what is Django's, and raise `StartError` for what is left."""
+        """Close Django's connections, and stop recording. Raises `StartError` for anything that is left."""
         threading.Thread.start = self._start  # type: ignore[method-assign]
         main.installReactor = self._install
-        self._created.disconnect(self._note)
+        self._created.disconnect(self._record_connection)
         contain(_close_django_connections)
         _close_log_sockets()
         if self._connected:
@@ -78,11 +78,11 @@ class ImportEffects:
         if "twisted.internet.reactor" in sys.modules:
             raise StartError(f"--preload: importing the application has put a reactor into sys.modules: {_REMEDY}")
 
-    def _note(self, connection: Any, **others: object) -> None:
+    def _record_connection(self, connection: Any, **others: object) -> None:
         self._connected[connection.alias] = None
 
     def _check_threads(self) -> None:
-        # This waits: one that has just been started may not have come to any code of Python's yet.
+        # First, because it waits: a thread that was started just now may not run Python code yet.
         native = _native_threads()
         others = [each for each in threading.enumerate() if each is not threading.current_thread()]
         known = {each.ident for each in others}
@@ -106,7 +106,7 @@ class ImportEffects:
 
 
 def can_be_forked() -> bool:
-    """Whether this process has nothing that a fork cannot have: it may have imported the project's settings, or all."""
+    """Whether this process has no threads and no connections; it may have imported the project, or its settings."""
     if len(threading.enumerate()) > 1 or _native_threads() or any(number > _STANDARD for number, _ in _connections()):
         return False
     connections = getattr(sys.modules.get("django.db"), "connections", None)
@@ -114,7 +114,7 @@ def can_be_forked() -> bool:
 
 
 def _refuse_reactor(reactor: Any) -> None:
-    """In the place of twisted.internet.main.installReactor."""
+    """Replaces `twisted.internet.main.installReactor`."""
     raise StartError(
         "--preload: the application imports or installs Twisted's reactor while it is imported, and each worker has one"
         f" of its own: import it in the functions that use it, or {_REMEDY}"
@@ -122,7 +122,7 @@ def _refuse_reactor(reactor: Any) -> None:
 
 
 def _caller(frame: FrameType | None) -> str:
-    """Where a thread was started, past the libraries of Python that start them for others."""
+    """Where a thread was started: the innermost frame outside `threading` and `concurrent`."""
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("threading", "concurrent"):
         frame = frame.f_back
     return "" if frame is None else f" (started at {frame.f_code.co_filename}, line {frame.f_lineno})"
@@ -141,7 +141,7 @@ def _close_django_connections() -> None:
 
 
 def _close_log_sockets() -> None:
-    """Those of handlers for log servers, which connect again with the next line."""
+    """Close the sockets of handlers for log servers; they connect again with the next line."""
     for each in all_loggers():
         for handler in each.handlers:
             if isinstance(handler, logging.handlers.SocketHandler) and handler.sock is not None:
@@ -150,14 +150,14 @@ def _close_log_sockets() -> None:
 
 
 def _connections() -> Iterator[tuple[int, str]]:
-    """The connected stream sockets, and to where. There may be no /proc."""
+    """The descriptors of connected stream sockets, and the addresses of their peers; none where there is no /proc."""
     names: list[str] = []
     with suppress(OSError):
         names = os.listdir("/proc/self/fd")
     for name in names:
         number = int(name)
         with suppress(OSError):
-            # Other files are left alone: one that is closed again loses the locks that this process has on it.
+            # Other files are not opened: closing them again would drop the locks that this process has on them.
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 with socket.socket(fileno=os.dup(number)) as borrowed:
                     if borrowed.type == socket.SOCK_STREAM:
@@ -171,7 +171,7 @@ def _address(peer: Any) -> str:
 
 
 def _native_threads() -> list[str]:
-    """The names of this process's other threads, those that are at their end left out."""
+    """The names of this process's other threads as the kernel has them, after waiting for those that are ending."""
     deadline = time.monotonic() + ENDING
     while (names := _tasks()) and time.monotonic() < deadline:
         time.sleep(ENDING / 10)
@@ -185,6 +185,6 @@ def _tasks() -> list[str]:
             if path.name != str(os.getpid()):
                 with suppress(OSError):
                     name = (path / "comm").read_text()
-                    # One that nobody has given a name has ours.
+                    # A thread without a name of its own has that of the process.
                     names.append("unnamed" if name == Path("/proc/self/comm").read_text() else name.strip())
     return names

@@ -1,1 +1,1 @@
-"""Several processes that serve: their parent, which keeps them running, and what the two say to each other."""
+"""Several processes that serve: workers, the parent that keeps them running, and the protocol between them."""

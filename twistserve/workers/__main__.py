@@ -1,6 +1,6 @@
-"""What a worker's process runs: ``python -m twistserve.workers NAME SOCKETS``, or ``preloaded`` for --preload's.
+"""The program of a worker: ``python -m twistserve.workers NAME SOCKETS``; with ``preloaded``, of the preloaded process.
 
-Only our parent process can start it.
+Only the parent can start it: it takes descriptors from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twistserve.workers.protocol import CONTROL, FOR_THE_PARENT, PRELOADED_LOG_L
 
 
 def main(name: str, sockets: int) -> None:
-    """Run until the parent wants no more."""
+    """Run a worker until the parent ends it."""
     for each in FOR_THE_PARENT:
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
@@ -37,10 +37,10 @@ def main(name: str, sockets: int) -> None:
 
         hold(directory)
         count_as(name)
-    # Before anything imports one by itself; a worker runs on the reactor that is made for it.
+    # Before anything imports the default reactor.
     reactor = install()
     keep_installed()
-    # After the metrics have their place: declaring them opens their files.
+    # After the metrics' directory is set: declaring metrics opens their files.
     from twistserve.composition.worker import run
     from twistserve.logs.observer import observe_twisted
 
@@ -50,11 +50,11 @@ def main(name: str, sockets: int) -> None:
 
 
 def preload() -> None:
-    """Load the application when the parent says so, and fork workers until it wants no more."""
+    """Run the preloaded process: load the application and fork workers when the parent asks, until that ends it."""
     from twistserve.workers.kept_metrics import keep
 
     keep()
-    # After that: its own metrics are declared where they are imported.
+    # After `keep`: our own metrics are declared when their modules are imported.
     from twistserve.composition.preloaded import run
 
     run(socket.socket(fileno=CONTROL), PRELOADED_LOG_LOCK)

@@ -1,4 +1,4 @@
-"""What the probe port tells of all workers together. Parent's reactor thread."""
+"""Checks, status and metrics of all workers together, for the probe port. Parent's reactor thread."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from twistserve.workers.supervisor import HEARTBEAT, Supervisor
 from twistserve.workers.worker_state import Worker, WorkerState
 
 MARGIN = 0.4
-"""Seconds that a worker has for its answer beyond the deadline of its checks."""
+"""Seconds that a worker has to answer beyond the deadline of its checks."""
 SOON, LOOK_EVERY = 1.0, 0.25
-"""Seconds after which a worker that has not run the checks is looked at whether it hangs, and between two looks."""
-
+"""Seconds until it is first tested whether a worker that has not answered hangs, and between two such tests."""
 
 OUTDATED = Result(Status.WARN, output="a new worker did not start, so the old ones stay; the log says why")
 
 
 class _Question:
-    """A probe's checks, asked of one worker, and of another one if that seems to hang, or ends.
+    """Has one worker run the checks of a probe, and another one if that one seems to hang, or ends.
 
-    `answer` has the results of the worker that answers first, or None if all those that were asked have ended.
+    `answer` fires with the results of the worker that answers first, or with None if all that were asked have ended.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class _Question:
         worker.process.ask(RunProbe, probe=self._probe).addCallbacks(self._answered, self._failed)
 
     def _look(self) -> None:
-        """Ask another one if there is no more hope for this one."""
+        """Ask another worker if the last one seems to hang."""
         if self._reactor.seconds() - self._asked_at >= SOON and self._hangs(self._asked[-1]):
             self._ask_another()
 
@@ -103,8 +102,8 @@ class _Question:
 class WorkersChecks:
     """The project's checks, run in one worker for all, and a line for each worker.
 
-    In the same one each time, as long as it serves and answers heartbeats, which it does while a check hangs: it knows
-    that this still runs and does not start it again, and lets all who ask share one run.
+    The same worker runs them each time, as long as it serves and answers heartbeats, which it does even while a check
+    hangs: it knows that the check still runs, does not start it again, and lets all probes share that run.
     """
 
     def __init__(self, supervisor: Supervisor, lifecycle: Lifecycle, seconds: float, reactor: Any) -> None:
@@ -126,7 +125,7 @@ class WorkersChecks:
         )
 
     def _choose(self, but: Sequence[Worker]) -> Worker | None:
-        """The worker to run the checks: the last one if that is well, else one that is and has the least to do."""
+        """The worker to run the checks: the last one if it does not hang, else the least busy of those that do not."""
         able = [each for each in self._supervisor.ready if self._supervisor.heard_lately(each) and each not in but]
         if self._last in able and not self._hangs(self._last):
             return self._last
@@ -135,23 +134,23 @@ class WorkersChecks:
         return chosen
 
     def _hangs(self, worker: Worker) -> bool:
-        """Whether a worker seems to do nothing at all: one that only runs a slow check answers heartbeats."""
+        """Whether a worker seems to hang. One with a slow check does not: it answers heartbeats."""
         return self._supervisor.silence(worker) >= HEARTBEAT / 2
 
     def _lines(self, probe: str) -> Results:
-        """What each worker is at; old code is a matter of readiness, for a restart would not mend the new one."""
+        """A line for each worker. Old code is reported by readiness alone: a restart would not repair the new code."""
         lines = {f"worker:{worker.number}": self._of(worker) for worker in self._supervisor.workers}
         outdated = probe == "readiness" and self._supervisor.outdated
         return {**lines, "replacement": OUTDATED} if outdated else lines
 
     def _without_checks(self, probe: str) -> Results:
-        """The results while no worker can run the checks."""
+        """The results when no worker can run the checks."""
         if not self._lifecycle.started or (probe == "liveness" and self._lives()):
             return self._lines(probe)
         return {**self._lines(probe), "workers": Result(Status.FAIL, 0, "no worker is ready and answers")}
 
     def _lives(self) -> bool:
-        """Whether some worker answers, though it is starting or draining; a drain ends with none."""
+        """Whether any worker answers, in whichever state. While the service drains there may be none."""
         answering = any(map(self._supervisor.heard_lately, self._supervisor.workers))
         return answering or self._lifecycle.state is not State.READY
 
@@ -162,7 +161,7 @@ class WorkersChecks:
 
 
 def describe_all(supervisor: Supervisor) -> Deferred[list[dict[str, Any]]]:
-    """What the workers that have requests tell of themselves for the status page, those that answer in time."""
+    """What the status page shows of each worker that serves or drains, and answers in time."""
     answers = supervisor.ask_all(Describe, PATIENCE)
     return answers.addCallback(
         lambda answers: [
@@ -172,9 +171,10 @@ def describe_all(supervisor: Supervisor) -> Deferred[list[dict[str, Any]]]:
 
 
 class AllMetrics:
-    """A collector of what the workers have counted together, and what only the parent knows. On a scrape's thread.
+    """A collector of the workers' metrics, added up, and of those that only the parent has. On a scrape's thread.
 
-    The parent's registry has more than that: whatever the settings import may declare metrics, which count in workers.
+    Others in the parent's registry are left out: modules that the settings import may declare metrics, which count in
+    workers.
     """
 
     def __init__(self, directory: Callable[[], str], own: Source) -> None:
@@ -198,7 +198,7 @@ class AllMetrics:
             yield lost
 
     def _files(self) -> list[str]:
-        """The workers' files but those that one has only just made: prometheus-client cannot read an empty one."""
+        """The workers' files, except those that were created just now: prometheus-client cannot read an empty file."""
         found: list[str] = []
         directory = self._directory()
         for path in Path(directory).glob("*.db") if directory else ():
@@ -219,8 +219,8 @@ PARENTS = frozenset(
     f"twistserve_{name}"
     for name in ("build_info", "startup_seconds", "lifecycle_state", "probe_status", "worker_restarts")
 )
-"""What the parent alone knows."""
+"""Metrics that only the parent has."""
 LOST_LINES = "twistserve_log_lines_dropped"
-"""What both parent and workers count."""
+"""A metric that both parent and workers count."""
 OF_A_PROCESS = ("process_", "python_")
-"""How the names begin of what prometheus-client tells of the process that is asked."""
+"""Prefixes of prometheus-client's metrics of the process that is scraped."""

@@ -1,13 +1,13 @@
-"""The files of the workers' metrics, with room that is really there.
+"""The files of the workers' metrics, allocated on the disk before they are used.
 
-prometheus-client makes such a file sparse and maps it into memory. Where the file system has filled up by the time that
-a number is written, the kernel ends the process by SIGBUS. So files are allocated here before prometheus-client opens
-them, and before they grow; what there is no room for is not counted.
+prometheus-client makes such a file sparse and maps it into memory. If the file system is full when a number is written,
+the kernel kills the process with SIGBUS. So files are allocated here before prometheus-client opens them, and before
+they grow; numbers that there is no room for are not counted.
 
-`AllocatedDict` takes the place of prometheus-client's `MmapedDict`, whose private fields it uses, as
-tests/workers/test_allocated_files.py pins them. Nothing here raises for want of room: it runs within
-`counter.inc()`, in views of the project too. Nor does it log: prometheus-client holds its one lock meanwhile, and a
-handler of the project's may count.
+`AllocatedDict` replaces prometheus-client's `MmapedDict`. It uses private fields of that, which
+tests/workers/test_allocated_files.py pins. Nothing here raises when there is no room: this runs within `counter.inc()`,
+in the project's views too. Nor does it log: prometheus-client holds its one lock meanwhile, and the project's log
+handlers may count.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
 LEAST = 64 * 1024
-"""Bytes of a file at least, and by which it grows where more cannot be had. A histogram's series takes 8 KB."""
+"""The least bytes of a file, and by which it grows if there is no room for more. A histogram's series takes 8 KB."""
 SIZES = {"histogram": 512 * 1024, "counter": 256 * 1024}
-"""Bytes of a file of one kind at first, and by which it grows: what our own series take without those of routes."""
+"""The first bytes of a file of each kind, and by which it grows: our own series, except those of routes, fit."""
 RETRY = 30.0
-"""Seconds until room is looked for again where there was none."""
+"""Seconds until allocation is tried again after it has failed."""
 
 _ENTRY = 4 + 8 + 16
 """Bytes that an entry takes besides its key: its size, the padding, and two doubles."""
 
 
 class Shortage:
-    """Why something is not counted; written under prometheus-client's lock, told by who can log."""
+    """Why numbers are not counted: noted under prometheus-client's lock, and logged later (`child.Parent`)."""
 
     def __init__(self) -> None:
         self.reason = ""
 
     def note(self, path: str, error: Exception) -> None:
-        """Remember the first."""
+        """Remember the first reason."""
         if not self.reason:
             self.reason = f"{os.path.dirname(path)}: {getattr(error, 'strerror', None) or error}"
 
@@ -51,13 +51,13 @@ shortage = Shortage()
 
 
 def install() -> None:
-    """Have prometheus-client keep what this process counts in such files. Before a metric is declared."""
+    """Have prometheus-client use such files in this process. Call it before a metric is declared."""
     module: Any = values
     module.MmapedDict = AllocatedDict
 
 
 def count_as(name: str) -> None:
-    """The same in a worker, by its number instead of its pid: its replacement goes on counting where it stopped."""
+    """The same in a worker, whose files are named by its number, not its pid: its replacement goes on from them."""
     install()
     number = number_of(name)
     values.ValueClass = values.MultiProcessValue(lambda: number)
@@ -69,7 +69,7 @@ def number_of(name: str) -> str:
 
 
 class AllocatedDict(MmapedDict):
-    """A file of numbers by name; those that it has no room for are 0, and are kept nowhere."""
+    """A file of numbers by name. Numbers that it has no room for stay 0."""
 
     clock = staticmethod(time.monotonic)
 
@@ -83,7 +83,7 @@ class AllocatedDict(MmapedDict):
         self._open()
 
     def read_value(self, key: str) -> tuple[float, float]:
-        """The number and its time; 0 if there is no room for it."""
+        """The number and its time, both 0 if there is no room for it."""
         found: tuple[float, float] = super().read_value(key) if self._has(key) else (0.0, 0.0)
         return found
 
@@ -93,7 +93,7 @@ class AllocatedDict(MmapedDict):
             super().write_value(key, value, timestamp)
 
     def close(self) -> None:
-        """Close the file; for the end of a process, or of its parent's numbers in a forked one."""
+        """Close the file for good: at the end of a process, or in a forked one that must not count in it."""
         if self._opened:
             super().close()
         self._opened = False
@@ -101,7 +101,7 @@ class AllocatedDict(MmapedDict):
         self._not_before = inf
 
     def _has(self, key: str) -> bool:
-        """Whether the number is in the file, for which room is made if there is any."""
+        """Whether the number has a place in the file; it is made if there is room."""
         if key in self._positions:
             return True
         if self.clock() < self._not_before or not (self._opened or self._open()):
@@ -109,7 +109,7 @@ class AllocatedDict(MmapedDict):
         return self._make_room(_ENTRY + len(key.encode()))
 
     def _open(self) -> bool:
-        """Open the file, allocated; whether that is possible."""
+        """Open the file, and allocate a new one; whether that has succeeded."""
         existed = False
         try:
             existed = _has_content(self._fname)
@@ -118,21 +118,21 @@ class AllocatedDict(MmapedDict):
             super().__init__(self._fname)
         except Exception as error:
             self._close_what_is_open()
-            # Of a file that was there, what it says is not known: counting on from 0 would take from its numbers.
+            # The numbers of a file that cannot be read are unknown, and counting on from 0 would lose them.
             self._give_up(error, for_good=existed)
             return False
         self._opened = True
         return True
 
     def _close_what_is_open(self) -> None:
-        """Undo what prometheus-client had begun."""
+        """Close what prometheus-client had opened."""
         self._positions = {}
         for each in (self.__dict__.pop("_m", None), self.__dict__.pop("_f", None)):
             if each is not None:
                 each.close()
 
     def _make_room(self, size: int) -> bool:
-        """Have room for an entry; whether that is possible."""
+        """Make room for an entry of so many bytes; whether that has succeeded."""
         missing = self._used + size - self._capacity
         if missing <= 0:
             return True
@@ -150,13 +150,13 @@ class AllocatedDict(MmapedDict):
         return False
 
     def _give_up(self, error: Exception, for_good: bool = False) -> None:
-        """There is no room, for now: what is asked for meanwhile is not tried."""
+        """Try no more allocation for `RETRY` seconds, or ever, and note why."""
         self._not_before = inf if for_good else self.clock() + RETRY
         shortage.note(self._fname, error)
 
 
 def _has_content(path: str) -> bool:
-    """Whether there is a file, and not one that a process was killed in making. Raises OSError."""
+    """Whether there is a file that is not empty, as one is that a killed process has left. Raises OSError."""
     try:
         return os.stat(path).st_size > 0
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def _has_content(path: str) -> bool:
 
 
 def _create(path: str, sizes: tuple[int, ...]) -> None:
-    """Make a file with the first of these sizes that there is room for. Raises OSError, and leaves none behind."""
+    """Create a file of the first of these sizes that there is room for. Raises OSError, and leaves no file then."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         for size in sizes[:-1]:
@@ -181,12 +181,12 @@ def _create(path: str, sizes: tuple[int, ...]) -> None:
 def _allocate(
     descriptor: int, before: int, size: int, fallocate: Callable[[int, int, int], None] = os.posix_fallocate
 ) -> None:
-    """Let a file grow from one size to another with blocks of its own. Raises OSError, and leaves it as it was."""
+    """Grow a file from one size to another, allocated. Raises OSError, and leaves the file as it was then."""
     try:
         try:
             fallocate(descriptor, before, size - before)
         except OSError as error:
-            # musl does not write zeros by itself where a file system knows no other way, as glibc does.
+            # Where a file system cannot allocate, glibc writes zeros by itself and musl does not.
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
             written = before

@@ -1,4 +1,4 @@
-"""Imported before AMP is: parent and worker speak it over pipes, and need no TLS for that."""
+"""Imported before AMP, so that AMP is imported without TLS: parent and worker use it over pipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A worker, from its own side: what the parent may ask of it, and how it notices that there is no parent any more."""
+"""A worker's connection to its parent: the commands it responds to, and how it ends when the parent has died.
+
+Reactor thread, unless said otherwise.
+"""
 
 from __future__ import annotations
 
@@ -45,18 +48,17 @@ from twistserve.workers.results import to_json
 logger = get_logger(__name__)
 
 ORPHANED = 10.0
-"""Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is at."""
+"""Seconds that a worker has for its requests once its parent has died; then it ends, whatever it is doing."""
 PARENT_DIED = signal.SIGSTKFLT
-"""The signal that tells, which nothing else uses; its number is that of seconds after which even C code is ended."""
+"""The signal that the kernel sends when the parent dies; nothing else uses it. Its number, 16, serves as seconds."""
 _PR_SET_PDEATHSIG = 1
 
-
 LONGEST = 10_000
-"""Characters of a text that is told to the parent: AMP takes 64 KiB, and each may become six bytes."""
+"""Characters of a text for the parent: AMP takes 64 KiB, and a character may become six bytes."""
 
 
 class WorkerSide:
-    """What a worker can say and do. `serving` is None where the start has failed before there was anything."""
+    """What the parent's commands need of a worker. `serving` is None if the start failed before it was made."""
 
     def __init__(self, lifecycle: Lifecycle, serving: Serving | None, checks: DjangoChecks) -> None:
         self.lifecycle = lifecycle
@@ -65,9 +67,9 @@ class WorkerSide:
 
 
 class Parent(Connection):
-    """The connection to the parent; `begin` composes and starts what serves, `end` ends the process before that.
+    """The connection to the parent. `begin` composes and starts the services; `end` ends a process that has none yet.
 
-    `preloaded` says that the application is imported already, and sys.path as that has left it.
+    `preloaded`: the application is imported already, and sys.path stays as that has left it.
     """
 
     def __init__(
@@ -85,31 +87,31 @@ class Parent(Connection):
         self._raised = ""
         self._short = False
 
-    # What the worker says
+    # Commands to the parent
 
     def follow(self, lifecycle: Lifecycle) -> None:
-        """Tell the parent of the start-up's steps, its success or its failure."""
-        lifecycle.on_step = lambda step, detail: self._say(AtStep, step=step, detail=detail)
-        lifecycle.on_failure = lambda message: self._say(Failed, message=message)
-        lifecycle.observe(lambda state, reason: self._say(Ready) if state is State.READY else None)
+        """Send the parent each step of the start, and its success or failure."""
+        lifecycle.on_step = lambda step, detail: self._send(AtStep, step=step, detail=detail)
+        lifecycle.on_failure = lambda message: self._send(Failed, message=message)
+        lifecycle.observe(lambda state, reason: self._send(Ready) if state is State.READY else None)
 
     def prepared(self) -> None:
-        """Tell that the other workers may begin."""
-        self._say(Prepared)
+        """Tell the parent that the other workers may begin."""
+        self._send(Prepared)
 
     def ask_for_replacement(self, cause: str, reason: str) -> None:
-        """Ask for another worker in this one's place; it drains when that is ready."""
-        self._say(ReplaceMe, cause=cause, reason=reason)
+        """Ask to be replaced: this worker drains when another one is ready."""
+        self._send(ReplaceMe, cause=cause, reason=reason)
 
-    def _say(self, command: Any, **texts: str) -> None:
+    def _send(self, command: Any, **texts: str) -> None:
         if self.transport is not None:
-            self.callRemote(command, **{name: _sayable(text) for name, text in texts.items()})
+            self.callRemote(command, **{name: _encodable(text) for name, text in texts.items()})
 
-    # What the parent asks
+    # Commands from the parent
 
     @Begin.responder
     def begin(self, configuration: dict[str, Any], path: list[str], prepares: bool) -> dict[str, Any]:
-        """Compose and start, with the parent's path to import from: a manage.py may have extended it."""
+        """Compose and start, with the parent's sys.path: a manage.py may have extended it."""
         if not self._preloaded:
             sys.path[:] = path
         self._side = self._begin(configuration, prepares, self)
@@ -118,12 +120,12 @@ class Parent(Connection):
 
     @Heartbeat.responder
     def heartbeat(self) -> dict[str, Any]:
-        """Here. What was counted is brought where it outlives this process, which may be killed.
+        """Respond with the load, and write the metrics to their files, so that they survive if this process is killed.
 
-        That takes 50 us with a few kinds of requests and 1 ms with every method, handler and twelve statuses.
+        Writing takes 50 us with a few kinds of requests, and 1 ms with every method, handler and twelve statuses.
         """
         serving = self._serving
-        self._tell_of_shortage()
+        self._log_shortage()
         if serving is None:
             return {"load": Load()}
         if serving.site.responses != self._flushed:
@@ -133,7 +135,7 @@ class Parent(Connection):
 
     @RunProbe.responder
     def run_probe(self, probe: str) -> Deferred[dict[str, Any]]:
-        """Run the checks. What looking for them raises is a result: AMP would close the connection."""
+        """Run the checks. If finding them raises, that is a result: AMP would close the connection."""
         assert self._side is not None
         results: Deferred[Results] = maybeDeferred(self._side.checks.ask, probe)
         results.addErrback(lambda failure: {"probe": _raised(failure)})
@@ -141,32 +143,32 @@ class Parent(Connection):
 
     @Describe.responder
     def describe(self) -> dict[str, Any]:
-        """Tell everything, if there is anything yet."""
+        """Respond with the description for the status page, None while this worker is starting."""
         return {"status": self._serving.describe() if self._serving is not None else None}
 
     @FlushMetrics.responder
     def flush_metrics(self) -> dict[str, Any]:
-        """Flush."""
+        """Bring the metrics up to date."""
         self._flush()
         return {}
 
     @LogStacks.responder
     def log_stacks(self) -> dict[str, Any]:
-        """Log."""
+        """Log the stacks of all threads."""
         if self._serving is not None:
             self._serving.log_stacks("SIGQUIT")
         return {}
 
     @AnnounceEnd.responder
     def announce_end(self) -> dict[str, Any]:
-        """Announce."""
+        """Close each connection with its next response."""
         if self._serving is not None:
             self._serving.site.announce()
         return {}
 
     @DrainWorker.responder
     def drain(self, last: bool) -> dict[str, Any]:
-        """Drain."""
+        """Drain, or end at once before the start."""
         if self._serving is not None:
             self._serving.web.last = last
         if self._side is not None:
@@ -176,12 +178,12 @@ class Parent(Connection):
         return {}
 
     def _hand_over(self, state: State, reason: str) -> None:
-        """Leave to the next one of the same number what was counted since somebody read the metrics."""
+        """Write the metrics for the last time: the next worker with this number goes on from them."""
         if state is State.STOPPED:
             self._flush()
 
     def _flush(self) -> None:
-        """Bring the metrics up to date, if their file system lets us: AMP would close the connection."""
+        """Bring the metrics up to date. An error is logged, once: if it were raised, AMP would close the connection."""
         if self._serving is None:
             return
         try:
@@ -191,8 +193,8 @@ class Parent(Connection):
                 logger.exception("the metrics cannot be brought up to date")
                 self._raised = repr(error)
 
-    def _tell_of_shortage(self) -> None:
-        """Say once that something is not counted, where it is not known while it is counted."""
+    def _log_shortage(self) -> None:
+        """Log once that there is no room for metrics: `AllocatedDict`, which notes it, cannot log."""
         if shortage.reason and not self._short:
             self._short = True
             logger.warning(
@@ -206,7 +208,7 @@ class Parent(Connection):
         return None if self._side is None else self._side.serving
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """The parent is gone: answer what is here, and end."""
+        """The parent has died: drain, and end."""
         super().connectionLost(reason)
         if self._side is not None and self._side.lifecycle.state is not State.STOPPED:
             self._side.lifecycle.recycle("the parent has died")
@@ -218,17 +220,17 @@ def _raised(failure: Failure) -> Result:
     return Result(Status.FAIL, output=f"raised {type(failure.value).__name__}")
 
 
-def _sayable(text: str) -> str:
-    """A text that AMP can carry, whatever an error of somebody else's has in it."""
+def _encodable(text: str) -> str:
+    """A text that AMP can encode: cut, and without surrogates, which an error of the application may have in it."""
     cut = text if len(text) <= LONGEST else text[:LONGEST] + "…"
     return cut.encode(errors="backslashreplace").decode()
 
 
 class _Pipes(StandardIO):
-    """Sends at once: what is said last must be on its way when the reactor turns no more."""
+    """Writes at once: the last message must not be lost when the reactor stops."""
 
     def write(self, data: bytes) -> None:
-        """Write what the pipe takes, and leave the rest to the reactor."""
+        """Write as much as the pipe takes, and leave the rest to the reactor."""
         super().write(data)
         writer = self._writer  # type: ignore[attr-defined]
         if writer is not None:
@@ -236,36 +238,36 @@ class _Pipes(StandardIO):
 
 
 def connect(parent: Parent, descriptors: Descriptors) -> None:
-    """Speak with the parent over the pipes, and watch the one that only its death closes.
+    """Connect to the parent over the pipes, and watch the lifeline, the pipe that closes when the parent dies.
 
-    What was inherited is not for the programs that the application starts.
+    Programs that the application starts inherit none of the descriptors. Main thread.
     """
     *pipes, sockets = descriptors
     for descriptor in (*pipes, *sockets):
         os.set_inheritable(descriptor, False)
     _end_without_python()
-    threading.Thread(target=_watch, args=(descriptors.lifeline,), name="lifeline", daemon=True).start()
+    threading.Thread(target=_watch_lifeline, args=(descriptors.lifeline,), name="lifeline", daemon=True).start()
     _Pipes(parent, stdin=descriptors.to_worker, stdout=descriptors.from_worker)  # type: ignore[call-arg]
 
 
 def end_early(end: Callable[[], None]) -> None:
-    """Have SIGTERM end the process until it begins; then it is for the service to say what signals do. Main thread."""
+    """Have SIGTERM call `end` until the service has handlers of its own. Main thread."""
     signal.signal(signal.SIGTERM, lambda number, frame: end())
 
 
 def stop_listening(to_worker: int) -> None:
-    """Have the parent notice that this process has come to its end, and answers nothing any more."""
+    """Close the pipe from the parent, which sees that this process takes no more commands."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, to_worker, inheritable=False)
     os.close(null)
 
 
 def _end_without_python() -> None:
-    """Have the process end after its parent even if no Python runs in it any more.
+    """Have the process end after its parent even if no Python code runs in it any more.
 
-    C code that keeps the interpreter's lock, such as a regular expression that takes for ever, stops every thread. So
-    the kernel sends a signal when the parent dies (prctl(2)), whose handler is C's alarm(3), which may be called there:
-    it takes the signal's number for seconds, and what it sends ends the process.
+    C code that holds the GIL, such as a regular expression that never ends, stops every thread. So the kernel sends
+    `PARENT_DIED` when the parent dies (prctl(2)). Its handler is C's alarm(3), which is safe there: it takes the
+    signal's number for seconds, after which SIGALRM ends the process.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     libc = ctypes.CDLL(None)
@@ -274,8 +276,8 @@ def _end_without_python() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, PARENT_DIED, 0, 0, 0)
 
 
-def _watch(lifeline: int) -> None:
-    """End the process some time after its parent, even if its reactor does not turn any more."""
+def _watch_lifeline(lifeline: int) -> None:
+    """End the process `ORPHANED` seconds after its parent, even if its reactor hangs. A thread of its own."""
     while os.read(lifeline, 1):
         pass
     time.sleep(ORPHANED)

@@ -1,7 +1,7 @@
-"""The directory of the workers' metrics: who uses it holds a lock on it, which ends with the process.
+"""The directory of the workers' metrics. Each process that uses it holds a lock on it, which ends with the process.
 
-flock(2) on the directory itself. A pid in its name would say less: by now it may be another process's, and it is
-another one's in another container that shares the file system.
+flock(2) on the directory itself. A pid in its name would not do: pids are used again, and containers that share the
+file system may have the same ones.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ def make_directory() -> str:
     while True:
         path = tempfile.mkdtemp(prefix=PREFIX)
         hold(path)
-        # Another process may have taken it for abandoned in between.
+        # Another process may have removed it as abandoned before it was locked.
         if os.path.isdir(path):
             return path
 
 
 def hold(path: str) -> None:
-    """Keep a directory from being removed as long as this process is there."""
-    # It may be gone, and there are file systems without locks.
+    """Keep a directory from being removed as long as this process runs."""
+    # It may be gone, and some file systems have no locks.
     with suppress(OSError):
         fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_SH)
 
 
 def remove_abandoned() -> None:
-    """Remove our user's directories that no process holds any more: a parent that was killed could not."""
+    """Remove this user's directories that no process holds: a parent that was killed could not remove its own."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -1,6 +1,6 @@
-"""A process that another one has forked for us, as Twisted has those that the reactor starts: pipes, signals, its end.
+"""A process that another process forks, with the interface of one that the reactor starts: pipes, signals, its end.
 
-Reactor thread.
+Reactor thread, in the parent.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from twisted.python.failure import Failure
 
 from twistserve.workers.orphan_fork import adopt_orphans
 
-_EACH_TIME = 0
-"""No process's pid: what is registered for it is told of the end of each."""
+_ANY_CHILD = 0
+"""A key for Twisted's handlers that is no pid: its handler is called whenever a child has ended."""
 
 
 class ForkedProcess:
-    """The transport of a process protocol, before there is a process too: `forked` says when there is one.
+    """The transport of a process protocol. It is there before the process, which `forked` adds.
 
-    `pipes` are "r" and "w" as `spawnProcess` takes them, or the reading end of one that is there. The process is to
-    have the `descriptors`, in this order, until `pass_on` has closed them here.
+    `pipes` are "r" and "w" as `spawnProcess` takes them, or the reading end of an existing pipe. `descriptors` are the
+    other ends, in this order, for the process to inherit; `pass_on` closes them here.
     """
 
     def __init__(self, protocol: Any, pipes: Mapping[int, str | int], orphans: Orphans, reactor: Any) -> None:
         self.pid = 0
         self.descriptors: list[int] = []
         self.on_discard: Callable[[], None] = lambda: None
-        """Called when the process is killed before there is one."""
+        """Called when the process is killed before it was forked."""
         self._protocol: IProcessProtocol = protocol
         self._orphans = orphans
         self._reactor = reactor
@@ -57,24 +57,24 @@ class ForkedProcess:
         protocol.makeConnection(self)
 
     def pass_on(self) -> None:
-        """The process has its descriptors, or will have: they are closed here."""
+        """Close the descriptors here: they were sent to the process that forks, or are not needed."""
         for each in self.descriptors:
             os.close(each)
         self.descriptors.clear()
 
     def forked(self, pid: int) -> None:
-        """There is a process, a child of ours."""
+        """The process exists, and is a child of this one."""
         self.pid = pid
         status = self._orphans.watch(pid, self._exited)
         if status is not None:
             self._exited(status)
 
     def give_up(self, number: int = 0) -> None:
-        """There will be no process; it counts as one that has ended with status 1, or by the signal of this number."""
+        """There will be no process: report the end of one, with status 1 or by the signal of this number."""
         self.pass_on()
         self._exited(number or 1 << 8)
 
-    # What the protocol wants of its transport
+    # The transport
 
     def signalProcess(self, number: int) -> None:
         """Send a signal. Raises ProcessExitedAlready."""
@@ -90,19 +90,19 @@ class ForkedProcess:
             self._reactor.callLater(0, self.give_up, number)
 
     def writeToChild(self, number: int, data: bytes) -> None:
-        """Write to a pipe."""
+        """Write to a pipe; no effect if it is closed."""
         if number in self._pipes:
             self._pipes[number].write(data)
 
     def closeChildFD(self, number: int) -> None:
-        """Close our end of a pipe."""
+        """Close the parent's end of a pipe."""
         if number in self._pipes:
             self._pipes[number].loseConnection()
 
-    # What its pipes and the kernel tell
+    # Events of pipes and of the process
 
     def childDataReceived(self, number: int, data: bytes) -> None:
-        """A pipe has brought something."""
+        """Data has come from a pipe."""
         self._protocol.childDataReceived(number, data)
 
     def childConnectionLost(self, number: int, reason: Failure) -> None:
@@ -135,65 +135,68 @@ class ForkedProcess:
 
 
 class Orphans:
-    """Reaps the children that the kernel makes ours, those too that we know nothing of.
+    """Reaps the processes that become children of this one: forked workers, and what workers leave behind.
 
-    Twisted calls `reapProcess` of what it has registered when a child has ended.
+    Twisted calls `reapProcess` when a child has ended.
     """
 
     def __init__(self, reactor: Any) -> None:
-        self._told: dict[int, Callable[[int], None]] = {}
-        self._strangers: deque[tuple[int, int]] = deque(maxlen=100)
-        """Pids and statuses of those that have ended before somebody asked."""
-        self._others: frozenset[int] = frozenset()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._reaped: deque[tuple[int, int]] = deque(maxlen=100)
+        """Pids and statuses of the last children that were reaped without being watched."""
+        self._earlier: frozenset[int] = frozenset()
+        """Children from before `adopt`, which other code reaps."""
         self._reactor = reactor
 
     def adopt(self) -> None:
-        """Begin; the children that are there are somebody else's to reap. Raises OSError."""
+        """Begin. Children that exist already are left to the code that started them. Raises OSError."""
         adopt_orphans()
-        self._others = frozenset(_children())
-        process.reapProcessHandlers[_EACH_TIME] = self  # type: ignore[assignment]
+        self._earlier = frozenset(_children())
+        process.reapProcessHandlers[_ANY_CHILD] = self  # type: ignore[assignment]
 
-    def watch(self, pid: int, told: Callable[[int], None]) -> int | None:
-        """Have its exit status told, as waitpid(2) has it; the status itself if it has ended already."""
+    def watch(self, pid: int, on_exit: Callable[[int], None]) -> int | None:
+        """Call `on_exit` with the status, as waitpid(2) has it, when a child ends; return that if it has ended already.
+
+        The status is 0 if other code has reaped the child.
+        """
         try:
-            # First: a stranger may have had the same pid long ago.
+            # First: another process may have had the same pid long ago.
             found, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            # It is a stranger that has been reaped, or somebody else has done that.
-            for stranger, status in self._strangers:
-                if stranger == pid:
-                    self._strangers.remove((stranger, status))
+            for reaped, status in self._reaped:
+                if reaped == pid:
+                    self._reaped.remove((reaped, status))
                     return status
             return 0
         if found:
             return status
-        self._told[pid] = told
+        self._watched[pid] = on_exit
         return None
 
     def reapProcess(self) -> None:
         """A child has ended."""
-        for pid, told in list(self._told.items()):
+        for pid, on_exit in list(self._watched.items()):
             with suppress(ChildProcessError):
                 found, status = os.waitpid(pid, os.WNOHANG)
                 if not found:
                     continue
-                del self._told[pid]
-                told(status)
-        # When Twisted has reaped its own.
-        self._reactor.callLater(0, self._reap_strangers)
+                del self._watched[pid]
+                on_exit(status)
+        # After Twisted has reaped the processes that it started.
+        self._reactor.callLater(0, self._reap_unwatched)
 
-    def _reap_strangers(self) -> None:
+    def _reap_unwatched(self) -> None:
         for pid in _children():
-            if pid in self._others or pid in self._told or pid in process.reapProcessHandlers:
+            if pid in self._earlier or pid in self._watched or pid in process.reapProcessHandlers:
                 continue
             with suppress(ChildProcessError):
                 found, status = os.waitpid(pid, os.WNOHANG)
                 if found:
-                    self._strangers.append((pid, status))
+                    self._reaped.append((pid, status))
 
 
 def _children() -> list[int]:
-    """The children of this process, by /proc; none where that does not tell."""
+    """The children of this process, as /proc lists them; none where it does not."""
     found: list[int] = []
     with suppress(OSError):
         for task in os.listdir("/proc/self/task"):

@@ -1,11 +1,11 @@
-"""What is counted before the workers are forked, with --preload: each of them goes on from it.
+"""Metrics that are counted before the workers are forked (--preload): each worker goes on from them.
 
-A metric that is declared while the application is imported has its numbers in files of the process that declares it.
-These would be those of no worker; so until the fork they are kept in memory, and in a worker they move to its files,
-as if it had imported the application itself: counters go on from what is there, gauges are set.
+prometheus-client keeps the numbers of a metric in files of the process that declares it. Those of the preloaded process
+would belong to no worker. So until the fork numbers are kept in memory, and in a worker they move to its files, as if
+it had imported the application itself: counters go on from what is in the file, gauges are set.
 
-prometheus-client opens the files of all numbers anew when the process identifier changes (`MultiProcessValue`), which
-it has for forks. `KeptNumbers` takes the place of its `MmapedDict`, as `AllocatedDict` does in a worker.
+When the process identifier changes, prometheus-client opens the files of all numbers anew (`MultiProcessValue`): that
+is how numbers move. `KeptNumbers` replaces its `MmapedDict`, as `AllocatedDict` does in a worker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Numbers = dict[str, tuple[float, float]]
 
 
 class _Kept:
-    """The numbers of this process by the kind of file, and whose number it counts by."""
+    """The numbers of this process by the kind of file, and the identifier in the names of files."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, Numbers] = {}
@@ -33,7 +33,7 @@ _kept = _Kept()
 
 
 class KeptNumbers:
-    """A file of numbers that is none."""
+    """Numbers in memory, in place of a file."""
 
     def __init__(self, filename: str) -> None:
         self._numbers = _kept.numbers.setdefault(_kind(filename), {})
@@ -47,11 +47,11 @@ class KeptNumbers:
         self._numbers[key] = value, timestamp
 
     def close(self) -> None:
-        """Nothing is open."""
+        """No effect: there is no file."""
 
 
 class ContinuedDict(AllocatedDict):
-    """A worker's file of numbers, which begins with what was kept."""
+    """A worker's file of numbers, to which the kept numbers are added."""
 
     def __init__(self, filename: str) -> None:
         self._kept = _kept.numbers.get(_kind(filename), {})
@@ -59,20 +59,20 @@ class ContinuedDict(AllocatedDict):
         super().__init__(filename)
 
     def read_value(self, key: str) -> tuple[float, float]:
-        """The number and its time; for the first time with what was kept of it."""
+        """The number and its time. The first call for a key adds the kept number."""
         value, timestamp = super().read_value(key)
-        kept, at = self._kept.pop(key, (0.0, 0.0))
-        if kept or at:
-            value, timestamp = (kept, at) if self._is_gauge else (value + kept, timestamp)
+        kept, kept_at = self._kept.pop(key, (0.0, 0.0))
+        if kept or kept_at:
+            value, timestamp = (kept, kept_at) if self._is_gauge else (value + kept, timestamp)
             self.write_value(key, value, timestamp)
         return value, timestamp
 
 
 def keep() -> None:
-    """Have prometheus-client keep in memory what is counted. Before a metric is declared."""
+    """Have prometheus-client keep numbers in memory. Call it before a metric is declared."""
     module: Any = values
     module.MmapedDict = KeptNumbers
-    # prometheus-client makes paths of it, which are those of no file until the parent says where the workers' are.
+    # prometheus-client makes paths from it; they are not used before the parent names the directory.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", "")
     values.ValueClass = values.MultiProcessValue(lambda: _kept.identifier)
 
@@ -92,7 +92,7 @@ def keep_what_is_declared() -> None:
 
 
 def _values_of(metric: Any) -> list[Any]:
-    """The numbers of a metric that has no labels, or has those that it needs."""
+    """The numbers of a metric without labels, or of one with values for them; none of a metric that needs values."""
     return [
         *(vars(metric)[name] for name in ("_value", "_count", "_sum") if name in vars(metric)),
         *vars(metric).get("_buckets", ()),
@@ -100,11 +100,11 @@ def _values_of(metric: Any) -> list[Any]:
 
 
 def go_on_as(name: str) -> None:
-    """Count in files from now on, as the worker of this name: once, in the forked process."""
+    """Count in files from now on, as the worker of this name. Call it once, in the forked process."""
     module: Any = values
     module.MmapedDict = ContinuedDict
     _kept.identifier = number_of(name)
-    # Any number has all of them move; this one is nobody's.
+    # Declaring any metric makes prometheus-client notice the new identifier; this one serves nothing else.
     Counter("twistserve_forked_workers", "Not exposed.", registry=None)
 
 

@@ -1,4 +1,4 @@
-"""What parent and worker say to one another: AMP commands over a pair of pipes."""
+"""The protocol between parent and worker: AMP commands over a pair of pipes, and the descriptors of each process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from twistserve.load import Load
 # The worker's file descriptors: standard ones as the parent's, then these, then the sockets.
 TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, FIRST_SOCKET = 3, 4, 5, 6, 7
 CONTROL, PRELOADED_LOG_LOCK = 3, 4
-"""Those of the process that has the application, with --preload."""
+"""Those of the preloaded process."""
 
 
 class Descriptors(NamedTuple):
-    """Where a worker has what it inherits: a forked one cannot have it at the same numbers as one that was started."""
+    """The descriptors that a worker inherits. A forked worker has them at other numbers than one that was started."""
 
     to_worker: int
     from_worker: int
@@ -34,26 +34,27 @@ class Descriptors(NamedTuple):
 
     @classmethod
     def started(cls, sockets: int) -> Descriptors:
-        """Those of a worker that was started with so many sockets."""
+        """The descriptors of a worker that was started with so many sockets."""
         return cls(TO_WORKER, FROM_WORKER, LIFELINE, LOG_LOCK, tuple(range(FIRST_SOCKET, FIRST_SOCKET + sockets)))
 
 
 FIRST_WORKER = "worker-1"
-"""The name of the one that tells what one of them needs to say."""
+"""The name of the worker that logs what needs to be logged once."""
 
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-"""Signals that may be sent to the whole group of processes, by a terminal; a worker is started with them blocked."""
+"""Signals that a terminal may send to the whole group of processes, for the parent to act on; workers start with
+them blocked."""
 
 
 class Connection(amp.AMP):
-    """AMP without a line in the log for each worker that comes and goes."""
+    """AMP that does not log each connection."""
 
     def makeConnection(self, transport: Any) -> None:
         """Begin."""
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """End; what was asked fails."""
+        """End; pending commands fail."""
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
 
@@ -63,9 +64,9 @@ LONGEST = 0xFFFF
 
 
 class JSON(amp.Argument):
-    """Anything that JSON can say; compressed, and in as many of AMP's values as it takes.
+    """A value of JSON, compressed, in as many of AMP's values as needed.
 
-    A dataclass arrives as `restore` makes it of its fields.
+    A dataclass is sent as a dictionary of its fields, from which `restore` makes it again.
     """
 
     def __init__(self, restore: Callable[[Any], Any] = lambda value: value) -> None:
@@ -87,16 +88,16 @@ class JSON(amp.Argument):
 
 
 class Begin(amp.Command):
-    """To the worker: the configuration to serve with, the directories to import from, and whether it prepares.
+    """To the worker: start, with this configuration and sys.path.
 
-    One worker runs what is to run once before any of them serves; it says `Prepared` then.
+    The worker that `prepares` runs what is to run once before any of them serves, and sends `Prepared` then.
     """
 
     arguments: ClassVar = [(b"configuration", JSON()), (b"path", JSON()), (b"prepares", amp.Boolean())]
 
 
 class AtStep(amp.Command):
-    """To the parent: the step of the start-up, and how it gets on."""
+    """To the parent: a step of the start has begun, or has a new detail."""
 
     arguments: ClassVar = [(b"step", amp.Unicode()), (b"detail", amp.Unicode())]
     requiresAnswer = False
@@ -109,46 +110,46 @@ class Prepared(amp.Command):
 
 
 class Ready(amp.Command):
-    """To the parent: requests are served."""
+    """To the parent: the worker serves requests."""
 
     requiresAnswer = False
 
 
 class Failed(amp.Command):
-    """To the parent: the start failed, for this reason; the worker ends."""
+    """To the parent: the start failed, for this reason, and the worker ends."""
 
     arguments: ClassVar = [(b"message", amp.Unicode())]
     requiresAnswer = False
 
 
 class ReplaceMe(amp.Command):
-    """To the parent: it is time for another worker in this one's place. `cause` is a metric's label."""
+    """To the parent: replace this worker. `cause` is a label of the metric, `reason` is for the log."""
 
     arguments: ClassVar = [(b"cause", amp.Unicode()), (b"reason", amp.Unicode())]
     requiresAnswer = False
 
 
 class Heartbeat(amp.Command):
-    """To the worker, every second: are you there, and how busy?"""
+    """To the worker, every second: the response shows that it is alive, and has its load."""
 
     response: ClassVar = [(b"load", JSON(lambda fields: Load(**fields)))]
 
 
 class RunProbe(amp.Command):
-    """To the worker: the results of what a probe looks at in a process that serves."""
+    """To the worker: run the checks of a probe."""
 
     arguments: ClassVar = [(b"probe", amp.Unicode())]
     response: ClassVar = [(b"results", JSON())]
 
 
 class Describe(amp.Command):
-    """To the worker: everything that the status page shows of it."""
+    """To the worker: describe yourself for the status page; None while it is starting."""
 
     response: ClassVar = [(b"status", JSON())]
 
 
 class FlushMetrics(amp.Command):
-    """To the worker: bring the metrics up to date, somebody is about to read them."""
+    """To the worker: bring the metrics up to date for a scrape."""
 
 
 class LogStacks(amp.Command):
@@ -158,7 +159,7 @@ class LogStacks(amp.Command):
 
 
 class AnnounceEnd(amp.Command):
-    """To the worker: the end is certain, and connections end with their next response."""
+    """To the worker: the service will end; close each connection with its next response."""
 
     arguments: ClassVar = []
     response: ClassVar = []
@@ -166,7 +167,7 @@ class AnnounceEnd(amp.Command):
 
 
 class DrainWorker(amp.Command):
-    """To the worker: accept no more, answer what is here, end. `last` says that no other will accept in its place."""
+    """To the worker: accept no more, respond to what was accepted, and end. `last`: no other worker will accept."""
 
     arguments: ClassVar = [(b"last", amp.Boolean())]
     requiresAnswer = False

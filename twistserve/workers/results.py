@@ -10,10 +10,10 @@ from twistserve.probes.responses import Results
 
 
 def to_json(results: Results) -> dict[str, Any]:
-    """Results as JSON can say them."""
+    """Results as values of JSON."""
     return {name: {**asdict(result), "status": result.status.value} for name, result in results.items()}
 
 
 def from_json(results: dict[str, Any]) -> Results:
-    """The same back."""
+    """Results from values of JSON."""
     return {name: Result(**{**fields, "status": Status(fields["status"])}) for name, fields in results.items()}

@@ -1,4 +1,7 @@
-"""A worker's process, from the parent's side: started with the sockets, spoken to by AMP."""
+"""A worker's process, from the parent's side: it is started with the sockets, and takes AMP commands.
+
+Reactor thread.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,11 @@ logger = get_logger(__name__)
 
 STDOUT, STDERR = 1, 2
 LAST_WORDS = 1.0
-"""Seconds to wait for the pipes of a process that has ended: a program it left behind may hold them."""
+"""Seconds to wait for the pipes of a process that has ended: a program that it left behind may hold them open."""
 
 
 class _Pipe:
-    """What AMP takes for a transport: the pipe to a process."""
+    """AMP's transport: the pipe to a process."""
 
     disconnecting = False
 
@@ -63,29 +66,29 @@ class _Pipe:
 
 
 class Lines:
-    """What a process writes to its standard streams, line by line."""
+    """Splits the output of a process into lines, each standard stream by itself."""
 
-    def __init__(self, told: Callable[[str], None]) -> None:
-        self._told = told
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
         self._partial = {STDOUT: b"", STDERR: b""}
 
     def received(self, stream: int, data: bytes) -> None:
-        """Tell the lines that are complete."""
+        """Pass the complete lines on."""
         *complete, self._partial[stream] = (self._partial[stream] + data).split(b"\n")
         for line in complete:
-            self._told(line.decode(errors="replace"))
+            self._on_line(line.decode(errors="replace"))
 
     def end(self) -> None:
-        """Tell what has no end."""
+        """Pass on what was not ended by a newline."""
         for partial in self._partial.values():
             if partial:
-                self._told(partial.decode(errors="replace"))
+                self._on_line(partial.decode(errors="replace"))
 
 
 class WorkerProcess(ProcessProtocol):
-    """Starts a process and speaks with it; `commands` answers it, `exited` is told how it ended.
+    """A worker's process. `commands` responds to its AMP commands; `exited` is called with how it ended.
 
-    With `lines` its output comes through here, line by line, instead of going where the parent's goes.
+    With `lines` the parent reads its output and calls that with each line; else it writes where the parent does.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class WorkerProcess(ProcessProtocol):
     def start(
         self, reactor: Any, name: str, environ: Mapping[str, str], sockets: Sequence[int], log_lock: int = -1
     ) -> None:
-        """Start the process; `sockets` are file descriptors that it gets, and `log_lock` too. Raises OSError."""
+        """Start the process, which inherits the descriptors `sockets` and `log_lock`. Raises OSError."""
         standard: dict[int, int | str] = {0: 0, STDOUT: 1, STDERR: 2}
         if self._lines is not None:
             standard |= {STDOUT: "r", STDERR: "r"}
@@ -116,7 +119,7 @@ class WorkerProcess(ProcessProtocol):
         }
         self._reactor = reactor
         arguments = [sys.executable, "-m", "twistserve.workers", name, str(len(sockets))]
-        # A Python that is starting would end with a traceback.
+        # Until Python has started, these signals would end it with a traceback.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
         try:
             process = reactor.spawnProcess(self, sys.executable, arguments, dict(environ), childFDs=descriptors)
@@ -125,7 +128,7 @@ class WorkerProcess(ProcessProtocol):
         self.pid = process.pid
 
     def start_forked(self, reactor: Any, orphans: Orphans) -> ForkedProcess:
-        """Have everything ready for a process that another one forks, and can be spoken to. Raises OSError."""
+        """Prepare for a process that another one forks; commands can be sent already. Raises OSError."""
         self._reactor = reactor
         streams = {STDOUT: "r", STDERR: "r"} if self._lines is not None else {}
         return ForkedProcess(self, {TO_WORKER: "w", FROM_WORKER: "r", LIFELINE: "w", **streams}, orphans, reactor)
@@ -138,35 +141,35 @@ class WorkerProcess(ProcessProtocol):
         return answer if answer is not None else Deferred()
 
     def signal(self, number: int) -> None:
-        """Send a signal, if the process is there."""
+        """Send a signal; no effect if the process is gone."""
         with suppress(ProcessExitedAlready, AttributeError):
             self.transport.signalProcess(number)  # type: ignore[union-attr]
 
-    # What the reactor tells
+    # ProcessProtocol
 
     def connectionMade(self) -> None:
-        """The process runs."""
+        """The pipes are open."""
         self._amp.makeConnection(_Pipe(self.transport))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """The process speaks, or writes a line."""
+        """The process has sent AMP, or written something."""
         if childFD == FROM_WORKER:
             self._amp.dataReceived(data)
         elif childFD in (STDOUT, STDERR) and self._lines is not None:
             self._lines.received(childFD, data)
 
     def childConnectionLost(self, childFD: int) -> None:
-        """The process has closed a pipe: it takes no more questions, though it may still be at its end."""
+        """The process has closed a pipe: it takes no more commands, though it may still run."""
         if childFD == TO_WORKER:
             self.at_end = True
 
     def processExited(self, reason: Failure) -> None:
-        """The process has ended; what it said last may still be in the pipes, which others may hold open."""
+        """The process has ended; its last messages may still be in the pipes, which other processes may hold open."""
         self.at_end = True
         self._timer = self._reactor.callLater(LAST_WORDS, self.processEnded, reason)
 
     def processEnded(self, reason: Failure) -> None:
-        """The pipes are closed too, or have been waited for."""
+        """The pipes are closed too, or have been waited for long enough."""
         if self._ended:
             return
         self._ended = True
@@ -177,7 +180,7 @@ class WorkerProcess(ProcessProtocol):
         self._amp.connectionLost(reason)
         self._exited(exit_status.in_words(exit_status.of(reason.value)))
         for descriptor in (STDOUT, STDERR, TO_WORKER, FROM_WORKER, LIFELINE):
-            # A program that it left behind may hold them. Twisted's loseConnection closes the standard streams alone.
+            # Others may hold them open. Twisted's loseConnection closes the standard streams alone.
             self.transport.closeChildFD(descriptor)  # type: ignore[union-attr]
 
 

@@ -1,4 +1,7 @@
-"""The workers as a service of the parent: their sockets, the start-up before them, and their end."""
+"""The workers as a service of the parent: their sockets, what runs once before they start, and their end.
+
+Reactor thread, except `WorkerService.kill`.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,12 @@ logger = get_logger(__name__)
 
 KILLED = 0.3
 """Seconds to wait for workers that were killed."""
-
-
 PIPES = 5
-"""Descriptors that the parent has for a process, at most."""
+"""Descriptors that the parent has open for each process, at most."""
 
 
 def check_room_for(workers: int) -> None:
-    """Raise the limit of open files as far as it may be; `StartError` if it is too small for so many processes."""
+    """Raise the limit of open files as far as possible. Raises `StartError` if it is too low for so many processes."""
     usable = raise_limit()
     needed = count_open() + PIPES * (workers + 1) + most_probes() + SPARE
     if needed > usable:
@@ -60,7 +61,7 @@ def check_room_for(workers: int) -> None:
 
 
 class FromWorker(amp.CommandLocator):
-    """What a process may tell its parent."""
+    """The commands that a worker may send."""
 
     def __init__(
         self,
@@ -79,13 +80,13 @@ class FromWorker(amp.CommandLocator):
 
     @AtStep.responder
     def at_step(self, step: str, detail: str) -> dict[str, Any]:
-        """It has come to a step."""
+        """A step of its start has begun."""
         self._at_step(step, detail)
         return {}
 
     @Prepared.responder
     def prepared(self) -> dict[str, Any]:
-        """It has run what is to run once."""
+        """What is to run once has run."""
         self._prepared()
         return {}
 
@@ -103,7 +104,7 @@ class FromWorker(amp.CommandLocator):
 
     @ReplaceMe.responder
     def replace_me(self, cause: str, reason: str) -> dict[str, Any]:
-        """It wants to be replaced."""
+        """It asks to be replaced."""
         self._replace_me(cause, reason)
         return {}
 
@@ -111,10 +112,10 @@ class FromWorker(amp.CommandLocator):
 class WorkerService(Service):
     """Runs the workers; the first that is ready makes the lifecycle READY.
 
-    What is to run once, the first of them runs; until then the others wait, with their modules loaded.
-    `sockets` are bound, and shared with the workers. `lines` is called with what processes write, if that is not to
-    go to the parent's own output; else `log_lock` is what they lock meanwhile. `preloaded` is the process that is to
-    have the application with --preload, if it is there already.
+    The first worker runs what is to run once; until that is done the others wait, with their modules loaded. `sockets`
+    are bound, and shared with the workers. With `lines` the parent reads what processes write, and calls that with each
+    line; else they write where the parent does, and lock the file `log_lock` meanwhile. `preloaded` is the preloaded
+    process, if it was forked from the parent.
     """
 
     name = "workers"
@@ -137,13 +138,13 @@ class WorkerService(Service):
         self._lines = lines
         self._drain = Drain(configuration.drain_delay, configuration.graceful_timeout)
         self._unprepared = is_asked_for(configuration)
-        """Whether something is to run once before workers may serve."""
+        """Whether something still has to run once before workers may serve."""
         self._preparing: Worker | None = None
         """The worker that runs it."""
         self._waiting: list[Callable[[], None]] = []
-        """Have the workers begin that wait for it."""
+        """Each call lets a worker begin that waits for it."""
         self._reload = False
-        """Whether the code has changed meanwhile, which the worker that runs it has imported."""
+        """Whether SIGHUP came meanwhile: the worker that runs it has imported old code."""
         self.metrics_directory = ""
         self._preloaded: PreloadedProcesses | None = None
         if configuration.preload:
@@ -164,7 +165,7 @@ class WorkerService(Service):
         """Begin as soon as the reactor runs. Raises `StartError`."""
         super().startService()
         setproctitle("twistserve: parent")
-        # With two for the application while one takes the place of the other.
+        # There are two preloaded processes while one replaces the other.
         check_room_for(self._configuration.workers + 2 * self._configuration.preload)
         try:
             remove_abandoned()
@@ -181,13 +182,13 @@ class WorkerService(Service):
 
     @inlineCallbacks
     def stopService(self) -> Any:
-        """Let the workers serve for the delay, then drain; kill those that have not ended in time."""
+        """Let the workers serve for --drain-delay, then drain; kill those that have not ended in time."""
         super().stopService()
         self.supervisor.leave()
         if self.supervisor.ready and self._drain.delay:
             logger.info("draining: new requests are served for %g s more, until the ports close", self._drain.delay)
             yield self._lifecycle.wait(Deferred(), self._drain.delay)
-        # The workers close theirs when they have accepted what waits.
+        # Workers close theirs when they have accepted the connections that wait.
         for each in self._sockets:
             address = each.getsockname() if each.family == socket.AF_UNIX else ""
             each.close()
@@ -205,12 +206,12 @@ class WorkerService(Service):
             shutil.rmtree(self.metrics_directory, ignore_errors=True)
 
     def _stop_processes(self) -> Deferred[Any]:
-        """End all of them; fires when they have ended."""
+        """Let all processes end; fires when they have ended."""
         preloaded = self._preloaded.stop() if self._preloaded is not None else succeed(None)
         return DeferredList([self.supervisor.stop(), preloaded], consumeErrors=True)
 
     def reload(self) -> None:
-        """Replace the workers by ones with freshly imported code."""
+        """Replace the workers by ones with freshly imported code (SIGHUP)."""
         if self._lifecycle.state not in (State.STARTING, State.READY):
             logger.info("received SIGHUP while draining: workers are not replaced any more")
         elif self._unprepared:
@@ -226,7 +227,7 @@ class WorkerService(Service):
             self.supervisor.replace_all()
 
     def kill(self) -> None:
-        """End all processes, without a word; callable from any thread."""
+        """Send SIGKILL to all processes, and log nothing; callable from any thread."""
         for worker in self.supervisor.workers:
             if not worker.waits:
                 worker.process.signal(signal.SIGKILL)
@@ -234,14 +235,14 @@ class WorkerService(Service):
             self._preloaded.kill()
 
     def log_stacks(self) -> None:
-        """Have every worker log where its threads stand."""
+        """Have every worker log the stacks of its threads."""
         for worker in self.supervisor.workers:
             worker.process.ask(LogStacks)
 
     # The start-up
 
     def _begin(self) -> None:
-        """Their Pythons take a while until the first of them says at which step it is."""
+        """Start the workers. It takes a while until the first reports a step: Python has to start."""
         if self._lifecycle.state is State.STARTING:
             self._lifecycle.at_step("starting the workers")
             self.supervisor.start()
@@ -249,7 +250,7 @@ class WorkerService(Service):
                 self._preloaded.load()
 
     def _preload_at_step(self, step: str) -> None:
-        """The process that has the application has come to a step, and those that wait for it."""
+        """The preloaded process has begun a step, for which workers wait."""
         for worker in self.supervisor.workers:
             if worker.waits:
                 worker.step = f"waiting for the preloaded process: {step}"
@@ -283,14 +284,14 @@ class WorkerService(Service):
             worker.step = f"{step}: {detail}" if detail else step
             self._lifecycle.follow(step if self._unprepared else f"starting the workers: {step}", detail)
 
-        told = FromWorker(
+        commands = FromWorker(
             at_step,
             lambda: self.supervisor.became_ready(worker),
             failed,
             lambda cause, reason: self.supervisor.wants_replacement(worker, cause, reason),
             self._prepared,
         )
-        process = WorkerProcess(told, lambda how: self._exited(worker, how), self._lines)
+        process = WorkerProcess(commands, lambda how: self._exited(worker, how), self._lines)
         name, descriptors = f"worker-{worker.number}", [each.fileno() for each in self._sockets]
         if self._preloaded is not None and not prepares:
             self._fork(self._preloaded, worker, process, name, descriptors)
@@ -310,7 +311,7 @@ class WorkerService(Service):
     def _fork(
         self, preloaded: PreloadedProcesses, worker: Worker, process: WorkerProcess, name: str, sockets: list[int]
     ) -> None:
-        """Have a worker forked; what it is told meanwhile waits in its pipe. Raises OSError."""
+        """Have a worker forked. Commands that are sent before it exists wait in its pipe. Raises OSError."""
         forked = process.start_forked(self._reactor, preloaded.orphans)
         worker.waits = True
         waiting_for = "what runs once" if self._unprepared else f"the preloaded process: {preloaded.step}"
@@ -338,7 +339,7 @@ class WorkerService(Service):
     def _exited(self, worker: Worker, how: str) -> None:
         self.supervisor.exited(worker, how)
         if worker is self._preparing:
-            # Told when it has ended: it has its log to write, and functions registered with atexit to call.
+            # Not as soon as it reports a failure: it first writes its log and calls functions registered with atexit.
             self._lifecycle.fail(worker.failure or f"{worker} has ended before the start-up was done: {how}")
 
     def _on_ready(self, worker: Worker) -> None:
