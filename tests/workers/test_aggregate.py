@@ -1,4 +1,4 @@
-"""What the probes tell of all workers together, asked of fakes on a clock that the test moves."""
+"""Checks and metrics of all workers together; the workers are fakes, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_least_busy_worker_is_asked() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_who_misses_a_heartbeat_is_not_asked(position: int) -> None:
+def test_a_worker_that_misses_a_heartbeat_is_not_asked(position: int) -> None:
     """Also just when the others are asked for theirs."""
     parent = Parent().start()
     silent, other = parent.workers[position], parent.workers[1 - position]
@@ -192,7 +192,7 @@ def test_a_slow_check_is_waited_for() -> None:
 
 @pytest.mark.parametrize("probe", ["readiness", "liveness"])
 def test_another_worker_is_asked_where_one_does_nothing(probe: str) -> None:
-    """Within two seconds or so, and from then on; who begins to answer again while nobody else does is heard too."""
+    """Within two seconds or so, and from then on, also when the first one answers again."""
     parent = Parent(3).start()
     parent.ask(probe)
     [hanging] = [worker for worker in parent.workers if worker.process.runs]
@@ -201,7 +201,7 @@ def test_another_worker_is_asked_where_one_does_nothing(probe: str) -> None:
     parent.run_for(2)
     assert [found["shop.open"].status for [found] in answers] == [Status.PASS] * 2
     [other] = [worker for worker in parent.workers if worker.process.runs and worker is not hanging]
-    assert other.process.runs == 2, "those who ask at the same time share a run there too"
+    assert other.process.runs == 2, "probes at the same time share a run there too"
     assert parent.passes(probe)
     hanging.process.answer()
     hanging.process.finish()
@@ -211,7 +211,7 @@ def test_another_worker_is_asked_where_one_does_nothing(probe: str) -> None:
     assert parent.clock.getDelayedCalls() == [parent.supervisor._heartbeat._loop.call]
 
 
-def test_who_goes_on_in_time_is_heard() -> None:
+def test_a_worker_that_goes_on_in_time_is_heard() -> None:
     """Where all hang, the answer of the first that does so no more is the answer."""
     parent = Parent().start()
     for worker in parent.workers:
@@ -284,7 +284,7 @@ def test_no_worker_that_answers(probe: str) -> None:
 
 
 @pytest.mark.parametrize("probe", ["readiness", "liveness"])
-def test_who_is_silent_does_not_live_as_it_dies(probe: str) -> None:
+def test_a_silent_worker_does_not_live_as_it_dies(probe: str) -> None:
     """What it was asked fails at that moment, heartbeats too: that is no answer."""
     parent = Parent().start()
     for worker in parent.workers:
@@ -299,7 +299,7 @@ def test_who_is_silent_does_not_live_as_it_dies(probe: str) -> None:
     assert worst(result.status for result in results.values()) is Status.FAIL
 
 
-def test_who_is_starting_lives_and_is_not_ready() -> None:
+def test_a_starting_worker_lives_and_is_not_ready() -> None:
     """When all have died, the pod is not to be restarted while others start."""
     parent = Parent().start()
     parent.run_for(60)
@@ -314,7 +314,7 @@ def test_who_is_starting_lives_and_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("probe", ["readiness", "liveness"])
-def test_who_is_ready_is_asked_at_once(probe: str) -> None:
+def test_a_ready_worker_is_asked_at_once(probe: str) -> None:
     """Also before it has been asked for its first heartbeat."""
     parent = Parent(1)
     parent.supervisor.start()
@@ -360,7 +360,7 @@ def test_a_scrape_while_a_worker_starts(tmp_path: Path) -> None:
 def test_a_scrape_while_there_is_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
     """Before it is made and after it is removed there is what the parent counts itself."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "counter_1.db").write_bytes(b"not ours")
+    (tmp_path / "counter_1.db").write_bytes(b"no metrics")
     own = CollectorRegistry()
     Counter("twistserve_worker_restarts", "Restarts.", registry=own)
     found = AllMetrics(lambda: directory and str(tmp_path / directory), own).collect()

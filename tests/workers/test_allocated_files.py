@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_opened(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_a_file_that_makes_no_sense(disk: Disk, tmp_path: Path) -> None:
-    """It is left as it is: nobody knows what its numbers were."""
+    """It is left as it is: its numbers are unknown."""
     path = tmp_path / "counter_1.db"
     path.write_bytes(b"\xff\x00\x00\x00" * 64)
     numbers = disk.open(path)

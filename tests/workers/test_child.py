@@ -1,4 +1,4 @@
-"""A worker from its own side: what it tells its parent, what it answers, and how it notices that there is none."""
+"""A worker's connection to its parent: what it sends, what it responds to, and how it ends without a parent."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_checks_that_cannot_be_asked_are_a_result() -> None:
     assert conversation.ask(Heartbeat) == {"load": Load()}
 
 
-def test_who_has_nothing_to_describe_says_so() -> None:
+def test_a_worker_with_nothing_to_describe_says_so() -> None:
     """A worker that drains before it has begun is asked for what the status page shows like any other."""
     conversation = Conversation()
     assert conversation.ask(Describe) == {"status": None}
@@ -171,7 +171,7 @@ def test_a_worker_without_a_parent_drains() -> None:
     conversation.lifecycle.enter(State.READY, "a test")
     conversation.parent.connectionLost(Failure(ConnectionDone()))
     assert conversation.lifecycle.state is State.DRAINING
-    conversation.parent.ask_for_replacement("memory", "nobody is there to be told")
+    conversation.parent.ask_for_replacement("memory", "the parent has died")
 
 
 def test_a_worker_that_has_not_begun() -> None:
@@ -201,7 +201,7 @@ def test_what_is_said_is_on_its_way_at_once() -> None:
     pipes.write(b"the last words")
     assert os.read(to_parent[0], 100) == b"the last words"
     pipes.loseConnection()
-    pipes.write(b"nobody is there to be told")
+    pipes.write(b"the pipe is closed")
     reactor.advance(1)
     for descriptor in (to_worker[1], to_parent[0]):
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The directory of the workers' metrics: whose it is, and who removes it."""
+"""The directory of the workers' metrics: it stays as long as a process holds it, and is removed then."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_held_stays() -> None:
-    """The directory of a process that runs, also where only a worker is left of it; what nobody holds is removed."""
-    ours = Path(make_directory())
-    assert list(ours.parent.iterdir()) == [ours]
-    theirs = ours.with_name(f"{PREFIX}theirs")
+    """Also where only a worker is left of the service; a directory that no process holds is removed."""
+    own = Path(make_directory())
+    assert list(own.parent.iterdir()) == [own]
+    theirs = own.with_name(f"{PREFIX}theirs")
     theirs.mkdir()
     (theirs / "counter_1.db").touch()
     words = [sys.executable, "-c", HOLDER, str(theirs)]
@@ -41,11 +41,11 @@ def test_what_is_held_stays() -> None:
         holder.kill()
         holder.wait()
     remove_abandoned()
-    assert list(ours.parent.iterdir()) == [ours]
+    assert list(own.parent.iterdir()) == [own]
 
 
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:
-    """Other names, files, and what a link that somebody has put there leads to."""
+    """Other names, files, and the targets of links."""
     other, elsewhere = tmp_path / "other", tmp_path / "elsewhere"
     for each in (other, elsewhere):
         each.mkdir()

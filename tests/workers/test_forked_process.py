@@ -1,4 +1,4 @@
-"""A process that another one forks, as its protocol has it: before there is one, while it runs, and when it ends."""
+"""A process that another one forks, as its protocol sees it: before it exists, while it runs, and when it ends."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from twistserve.workers.forked_process import ForkedProcess, Orphans
 
 
 class Protocol(ProcessProtocol):
-    """Notes what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.events: list[Any] = []
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self.told.append((childFD, data))
+        self.events.append((childFD, data))
 
     def childConnectionLost(self, childFD: int) -> None:
-        self.told.append(childFD)
+        self.events.append(childFD)
 
     def processExited(self, reason: Failure) -> None:
-        self.told.append(("exited", exit_status.of(reason.value)))
+        self.events.append(("exited", exit_status.of(reason.value)))
 
     def processEnded(self, reason: Failure) -> None:
-        self.told.append(("ended", exit_status.of(reason.value)))
+        self.events.append(("ended", exit_status.of(reason.value)))
 
 
 class Bench:
@@ -65,6 +65,18 @@ class Bench:
                 each.connectionLost(Failure(why))
 
 
+def fork_waiting() -> tuple[int, int]:
+    """Fork a process that ends when the pipe whose writing end this is closes: its pid, and that end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    return pid, writing
+
+
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
@@ -77,38 +89,32 @@ def test_a_process_that_ends(bench: Bench) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     bench.process.forked(pid)
     assert bench.process.pid == pid
-    assert bench.protocol.told == [("exited", 3)]
+    assert bench.protocol.events == [("exited", 3)]
     bench.turn()
     bench.turn()
-    assert (4, b"hello") in bench.protocol.told
-    assert bench.protocol.told[-1] == ("ended", 3)
+    assert (4, b"hello") in bench.protocol.events
+    assert bench.protocol.events[-1] == ("ended", 3)
     assert len(os.listdir("/proc/self/fd")) == before - 4
     with pytest.raises(ProcessExitedAlready):
         bench.process.signalProcess(signal.SIGTERM)
 
 
-def test_an_end_that_is_told_later(bench: Bench) -> None:
+def test_an_end_that_is_reported_later(bench: Bench) -> None:
     """By Twisted, which calls for all children when one has ended."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    os.close(reading)
+    pid, writing = fork_waiting()
     bench.process.pass_on()
     bench.process.forked(pid)
     bench.orphans.reapProcess()
-    assert bench.protocol.told == []
+    assert bench.protocol.events == []
     bench.process.signalProcess(signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     bench.orphans.reapProcess()
     os.close(writing)
-    assert bench.protocol.told == [("exited", -signal.SIGKILL)]
+    assert bench.protocol.events == [("exited", -signal.SIGKILL)]
 
 
-def test_one_that_never_comes(bench: Bench) -> None:
-    """It counts as one that has failed; killed before, it is not asked for any more."""
+def test_a_process_that_is_never_forked(bench: Bench) -> None:
+    """It counts as one that has failed. If it is killed before, its request is discarded."""
     discarded: list[bool] = []
     bench.process.on_discard = lambda: discarded.append(True)
     bench.process.signalProcess(signal.SIGTERM)
@@ -116,11 +122,11 @@ def test_one_that_never_comes(bench: Bench) -> None:
     bench.process.signalProcess(signal.SIGKILL)
     assert discarded == [True]
     bench.reactor.advance(0)
-    assert bench.protocol.told == [("exited", -signal.SIGKILL)]
+    assert bench.protocol.events == [("exited", -signal.SIGKILL)]
     other = Bench()
     other.process.give_up()
     other.process.give_up()
-    assert other.protocol.told == [("exited", 1)]
+    assert other.protocol.events == [("exited", 1)]
 
 
 def test_no_more_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +144,8 @@ def test_no_more_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_strangers_are_buried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that the kernel has made ours; who asks for one later is told how it has ended. Others stay as they are."""
+def test_children_that_are_not_watched_are_reaped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The statuses of those that were adopted are kept for a later `watch`. Children from before are left alone."""
     monkeypatch.setattr(module, "adopt_orphans", lambda: None)
     monkeypatch.setattr(twisted_process, "reapProcessHandlers", {})
 
@@ -150,29 +156,23 @@ def test_strangers_are_buried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         return pid
 
-    somebodys = child(1)
+    earlier = child(1)
     bench.orphans.adopt()
-    stranger = child(2)
+    adopted = child(2)
     [registered] = twisted_process.reapProcessHandlers.values()
     registered.reapProcess()
     bench.reactor.advance(0)
-    assert os.waitpid(somebodys, 0)[0] == somebodys
-    assert bench.orphans.watch(stranger, print) == 2 << 8
-    assert bench.orphans.watch(stranger, print) == 0
+    assert os.waitpid(earlier, 0)[0] == earlier
+    assert bench.orphans.watch(adopted, print) == 2 << 8
+    assert bench.orphans.watch(adopted, print) == 0
     bench.process.give_up()
 
 
-def test_the_pid_of_a_stranger_that_has_ended(bench: Bench) -> None:
-    """Another process may have it later, which has not ended."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
+def test_a_pid_that_is_used_again(bench: Bench) -> None:
+    """The status of a process that was reaped is not that of a later one with the same pid."""
+    pid, writing = fork_waiting()
     bench.orphans._reaped.append((pid, 2 << 8))
     assert bench.orphans.watch(pid, print) is None
     os.close(writing)
     os.waitpid(pid, 0)
-    os.close(reading)
     bench.process.give_up()

@@ -1,4 +1,4 @@
-"""The process with the application from the parent's side: what it is asked, what it says, and how it ends."""
+"""The preloaded process from the parent's side: requests, messages, and how it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Transport:
 
 
 class Reactor(MemoryReactorClock):
-    """Starts processes that are not there, and keeps their end of the socket."""
+    """Starts fake processes, and keeps their end of the socket."""
 
     def spawnProcess(self, protocol: Any, executable: Any, arguments: Any, environ: Any, childFDs: Any) -> Any:
         self.arguments, self.environ, self.descriptors = arguments, environ, childFDs
@@ -60,11 +60,11 @@ class Worker:
 
 
 class Bench:
-    """A process, what it was asked, and what has been told of it."""
+    """A process and its observer."""
 
     def __init__(self) -> None:
         self.reactor = Reactor()
-        self.told: list[Any] = []
+        self.events: list[Any] = []
         self.results: list[Any] = []
         self.lines: list[str] = []
         self.workers: list[Worker] = []
@@ -73,13 +73,13 @@ class Bench:
         self.process.start({"NAME": "value"}, 9)
 
     def at_step(self, process: Any, step: str) -> None:
-        self.told.append(step)
+        self.events.append(step)
 
     def loaded(self, process: Any) -> None:
-        self.told.append("loaded")
+        self.events.append("loaded")
 
     def gone(self, process: Any, reason: str) -> None:
-        self.told.append(("gone", reason))
+        self.events.append(("gone", reason))
 
     def fork(self, name: str = "worker-1") -> Worker:
         worker: Any = Worker()
@@ -102,7 +102,7 @@ class Bench:
         return message.word, message.content, len(message.descriptors)
 
     def end(self, reason: Exception, closed: bool = True) -> None:
-        """Let the process end, and with it its end of the socket if nobody else has that."""
+        """Let the process end, and close its end of the socket, unless workers have that too."""
         if closed:
             self.reactor.theirs.close()
             [control] = self.reactor.getReaders()
@@ -145,7 +145,7 @@ def test_it_loads_and_then_forks(bench: Bench) -> None:
         bench.asked()
     bench.say("at_step", step="setting Django up")
     bench.say("loaded")
-    assert bench.told == ["setting Django up", "loaded"]
+    assert bench.events == ["setting Django up", "loaded"]
     assert bench.asked() == ("fork", {"request": 1, "name": "worker-1", "streams": 0}, 4)
     assert worker.descriptors == []
     bench.say("forked", request=1, pid=4712)
@@ -155,8 +155,8 @@ def test_it_loads_and_then_forks(bench: Bench) -> None:
     assert bench.results[1] == "a worker's process cannot be forked: Resource temporarily unavailable"
 
 
-def test_a_worker_that_is_not_wanted_any_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not asked for, or killed as soon as it is known."""
+def test_a_request_that_is_discarded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not sent; if it was, the worker is killed as soon as its pid is known."""
     killed: list[Any] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
     bench.fork().on_discard()
@@ -169,32 +169,32 @@ def test_a_worker_that_is_not_wanted_any_more(bench: Bench, monkeypatch: pytest.
     assert bench.results == []
 
 
-def test_one_that_cannot_load(bench: Bench) -> None:
-    """Who waits is told why when it has ended, by what it has said or else by how it has ended."""
+def test_a_process_that_cannot_load(bench: Bench) -> None:
+    """When it has ended, the requests that wait fail with the reason that it sent, or else with how it ended."""
     bench.fork()
     bench.say("failed", message="the shelf is gone")
     assert bench.results == []
     bench.end(ProcessTerminated(exitCode=1))
-    assert bench.told == [("gone", "the shelf is gone")]
+    assert bench.events == [("gone", "the shelf is gone")]
     assert bench.results == ["the shelf is gone"]
     bench.fork()
     bench.reactor.advance(0)
     assert "has ended" in bench.results[1]
 
 
-def test_one_that_is_killed_when_workers_are_forked(bench: Bench) -> None:
-    """These may be there, and have its end of the socket: its end is told when no more can be said."""
+def test_a_process_that_is_killed_while_it_forks(bench: Bench) -> None:
+    """The worker may exist, and hold the socket open: the end is reported when no message can follow."""
     bench.say("loaded")
     bench.fork()
     bench.end(ProcessTerminated(signal=signal.SIGKILL), closed=False)
     bench.say("forked", request=1, pid=4712)
     assert bench.results == [4712]
-    assert bench.told == ["loaded"]
+    assert bench.events == ["loaded"]
     bench.reactor.advance(2)
-    assert bench.told[1] == ("gone", "the preloaded process has ended: killed by SIGKILL")
+    assert bench.events[1] == ("gone", "the preloaded process has ended: killed by SIGKILL")
 
 
-def test_one_that_does_not_fork(bench: Bench) -> None:
+def test_a_process_that_does_not_fork(bench: Bench) -> None:
     """It is killed after a while."""
     bench.say("loaded")
     bench.fork()
@@ -205,7 +205,7 @@ def test_one_that_does_not_fork(bench: Bench) -> None:
 
 
 def test_its_end_is_asked_for(bench: Bench) -> None:
-    """Its socket says so, and it is killed if it does not hear; while it loads it is killed at once."""
+    """The socket is shut down, and it is killed if it does not end; while it loads it is killed at once."""
     bench.say("loaded")
     bench.process.end()
     bench.process.end()
@@ -220,7 +220,7 @@ def test_its_end_is_asked_for(bench: Bench) -> None:
 
 
 def test_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system has none for us: neither end of the socket stays open."""
+    """If the system refuses one, neither end of the socket stays open."""
 
     def refuse(*arguments: Any, **keywords: Any) -> Any:
         raise OSError(11, "Resource temporarily unavailable")

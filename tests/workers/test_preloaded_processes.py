@@ -96,7 +96,7 @@ def preloaded(clock: Clock, steps: list[str]) -> PreloadedProcesses:
 
 
 def test_the_first_waits_until_it_may_load(clock: Clock, steps: list[str]) -> None:
-    """What is to run once comes before; a new one would load nothing either."""
+    """What is to run once comes first; a reload before that starts no other process."""
     preloaded = make(clock, steps)
     preloaded.start({"PROMETHEUS_MULTIPROC_DIR": "/metrics"})
     [first] = Made.processes
@@ -111,7 +111,7 @@ def test_the_first_waits_until_it_may_load(clock: Clock, steps: list[str]) -> No
     assert preloaded.step == ""
 
 
-def test_the_first_may_be_there_already(clock: Clock, steps: list[str]) -> None:
+def test_the_first_may_have_been_forked(clock: Clock, steps: list[str]) -> None:
     """Others are started."""
     forked: Any = ForkedFromParent(4711, None, {})  # type: ignore[arg-type]
     preloaded = make(clock, steps, forked)
@@ -147,7 +147,7 @@ def test_new_code_that_cannot_be_imported(preloaded: PreloadedProcesses, caplog:
 
 
 def test_new_code_whose_process_dies_at_once(preloaded: PreloadedProcesses, caplog: pytest.LogCaptureFixture) -> None:
-    """No worker is forked from the old one, which may still be at its end."""
+    """No worker is forked from the old one, which was asked to end."""
     preloaded.reload()
     old, new = Made.processes
     new.become_loaded()
@@ -161,7 +161,7 @@ def test_new_code_whose_process_dies_at_once(preloaded: PreloadedProcesses, capl
 
 
 def test_newer_code_while_new_code_is_imported(preloaded: PreloadedProcesses, steps: list[str]) -> None:
-    """What is not the newest and imports still is ended, and nothing that it says counts."""
+    """A process that still imports outdated code is ended, and its messages are ignored."""
     preloaded.reload()
     preloaded.reload()
     _, overtaken, newest = Made.processes
@@ -175,10 +175,10 @@ def test_newer_code_while_new_code_is_imported(preloaded: PreloadedProcesses, st
 
 
 @pytest.mark.parametrize(("seconds", "number"), [(STEADY - 1, 1), (STEADY, 2)])
-def test_one_that_dies(
+def test_a_process_that_dies(
     preloaded: PreloadedProcesses, clock: Clock, seconds: float, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another is started at once, or if it has died young when a worker is wanted."""
+    """Another is started at once, or, if it had the application for a short time only, when a worker is wanted."""
     clock.advance(seconds)
     Made.processes[0].die()
     assert len(Made.processes) == number
@@ -189,10 +189,10 @@ def test_one_that_dies(
     assert Made.processes[1].did == [("load", "/metrics"), request]
 
 
-def test_one_that_cannot_load_in_the_place_of_one_that_died(
+def test_a_replacement_of_one_that_died_cannot_load(
     preloaded: PreloadedProcesses, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says why, though no worker waits for it."""
+    """The log says why, since no request is there to fail with the reason."""
     clock.advance(STEADY)
     Made.processes[0].die()
     Made.processes[1].die("the shelf is gone")
@@ -200,10 +200,10 @@ def test_one_that_cannot_load_in_the_place_of_one_that_died(
     assert len(Made.processes) == 2
 
 
-def test_one_that_cannot_be_started(
+def test_a_process_that_cannot_be_started(
     preloaded: PreloadedProcesses, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says so, and it is tried again when a worker is wanted, whose error it is then."""
+    """The log says so, and it is tried again when a worker is wanted, whose start fails with the error."""
     Made.refusals = [OSError(11, "Resource temporarily unavailable"), OSError(11, "Resource temporarily unavailable")]
     clock.advance(STEADY)
     Made.processes[0].die()
@@ -213,7 +213,7 @@ def test_one_that_cannot_be_started(
         preloaded.fork(request)
 
 
-def test_a_kernel_that_makes_no_orphans_ours(clock: Clock, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_gives_no_orphans(clock: Clock, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The start fails, with the option's name."""
 
     def refuse(orphans: Any) -> None:
@@ -225,7 +225,7 @@ def test_a_kernel_that_makes_no_orphans_ours(clock: Clock, steps: list[str], mon
 
 
 def test_the_end(preloaded: PreloadedProcesses) -> None:
-    """It has come when the last process has ended; none is started any more."""
+    """`stop` fires when the last process has ended, and none is started after it."""
     preloaded.reload()
     preloaded.kill()
     ended: list[Any] = []

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.crew import DRAINING, GONE, GRACE, READY, STARTING, Crew, FakeWorker
 from twistserve.load import Load
 from twistserve.workers.protocol import FlushMetrics, Heartbeat
-from twistserve.workers.supervisor import MARGIN
-from twistserve.workers.worker_state import FIRST_SILENCE, WorkerState
+from twistserve.workers.supervisor import MARGIN, Supervisor
+from twistserve.workers.worker_state import FIRST_SILENCE, Worker, WorkerState
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""
@@ -73,13 +73,13 @@ def test_none_ever_ready_is_a_failure() -> None:
 
 
 def test_a_failure_without_words_is_told_in_words() -> None:
-    """A worker that ends without a message is named, with how it ended: a status alone would tell nobody anything."""
+    """A worker that ends without a message is named, and how it ended: a status alone says too little."""
     crew = Crew(1)
     crew.supervisor.start()
     crew.end(crew.workers[0], "status 3")
-    [told] = crew.failures
-    assert "worker" in told
-    assert "status 3" in told
+    [failure] = crew.failures
+    assert "worker" in failure
+    assert "status 3" in failure
 
 
 def test_one_of_the_first_may_fail_while_another_becomes_ready() -> None:
@@ -113,7 +113,7 @@ def test_a_worker_that_dies_is_replaced_at_once() -> None:
 
 
 def test_all_dying_at_once_are_all_replaced_at_once() -> None:
-    """Even if nobody serves meanwhile: those that were ready once are no failed start."""
+    """Even if none serves meanwhile: workers that were ready once are no failed start."""
     crew = Crew(3).start()
     crew.run_for(60)
     for worker in list(crew.workers):
@@ -124,7 +124,7 @@ def test_all_dying_at_once_are_all_replaced_at_once() -> None:
 
 @pytest.mark.parametrize("becomes_ready", [False, True], ids=["before it is ready", "as soon as it is ready"])
 def test_pauses_grow_while_workers_keep_dying(becomes_ready: bool) -> None:
-    """The first death costs no pause, the next ones ever longer ones, up to half a minute."""
+    """There is none after the first death, and growing ones after the next, up to half a minute."""
     crew = Crew(2).start()
     crew.run_for(60)
     began = crew.clock.seconds()
@@ -136,9 +136,9 @@ def test_pauses_grow_while_workers_keep_dying(becomes_ready: bool) -> None:
         [dying] = crew.of(STARTING)
         if becomes_ready:
             crew.supervisor.became_ready(dying)
-    at = crew.spawned_at[2:]
-    assert at[0] == began
-    pauses = [after - before for before, after in pairwise(at)]
+    times = crew.spawned_at[2:]
+    assert times[0] == began
+    pauses = [after - before for before, after in pairwise(times)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == PAUSES
     growing = [pause for pause in pauses if 0 < pause < PAUSES]
@@ -149,7 +149,7 @@ def test_pauses_grow_while_workers_keep_dying(becomes_ready: bool) -> None:
 
 
 def test_a_long_life_ends_the_pauses() -> None:
-    """Who dies after having served for a minute is replaced at once, whatever was before."""
+    """A worker that dies after having served for a minute is replaced at once, whatever was before."""
     crew = Crew(1).start()
     for _ in range(6):
         crew.end(crew.workers[0], "status 1")
@@ -228,7 +228,7 @@ def test_a_system_that_gives_no_first_process_is_a_failure(size: int) -> None:
 # Heartbeats
 
 
-def test_who_answers_lives() -> None:
+def test_a_worker_that_answers_lives() -> None:
     """Each is asked about once a second, and no more often."""
     crew = Crew(2).start()
     crew.run_for(60)
@@ -238,7 +238,7 @@ def test_who_answers_lives() -> None:
         assert crew.supervisor.heard_lately(worker)
 
 
-def test_who_prepares_is_not_killed_for_its_silence() -> None:
+def test_a_worker_that_prepares_is_not_killed_for_its_silence() -> None:
     """A migration may be at C code that holds Python's lock; when it has run, silence counts."""
     crew = Crew()
     crew.supervisor.start()
@@ -252,7 +252,7 @@ def test_who_prepares_is_not_killed_for_its_silence() -> None:
 
 
 @pytest.mark.parametrize("state", [STARTING, READY])
-def test_who_stops_answering_is_killed_and_replaced(state: WorkerState) -> None:
+def test_a_worker_that_stops_answering_is_killed_and_replaced(state: WorkerState) -> None:
     """After ten seconds, a starting one that has answered before too."""
     crew = Crew(2)
     crew.supervisor.start()
@@ -276,7 +276,7 @@ def test_who_stops_answering_is_killed_and_replaced(state: WorkerState) -> None:
     assert crew.restarts == {"unresponsive": 1}
 
 
-def test_who_answers_late_but_in_time_lives() -> None:
+def test_a_worker_that_answers_late_but_in_time_lives() -> None:
     """Time and again."""
     crew = Crew(1).start()
     [worker] = crew.workers
@@ -290,8 +290,8 @@ def test_who_answers_late_but_in_time_lives() -> None:
 
 
 @pytest.mark.parametrize("pause", [14.0, 300.0])
-def test_a_parent_that_stood_still_kills_nobody(pause: float) -> None:
-    """What it did not hear while it was stopped, or busy, is not counted against workers; who is silent is killed."""
+def test_a_parent_that_stood_still_kills_no_worker(pause: float) -> None:
+    """While it was stopped, or busy, silence does not count against workers; one that stays silent is killed."""
     crew = Crew(3).start()
     crew.run_for(5)
     _, late, silent = crew.workers
@@ -308,7 +308,7 @@ def test_a_parent_that_stood_still_kills_nobody(pause: float) -> None:
     assert [worker.process.killed for worker in crew.workers] == [False, False, True]
 
 
-def test_who_is_silent_is_killed_by_a_parent_that_is_late() -> None:
+def test_a_silent_worker_is_killed_by_a_parent_that_is_late() -> None:
     """A parent whose every beat is late counts one second for each, and comes to an end with it."""
     crew = Crew(2).start()
     crew.run_for(5)
@@ -319,7 +319,7 @@ def test_who_is_silent_is_killed_by_a_parent_that_is_late() -> None:
     assert [worker.process.killed for worker in (silent, well)] == [True, False]
 
 
-def test_who_is_at_its_end_has_its_time() -> None:
+def test_a_worker_at_its_end_has_its_time() -> None:
     """A worker that drains and answers no more, since its reactor has ended, is killed when its time is up."""
     crew = Crew(2).start()
     crew.run_for(5)
@@ -334,7 +334,7 @@ def test_who_is_at_its_end_has_its_time() -> None:
 
 
 def test_a_heartbeat_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who hangs later is killed all the same, and who dies is replaced."""
+    """A worker that hangs later is killed all the same, and one that dies is replaced."""
     crew = Crew(2).start()
     hanging, dying = crew.workers
     with monkeypatch.context() as failing:
@@ -360,7 +360,7 @@ def test_python_has_time_to_load() -> None:
     assert loading.process.killed
 
 
-# Replacements that somebody asks for
+# Replacements on request
 
 
 def test_the_replacement_comes_first() -> None:
@@ -396,7 +396,7 @@ def test_numbers_are_used_again() -> None:
     assert {worker.number for worker in crew.spawned} == {1, 2, 3}
 
 
-def test_who_does_not_end_is_killed() -> None:
+def test_a_worker_that_does_not_end_is_killed() -> None:
     """Once its requests have had their time, and not before."""
     crew = Crew(2).start()
     old = crew.workers[0]
@@ -456,7 +456,7 @@ def test_a_replacement_that_dies_leaves_the_old_one(caplog: pytest.LogCaptureFix
 
 
 def test_a_signal_waits_for_no_pause() -> None:
-    """Who sends SIGTERM to a worker right after a replacement has failed sends it once."""
+    """SIGTERM to a worker right after a failed replacement is not sent again, so that it must not be dropped."""
     crew = Crew(2).start()
     crew.run_for(60)
     old = crew.workers[0]
@@ -470,7 +470,7 @@ def test_a_signal_waits_for_no_pause() -> None:
     assert (old.state, crew.numbers(READY)) == (GONE, [2, 3])
 
 
-def test_who_dies_before_its_replacement_is_ready_is_not_replaced_twice() -> None:
+def test_a_worker_that_dies_before_its_replacement_is_ready_is_not_replaced_twice() -> None:
     """The new one takes its place."""
     crew = Crew(2).start()
     crew.run_for(60)
@@ -485,7 +485,7 @@ def test_who_dies_before_its_replacement_is_ready_is_not_replaced_twice() -> Non
     assert crew.restarts == {"died": 1}
 
 
-def test_who_dies_while_it_waits_for_its_turn_is_not_replaced_twice() -> None:
+def test_a_worker_that_dies_while_it_waits_for_its_turn_is_not_replaced_twice() -> None:
     """A dead one is replaced at once, before those whose turn it is."""
     crew = Crew(3).start()
     crew.run_for(60)
@@ -499,7 +499,7 @@ def test_who_dies_while_it_waits_for_its_turn_is_not_replaced_twice() -> None:
     assert crew.restarts == {"died": 1, "lifetime": 2}
 
 
-def test_who_dies_while_it_drains_was_replaced_already() -> None:
+def test_a_worker_that_dies_while_it_drains_was_replaced_already() -> None:
     """Nothing more is started."""
     crew = Crew(2).start()
     old = crew.workers[0]
@@ -512,7 +512,7 @@ def test_who_dies_while_it_drains_was_replaced_already() -> None:
 
 
 def test_the_load_of_all_that_serve() -> None:
-    """Their sum; who is starting or draining does not count."""
+    """Their sum, without workers that are starting or draining."""
     crew = Crew(3).start()
     for worker in crew.workers:
         worker.process.load = Load(threads=4, busy=3, queued=2, stuck=1, requests=6, connections=40)
@@ -522,7 +522,7 @@ def test_the_load_of_all_that_serve() -> None:
     crew.get_ready()
     crew.end(crew.workers[1], "killed by SIGKILL")
     assert len(crew.of(READY)) == 2
-    assert crew.supervisor.snapshot().threads == 4, "the new one has not told yet"
+    assert crew.supervisor.snapshot().threads == 4, "the new one has not answered a heartbeat yet"
 
 
 @pytest.mark.parametrize(("stuck", "replaced"), [(0, False), (1, False), (2, True), (3, True)])
@@ -567,7 +567,7 @@ def test_a_wish_during_the_start_replaces_too() -> None:
 
 
 def test_a_reload_replaces_all_one_by_one() -> None:
-    """As many serve as ever at any time, and nobody is replaced twice."""
+    """The number that serves stays the same at any time, and none is replaced twice."""
     crew = Crew(3).start()
     old = list(crew.workers)
     crew.supervisor.replace_all()
@@ -631,7 +631,7 @@ def test_new_code_that_blocks_its_reactor_changes_nothing(caplog: pytest.LogCapt
 
 
 def test_a_second_reload_replaces_what_the_first_has_started() -> None:
-    """Who asks for new code again gets newer code in every worker, in one that was starting just then too."""
+    """It brings newer code to every worker, also to one that was starting just then."""
     crew = Crew(2).start()
     crew.supervisor.replace_all()
     [starting] = crew.of(STARTING)
@@ -850,7 +850,7 @@ def test_the_end() -> None:
 
 
 def test_the_end_of_what_is_being_replaced() -> None:
-    """Who drains already is told that nobody accepts in its place any more, and its replacement is not needed."""
+    """A worker that drains already learns that no other accepts any more, and its replacement is not needed."""
     crew = Crew(2).start()
     old, other = crew.workers
     crew.wants(old)
@@ -866,8 +866,8 @@ def test_the_end_of_what_is_being_replaced() -> None:
     assert crew.clock.getDelayedCalls() == []
 
 
-def test_nobody_is_replaced_before_the_end() -> None:
-    """Neither who asks for it nor who was waiting for it; what dies is, for there are requests until the end."""
+def test_no_worker_is_replaced_before_the_end() -> None:
+    """Neither on request nor if it was waiting for it; one that dies is, for there are requests until the end."""
     crew = Crew(3).start()
     crew.run_for(60)
     first, second, third = crew.workers
@@ -900,7 +900,7 @@ def test_the_end_during_a_pause() -> None:
     assert crew.clock.getDelayedCalls() == []
 
 
-def test_who_does_not_end_is_killed_at_the_end_too() -> None:
+def test_a_worker_that_does_not_end_is_killed_at_the_end_too() -> None:
     """When the requests have had their time."""
     crew = Crew(2).start()
     stopped = crew.supervisor.stop()
@@ -914,7 +914,7 @@ def test_who_does_not_end_is_killed_at_the_end_too() -> None:
     assert stopped.called
 
 
-def test_who_stops_answering_while_it_drains_is_killed_early() -> None:
+def test_a_worker_that_stops_answering_while_it_drains_is_killed_early() -> None:
     """Its requests will not be answered any more."""
     crew = Crew(2).start()
     crew.run_for(5)
@@ -943,7 +943,7 @@ def test_killing_all(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_asking_all_that_have_requests() -> None:
-    """Those that answer in time are heard, and who drains is; who is silent, gone or starting holds nobody up."""
+    """Those that answer in time are heard, also one that drains; one that is silent, gone or starting delays none."""
     crew = Crew(5)
     crew.supervisor.start()
     well, silent, dying, draining, starting = crew.workers
@@ -965,7 +965,7 @@ def test_asking_all_that_have_requests() -> None:
     assert FlushMetrics in silent.process.asked
 
 
-def test_asking_nobody() -> None:
+def test_asking_where_none_serves() -> None:
     """Where none serves, the answer is empty and comes at once."""
     answers: list[Any] = []
     Crew(1).supervisor.ask_all(FlushMetrics, 2.0).addCallback(answers.append)
@@ -1046,12 +1046,12 @@ class Whatever(RuleBasedStateMachine):
         assert len(numbers) == len(set(numbers))
 
     @invariant()
-    def nobody_ends_the_last_that_serves(self) -> None:
-        """Only deaths leave nobody serving: who is asked to drain has somebody to go on."""
+    def the_last_that_serves_is_not_ended(self) -> None:
+        """Only deaths leave none serving: while a worker drains another one serves."""
         for worker in self.crew.of(DRAINING):
             if worker not in self.drained_alone and not self.crew.of(READY):
                 others_died = [each for each in self.crew.told_gone if each.ready_since is not None]
-                assert others_died, f"{worker} drains and nobody serves"
+                assert others_died, f"{worker} drains and none serves"
             self.drained_alone.append(worker)
 
     def teardown(self) -> None:
@@ -1096,7 +1096,7 @@ def test_one_that_waits_for_its_process_is_not_asked() -> None:
     assert Heartbeat in other.process.asked
 
 
-def test_one_that_makes_way_is_replaced_when_it_has_ended() -> None:
+def test_the_one_that_prepared_is_replaced_when_it_has_ended() -> None:
     """By one with its number, not before; it has neither died nor been restarted."""
     crew = Crew()
     crew.supervisor.start()
@@ -1111,31 +1111,26 @@ def test_one_that_makes_way_is_replaced_when_it_has_ended() -> None:
     assert crew.restarts == {}
 
 
-def test_others_that_died_before_one_makes_way_are_started_again() -> None:
-    """What kept them from starting was not the application, which nobody has imported yet."""
+@pytest.mark.parametrize(
+    ("end", "numbers"),
+    [(Supervisor.replace_after_end, [1, 2]), (Supervisor.start_anew, [2, 3])],
+    ids=["ends", "killed"],
+)
+def test_a_worker_that_died_while_another_prepared_is_started_again(
+    end: Callable[[Supervisor, Worker], None], numbers: list[int]
+) -> None:
+    """It was still waiting: that it died is not counted against the next start."""
     crew = Crew()
     crew.supervisor.start()
     first, second = crew.workers
     crew.end(second)
-    crew.supervisor.replace_after_end(first)
+    end(crew.supervisor, first)
     crew.end(first)
-    assert crew.numbers() == [1, 2]
+    assert crew.numbers() == numbers
     assert crew.failures == []
 
 
-def test_one_that_is_started_anew_though_another_has_died() -> None:
-    """The same of one that has imported old code."""
-    crew = Crew()
-    crew.supervisor.start()
-    first, second = crew.workers
-    crew.end(second)
-    crew.supervisor.start_anew(first)
-    crew.end(first)
-    assert len(crew.numbers()) == 2
-    assert crew.failures == []
-
-
-def test_one_that_makes_way_and_does_not_end_is_killed() -> None:
+def test_the_one_that_prepared_is_killed_if_it_does_not_end() -> None:
     """As one that drains."""
     crew = Crew()
     crew.supervisor.start()

@@ -1,4 +1,4 @@
-"""A worker's process as the parent sees it: what it inherits, what is said, what it writes, and how it ends."""
+"""A worker's process as the parent sees it: what it inherits, its commands, its output, and how it ends."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_it_inherits_what_it_needs() -> None:
 def test_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent's, with the directory of the metrics."""
     monkeypatch.setenv("NAME", "value")
-    ours, none = environment_of_a_worker("/ours"), environment_of_a_worker(None)
-    assert (ours["PROMETHEUS_MULTIPROC_DIR"], ours["NAME"]) == ("/ours", "value")
+    some, none = environment_of_a_worker("/metrics"), environment_of_a_worker(None)
+    assert (some["PROMETHEUS_MULTIPROC_DIR"], some["NAME"]) == ("/metrics", "value")
     assert "PROMETHEUS_MULTIPROC_DIR" not in none
 
 
 def test_what_a_forked_one_gets() -> None:
-    """The same pipes, and those of its standard streams; what is said to it before it is there waits in its pipe."""
+    """The same pipes, and those of its standard streams; commands that are sent before it exists wait in its pipe."""
     reactor: Any = MemoryReactorClock()
     process = WorkerProcess(amp.CommandLocator(), print, print)
     before = len(os.listdir("/proc/self/fd"))
@@ -112,7 +112,7 @@ def test_what_was_left_behind_is_not_waited_for() -> None:
     assert len(started.ends) == 1
 
 
-def test_who_has_closed_its_pipe_is_not_asked() -> None:
+def test_a_process_that_has_closed_its_pipe_is_not_asked() -> None:
     """Its reactor has ended, though the process may be there for a while."""
     started = Started()
     started.process.childConnectionLost(STDOUT)
@@ -125,7 +125,7 @@ def test_who_has_closed_its_pipe_is_not_asked() -> None:
     assert started.ends == ["status 0"]
 
 
-def test_nobody_answers_any_more() -> None:
+def test_a_process_that_has_ended_answers_no_more() -> None:
     """What was asked fails when the process ends, and what is asked then fails at once; signals do no harm."""
     started = Started()
     waiting = started.process.ask(Heartbeat)

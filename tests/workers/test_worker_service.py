@@ -34,10 +34,10 @@ class Reactor(Clock):
 
 
 class Process:
-    """A worker's process, which says what the test has it say."""
+    """A worker's process, which sends what the test has it send."""
 
-    def __init__(self, told: Any, exited: Any, lines: Any) -> None:
-        self.told, self.exited = told, exited
+    def __init__(self, commands: Any, exited: Any, lines: Any) -> None:
+        self.commands, self.exited = commands, exited
         self.asked: list[Any] = []
         self.begun: list[dict[str, Any]] = []
         self.signals: list[int] = []
@@ -153,9 +153,9 @@ def test_all_begin_where_nothing_is_to_run_once(bench: Bench) -> None:
     assert first.begun[0]["configuration"]["workers"] == 2
     assert first.begun[0]["prepares"] is False
     assert first.descriptors == [bench.sockets[0].fileno()]
-    first.told.at_step("importing the application", "")
+    first.commands.at_step("importing the application", "")
     assert bench.lifecycle.step == "starting the workers: importing the application"
-    bench.processes[1].told.ready()
+    bench.processes[1].commands.ready()
     assert bench.lifecycle.state is State.READY
 
 
@@ -165,9 +165,9 @@ def test_one_runs_what_is_to_run_once(bench: Bench) -> None:
     bench.start()
     assert bench.begun == [True, False]
     assert bench.processes[0].begun[0]["prepares"] is True
-    bench.processes[0].told.at_step("running the command 'seed'", "half of it")
+    bench.processes[0].commands.at_step("running the command 'seed'", "half of it")
     assert (bench.lifecycle.step, bench.lifecycle.detail) == ("running the command 'seed'", "half of it")
-    bench.processes[0].told.prepared()
+    bench.processes[0].commands.prepared()
     assert bench.begun == [True, True]
     assert bench.processes[1].begun[0]["prepares"] is False
 
@@ -180,7 +180,7 @@ def test_what_is_to_run_once_fails(bench: Bench, message: str, said: str) -> Non
     """The start fails when the process has ended, with what it has said, or else with how it has ended."""
     bench.start()
     if message:
-        bench.processes[0].told.failed(message)
+        bench.processes[0].commands.failed(message)
     assert bench.failures == []
     bench.processes[0].exited("status 1")
     assert said in bench.failures[0]
@@ -194,7 +194,7 @@ def test_a_reload_before_workers_serve(bench: Bench, caplog: pytest.LogCaptureFi
         bench.service.reload()
     assert "they will import what is there when they start" in caplog.text
     preparing = bench.processes[0]
-    preparing.told.prepared()
+    preparing.commands.prepared()
     assert preparing.signals == [signal.SIGKILL]
     preparing.exited("killed by SIGKILL")
     assert bench.begun == [True, True, True]
@@ -258,11 +258,11 @@ def test_workers_that_do_not_end_are_killed(bench: Bench) -> None:
     assert stopped == [None]
 
 
-def test_workers_are_killed_at_once_where_nobody_wants_to_wait(bench: Bench) -> None:
-    """A second signal ends the parent without waiting for requests, and no worker outlives it."""
+def test_workers_are_killed_at_once_by_a_second_signal(bench: Bench) -> None:
+    """The parent ends without waiting for requests, and no worker outlives it."""
     bench.start()
     for process in bench.processes:
-        process.told.ready()
+        process.commands.ready()
     stopped: list[Any] = []
     bench.service.stopService().addCallback(stopped.append)
     assert [process.signals for process in bench.processes] == [[], []]
@@ -316,7 +316,7 @@ def test_workers_are_forked(bench: Bench) -> None:
     assert bench.lifecycle.step == "starting the workers: setting Django up"
     preloaded.requests[0].forked(4711)
     assert (bench.processes[0].pid, str(first), str(second)) == (4711, "worker 1 (pid 4711)", "worker 2")
-    bench.processes[0].told.ready()
+    bench.processes[0].commands.ready()
     assert bench.lifecycle.state is State.READY
 
 
@@ -340,7 +340,7 @@ def test_no_process_for_the_application(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("bench", [{"preload": True, "command": ["seed"]}], indirect=True)
-def test_one_that_runs_what_is_to_run_once_makes_way(bench: Bench) -> None:
+def test_one_that_runs_what_is_to_run_once_ends_before_the_application_is_loaded(bench: Bench) -> None:
     """It is started as it is without, and ends; only then is the application loaded, and another one forked."""
     bench.start()
     assert bench.preloaded.did == ["start"]
@@ -349,7 +349,7 @@ def test_one_that_runs_what_is_to_run_once_makes_way(bench: Bench) -> None:
     assert (preparing.prepares, waiting.waits) == (True, True)
     assert waiting.step == "waiting for what runs once"
     bench.service.reload()
-    bench.processes[0].told.prepared()
+    bench.processes[0].commands.prepared()
     assert bench.preloaded.did == ["start", "load"]
     assert bench.processes[0].signals == []
     bench.processes[0].exited("status 0")
