@@ -1,1 +1,1 @@
-"""Manifests for Kubernetes, made of the options in force and nothing else: probes and options cannot disagree."""
+"""Kubernetes manifests, generated from the options in force alone, so that probes and options cannot disagree."""

@@ -1,4 +1,4 @@
-"""What --image and --set say: of the cluster, not of the server."""
+"""The values of --image and --set, which describe the cluster rather than the server."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ _IMAGE = re.compile(
 )
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _LEAST_MEMORY = 32 << 20
-"""Bytes; Python does not start with less. 512m, half a byte, is a mistake that Kubernetes takes."""
+"""Bytes; Python does not start with less. Kubernetes accepts 512m, which is half a byte and always a mistake."""
 
 _GENERIC = ("config", "conf", "core", "project", "settings", "site_settings", "src")
-"""First parts of a settings module that name no project."""
+"""First parts of settings modules that do not name the project."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The values of --set, and the image."""
+    """The image and the values of --set."""
 
     name: str = "web"
-    """Of every object, of the labels, and before the name of the Secret."""
+    """The name of every object, also used in the labels and as the prefix of the Secret's name."""
     image: str = "web"
     namespace: str | None = None
     replicas: int | None = None
-    """A fixed number of pods; None is an autoscaler's."""
+    """A fixed number of pods; None with an autoscaler."""
     min_replicas: int = 2
     max_replicas: int = 10
     cpu: int | None = None
-    """Thousandths of a CPU that a pod requests."""
+    """Thousandths of a CPU; the pod's request."""
     memory: int | None = None
-    """Bytes that a pod requests and may not exceed."""
+    """Bytes; the pod's request and limit."""
     host: str | None = None
-    """The name in URLs, for an Ingress."""
+    """The host name of the Ingress; None without one."""
 
     @property
     def secret(self) -> str:
-        """The name of the Secret with the options that nobody may read."""
+        """The name of the Secret that holds the secret options."""
         return f"{self.name}-secrets"
 
 
@@ -89,13 +89,13 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "memory": _memory,
     "host": _host,
 }
-"""What --set knows, and how it is read."""
+"""The keys of --set, and the function that parses each value."""
 
 
 def chosen(image: str | None, words: Sequence[str], settings: str | None) -> Chosen:
-    """What --image and the words of --set say; of a key that is given twice, the last. Raises `StartError`.
+    """Parse --image and the words of --set; the last value of a repeated key counts. Raises `StartError`.
 
-    The name is that of the project, by its settings module, unless it is set, and the image's name is the same.
+    The name defaults to the project's, taken from its settings module, and the image to the name.
     """
     found = dict(_pair(word) for word in words)
     if "replicas" in found and (other := found.keys() & {"min_replicas", "max_replicas"}):
@@ -116,7 +116,7 @@ def chosen(image: str | None, words: Sequence[str], settings: str | None) -> Cho
 
 
 def image_notice(image: str) -> str | None:
-    """What to say of an image whose tag does not tell which one it is; None if there is nothing to say."""
+    """A warning about an image whose tag may move; None if the image is pinned."""
     match = _IMAGE.fullmatch(image)
     if match is None or match["digest"] or (match["tag"] and match["tag"] != "latest"):
         return None

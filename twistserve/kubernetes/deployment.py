@@ -18,37 +18,34 @@ _TEMPORARY = "/tmp"
 
 
 def labels(chosen: Chosen) -> dict[str, str]:
-    """What the pods are found by."""
+    """The labels that select the pods."""
     return {"app.kubernetes.io/name": chosen.name, "app.kubernetes.io/component": CONTAINER}
 
 
-def metadata(chosen: Chosen) -> dict[str, Any]:
-    """The metadata of every object."""
+def manifest(version: str, kind: str, chosen: Chosen, **fields: Any) -> dict[str, Any]:
+    """An object with the metadata that all of them share."""
     where = {} if chosen.namespace is None else {"namespace": chosen.namespace}
-    return {"name": chosen.name, **where, "labels": labels(chosen)}
+    metadata = {"name": chosen.name, **where, "labels": labels(chosen)}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
 
 
 def deployment(configuration: Configuration, chosen: Chosen, words: Words) -> dict[str, Any]:
-    """The Deployment. Without a fixed number of pods it has none, which the autoscaler's would be reset to."""
+    """The Deployment. It has `replicas` only if they are fixed: applying it would reset the autoscaler's number."""
     fixed = {} if chosen.replicas is None else {"replicas": chosen.replicas}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(chosen),
-        "spec": {
-            **fixed,
-            "progressDeadlineSeconds": times.progress_deadline(configuration),
-            "selector": {"matchLabels": labels(chosen)},
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {
-                    "maxSurge": "25%",
-                    "maxUnavailable": Remark("A pod leaves when the one in its place is ready.", 0),
-                },
+    spec = {
+        **fixed,
+        "progressDeadlineSeconds": times.progress_deadline(configuration),
+        "selector": {"matchLabels": labels(chosen)},
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {
+                "maxSurge": "25%",
+                "maxUnavailable": Remark("A pod leaves when the one in its place is ready.", 0),
             },
-            "template": {"metadata": {"labels": labels(chosen)}, "spec": _pod(configuration, chosen, words)},
         },
+        "template": {"metadata": {"labels": labels(chosen)}, "spec": _pod(configuration, chosen, words)},
     }
+    return manifest("apps/v1", "Deployment", chosen, spec=spec)
 
 
 def _pod(configuration: Configuration, chosen: Chosen, words: Words) -> dict[str, Any]:
@@ -141,5 +138,5 @@ def _probe(configuration: Configuration, path: str, asked: times.Asked) -> dict[
 
 
 def _literal(text: str) -> str:
-    """A text in which Kubernetes puts no variable in place of $(NAME)."""
+    """A text in which Kubernetes does not expand $(NAME)."""
     return text.replace("$", "$$")

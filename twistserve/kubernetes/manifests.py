@@ -1,4 +1,4 @@
-"""All objects of a project, as text for ``kubectl apply -f -`` or kustomize."""
+"""All objects of a project, as YAML for ``kubectl apply -f -`` or kustomize."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twistserve import __version__
 from twistserve.errors import StartError
 from twistserve.kubernetes import resources
 from twistserve.kubernetes.chosen import Chosen
-from twistserve.kubernetes.deployment import CONTAINER, deployment, labels, metadata
+from twistserve.kubernetes.deployment import CONTAINER, deployment, labels, manifest
 from twistserve.kubernetes.ports import probe_port, web_ports
 from twistserve.kubernetes.words import Words
 from twistserve.kubernetes.yaml import Remark, comment, document
@@ -21,7 +21,7 @@ _HEADER = (
 
 
 def text(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool) -> str:
-    """The manifests as YAML. Raises `StartError` for what makes none."""
+    """The manifests as YAML. Raises `StartError` for options that cannot be written as a manifest."""
     try:
         documents = [document(each) for each in objects(configuration, chosen, words, pod_monitor)]
     except UnicodeEncodeError as error:
@@ -33,7 +33,7 @@ def text(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor
 
 
 def objects(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool) -> list[dict[str, Any]]:
-    """The objects, in the order in which they can be applied. Raises `StartError`."""
+    """The objects, in the order to apply them. Raises `StartError`."""
     return [
         _service_account(chosen),
         _service(configuration, chosen),
@@ -46,66 +46,34 @@ def objects(configuration: Configuration, chosen: Chosen, words: Words, pod_moni
 
 
 def _service_account(chosen: Chosen) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(chosen),
-        "automountServiceAccountToken": False,
-    }
+    return manifest("v1", "ServiceAccount", chosen, automountServiceAccountToken=False)
 
 
 def _service(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
-    """The Service; the port of the probes is none of its own, and not reached by it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata(chosen),
-        "spec": {
-            "selector": labels(chosen),
-            "ports": [
-                {"name": port.name, "port": port.service, "targetPort": port.name} for port in web_ports(configuration)
-            ],
-        },
-    }
+    """The Service, without the probe port."""
+    ports = [{"name": port.name, "port": port.service, "targetPort": port.name} for port in web_ports(configuration)]
+    return manifest("v1", "Service", chosen, spec={"selector": labels(chosen), "ports": ports})
 
 
 def _disruption_budget(chosen: Chosen) -> dict[str, Any]:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata(chosen),
-        "spec": {
-            "maxUnavailable": Remark("As minAvailable it would keep a node from being drained of the last pod.", 1),
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": labels(chosen)},
-        },
+    spec = {
+        "maxUnavailable": Remark("As minAvailable it would keep a node from being drained of the last pod.", 1),
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": labels(chosen)},
     }
+    return manifest("policy/v1", "PodDisruptionBudget", chosen, spec=spec)
 
 
 def _autoscaler(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
-    return {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": metadata(chosen),
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": chosen.name},
-            "minReplicas": chosen.min_replicas,
-            "maxReplicas": Remark(_connections(configuration, chosen), chosen.max_replicas),
-            "metrics": [
-                {
-                    "type": "ContainerResource",
-                    "containerResource": {
-                        "name": "cpu",
-                        "container": CONTAINER,
-                        "target": {
-                            "type": "Utilization",
-                            "averageUtilization": resources.busy(configuration, chosen),
-                        },
-                    },
-                }
-            ],
-        },
+    target = {"type": "Utilization", "averageUtilization": resources.busy(configuration, chosen)}
+    cpu = {"name": "cpu", "container": CONTAINER, "target": target}
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": chosen.name},
+        "minReplicas": chosen.min_replicas,
+        "maxReplicas": Remark(_connections(configuration, chosen), chosen.max_replicas),
+        "metrics": [{"type": "ContainerResource", "containerResource": cpu}],
     }
+    return manifest("autoscaling/v2", "HorizontalPodAutoscaler", chosen, spec=spec)
 
 
 def _connections(configuration: Configuration, chosen: Chosen) -> str:
@@ -122,37 +90,15 @@ def _ingress(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
         raise StartError(
             "--set host: an Ingress speaks HTTP to pods, and --endpoint has TLS alone: leave one of them out"
         )
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": metadata(chosen),
-        "spec": {
-            "rules": [
-                {
-                    "host": chosen.host,
-                    "http": {
-                        "paths": [
-                            {
-                                "path": "/",
-                                "pathType": "Prefix",
-                                "backend": {"service": {"name": chosen.name, "port": {"name": name}}},
-                            }
-                        ]
-                    },
-                }
-            ]
-        },
-    }
+    backend = {"service": {"name": chosen.name, "port": {"name": name}}}
+    rule = {"host": chosen.host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    return manifest("networking.k8s.io/v1", "Ingress", chosen, spec={"rules": [rule]})
 
 
 def _pod_monitor(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
-    """For the Prometheus operator, whose CustomResourceDefinition the cluster must have."""
-    return {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PodMonitor",
-        "metadata": metadata(chosen),
-        "spec": {
-            "selector": {"matchLabels": labels(chosen)},
-            "podMetricsEndpoints": [{"port": probe_port(configuration), "path": configuration.metrics}],
-        },
+    """For the Prometheus operator; the cluster must have its CustomResourceDefinition."""
+    spec = {
+        "selector": {"matchLabels": labels(chosen)},
+        "podMetricsEndpoints": [{"port": probe_port(configuration), "path": configuration.metrics}],
     }
+    return manifest("monitoring.coreos.com/v1", "PodMonitor", chosen, spec=spec)

@@ -1,4 +1,4 @@
-"""The pod's ports by name, of the options alone. What nobody outside the pod could reach is refused."""
+"""The pod's named ports, from the options alone. Ports that cannot be reached from outside the pod are refused."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SERVICE_PORTS = {"http": 80, "https": 443}
 
 
 class Port(NamedTuple):
-    """A port of the container's."""
+    """A port of the container."""
 
     name: str
     number: int
     service: int | None
-    """The Service's port for it; None for what the Service does not have."""
+    """The Service's port for it; None if the Service does not expose it."""
 
 
 def ports(configuration: Configuration) -> list[Port]:
-    """Those for requests first, then that of the probes if it is another one. Raises `StartError`."""
+    """The web ports, then the probe port if it is a separate one. Raises `StartError`."""
     if configuration.no_probe:
         raise StartError(
             f"--no-probe from {configuration.source('no_probe')}: Kubernetes would have nothing to ask: leave it out"
@@ -38,12 +38,12 @@ def ports(configuration: Configuration) -> list[Port]:
 
 
 def web_ports(configuration: Configuration) -> list[Port]:
-    """Those that the Service has. Raises `StartError`."""
+    """The ports that the Service exposes. Raises `StartError`."""
     return [port for port in ports(configuration) if port.service is not None]
 
 
 def probe_port(configuration: Configuration) -> str:
-    """The name of the port that has probes and metrics. Raises `StartError`."""
+    """The name of the port that serves probes and metrics. Raises `StartError`."""
     return ports(configuration)[-1].name
 
 
@@ -76,10 +76,10 @@ def _of_endpoints(configuration: Configuration) -> list[Port]:
 def _check_host(configuration: Configuration, name: str) -> None:
     host = getattr(configuration, name)
     if host not in _EVERYWHERE:
-        who = "the kubelet and Prometheus" if name == "probe_host" else "the Service and the kubelet"
+        clients = "the kubelet and Prometheus" if name == "probe_host" else "the Service and the kubelet"
         raise StartError(
             f"--{name.replace('_', '-')}: {host} from {configuration.source(name)} is not the pod's address, to"
-            f" which {who} connect: leave it out, or give 0.0.0.0"
+            f" which {clients} connect: leave it out, or give 0.0.0.0"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a pod is given: CPU, memory and room for temporary files."""
+"""The resources of a pod: CPU, memory and space for temporary files."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from twistserve.options import Configuration
 
 MIB = 1 << 20
 ONE_PROCESS, EACH_PROCESS = 69, 56
-"""MiB that the example project takes in one process, and in each of a parent and its workers: docs/workers.md."""
+"""MiB of the example project: the only process, and each of a parent and its workers. See docs/workers.md, where later
+measurements are lower."""
 TIMES = 3
-"""How much of that is given: other projects are larger, and the kernel ends what takes more."""
+"""Multiple of that for the limit: other projects are larger, and the kernel kills a pod that exceeds it."""
 STEP = 64
-"""MiB that memory is rounded up to."""
+"""MiB; memory is rounded up to a multiple of it."""
 CPU = 500
 """Thousandths of a CPU for each worker."""
 BUSY = 70
-"""Per cent of the CPU requested at which pods are added."""
+"""Percentage of the requested CPU at which the autoscaler adds pods."""
 METRICS = 1
 """MiB of temporary files for the metrics of each worker: docs/workers.md."""
 OTHER_FILES = 16
-"""MiB of temporary files for whatever else there is."""
+"""MiB for all other temporary files."""
 
-_REPLACE = "Measured on a small project, and no more than a beginning: replace by what yours takes."
+_REPLACE = "Measured on a small project, and only a starting point: replace it with what your project uses."
 
 
 def memory(configuration: Configuration, chosen: Chosen) -> int:
-    """Bytes that a pod requests and may not exceed. Raises `StartError` for less than --max-memory."""
+    """Bytes; the pod's request and limit. Raises `StartError` if --max-memory does not fit into it."""
     workers, most = configuration.workers, configuration.max_memory
     processes = 1 if workers == 1 else workers + 1
     if chosen.memory is None:
         example = ONE_PROCESS if workers == 1 else EACH_PROCESS * processes
-        # The kernel is to come after --max-memory, whose replacement starts while the old worker drains.
+        # --max-memory must act before the kernel does, and its replacement starts while the old worker drains.
         needed = max(TIMES * example, math.ceil(1.25 * most * processes))
         return math.ceil(needed / STEP) * STEP * MIB
     if most * workers * MIB >= chosen.memory:
@@ -49,27 +50,27 @@ def memory(configuration: Configuration, chosen: Chosen) -> int:
 
 
 def cpu(configuration: Configuration, chosen: Chosen) -> int:
-    """Thousandths of a CPU that a pod requests."""
+    """Thousandths of a CPU; the pod's request."""
     return chosen.cpu or CPU * configuration.workers
 
 
 def busy(configuration: Configuration, chosen: Chosen) -> int:
-    """Per cent of the CPU requested at which pods are added.
+    """Percentage of the requested CPU at which the autoscaler adds pods.
 
-    Python computes on one CPU for each worker: of a pod that requests more the rest cannot be used.
+    Each worker computes on one CPU, so a pod that requests more never uses the rest.
     """
     return max(1, int(BUSY * min(1, 1000 * configuration.workers / cpu(configuration, chosen))))
 
 
 def temporary_files(configuration: Configuration) -> int:
-    """MiB for TMPDIR: the bodies of all requests that run, and of each what Django writes of it."""
+    """MiB for TMPDIR: for each running request its body, and the copy that Django makes of an upload."""
     bodies = 2 * configuration.threads * configuration.workers * configuration.max_body_size
     metrics = METRICS * configuration.workers if configuration.workers > 1 else 0
     return math.ceil(bodies / MIB) + metrics + OTHER_FILES
 
 
 def resources(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
-    """The container's resources. A limit of CPU would stop the probes too, for the rest of each tenth of a second."""
+    """The container's resources. No CPU limit: it would suspend the probes too, for the rest of each 100 ms."""
     size, thousandths = memory(configuration, chosen), cpu(configuration, chosen)
     quantity = str(size) if size % MIB else f"{size // MIB}Mi"
     requests = {"cpu": f"{thousandths}m" if thousandths % 1000 else thousandths // 1000, "memory": quantity}

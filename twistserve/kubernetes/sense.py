@@ -1,4 +1,4 @@
-"""What makes no sense in a cluster: refused in a sentence, or told in one."""
+"""Options that make no sense in a cluster: an error, or a notice where the manifests can still be applied."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FOR_DEVELOPMENT = {
 }
 _DEFAULT_PROXIES = next(option.default for option in TABLE if option.name == "forwarded_allow_ips")
 _LEAST_DELAY = 2.0
-"""Seconds in which proxies can at best have heard that a pod leaves."""
+"""Seconds that proxies need at best to learn that a pod is leaving."""
 
 
 def refuse(configuration: Configuration, pod_monitor: bool) -> None:
-    """Refuse what no pod could be served with. Raises `StartError`. Addresses and ports are refused elsewhere."""
+    """Raise `StartError` for options that cannot work in a pod; `ports` does so for addresses and ports."""
     for name, why in _FOR_DEVELOPMENT.items():
         if getattr(configuration, name):
             word, source = name.replace("_", "-"), configuration.source(name)
@@ -38,7 +38,7 @@ def refuse(configuration: Configuration, pod_monitor: bool) -> None:
 
 
 def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Iterator[str]:
-    """What to say of manifests that can be applied, but may not do what is meant."""
+    """Warnings about manifests that can be applied, but may not do what was intended."""
     if said := image_notice(chosen.image):
         yield said
     if words.secrets:
@@ -64,8 +64,8 @@ def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Itera
         )
     if configuration.probes_on_web_port:
         yield (
-            f"--probe-port: {configuration.probe_port} is the web port, so that whoever reaches the site reads probes"
-            " and metrics: leave it out for a port of their own"
+            f"--probe-port: {configuration.probe_port} is the web port, so that every visitor of the site can read"
+            " probes and metrics: leave it out for a separate port"
         )
     yield from _of_commands(configuration)
     if configuration.media:

@@ -1,6 +1,6 @@
-"""How often the kubelet asks, how long it waits, and when it has heard enough; all of the options in force.
+"""Periods, timeouts and failure thresholds of the probes, and other times, derived from the options in force.
 
-Times are whole seconds, which is what Kubernetes has.
+All times are whole seconds, as Kubernetes requires.
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from twistserve.process.ending import END
 
 STARTUP_PERIOD = 2
 START = 120
-"""Seconds that a start may take: imports, with little CPU."""
+"""Seconds that a start may take: imports, on little CPU."""
 START_WITH_STEPS = 600
-"""The same where migrations or commands come before."""
+"""The same with migrations or commands."""
 READINESS_PERIOD = 5
-"""The longest; a drain may ask for a shorter one."""
+"""The longest period; a short --drain-delay needs a shorter one."""
 LIVENESS_PERIOD = 10
 LIVENESS_FAILURES = 3
 SPREAD = 1.0
-"""Seconds from a pod that is not ready to proxies that have heard of it."""
+"""Seconds until proxies know that a pod is not ready."""
 
 
 class Asked(NamedTuple):
-    """A probe's numbers."""
+    """How a probe is asked: period and timeout in seconds, and the failure threshold."""
 
     period: int
     timeout: int
     failures: int
 
     def fields(self) -> dict[str, Any]:
-        """As a manifest has them."""
+        """The fields of the manifest."""
         return {"periodSeconds": self.period, "timeoutSeconds": self.timeout, "failureThreshold": self.failures}
 
 
 def timeout(configuration: Configuration) -> int:
-    """Until when the kubelet waits: our own response comes at the latest when --check-timeout is over."""
+    """Seconds that the kubelet waits for a response, which the server sends by the end of --check-timeout."""
     return math.ceil(configuration.check_timeout + MARGIN)
 
 
 def start(configuration: Configuration) -> int:
-    """Seconds that a start has."""
+    """Seconds that a start may take."""
     steps = configuration.command or configuration.check_migrations or configuration.check_migrations_apply
     return START_WITH_STEPS if steps else START
 
 
 def startup(configuration: Configuration) -> Asked:
-    """Often, so that a pod that is ready serves soon, for as long as a start may take."""
+    """A short period, so that a pod serves soon after it is ready, for as long as a start may take."""
     return Asked(STARTUP_PERIOD, timeout(configuration), start(configuration) // STARTUP_PERIOD)
 
 
 def readiness(configuration: Configuration) -> Asked:
-    """As often as a drain that the instance begins by itself asks for.
+    """Often enough for a drain that the instance begins itself.
 
-    Kubernetes is to have noticed before the port closes, at the end of --drain-delay.
+    Kubernetes must notice it before the port closes, at the end of --drain-delay.
     """
     left = configuration.drain_delay - SPREAD
     failures = 2 if left >= 2 or left < 1 else 1
@@ -65,7 +65,7 @@ def readiness(configuration: Configuration) -> Asked:
 
 
 def liveness(configuration: Configuration) -> Asked:
-    """Patient: a restart mends little. More so where liveness fails in a drain."""
+    """A long period, since a restart rarely helps; more failures where liveness fails during a drain."""
     failures = LIVENESS_FAILURES
     if configuration.probe is not None or configuration.probes_on_web_port:
         failures = max(failures, math.floor(_drain(configuration) / LIVENESS_PERIOD) + 1)
@@ -73,12 +73,12 @@ def liveness(configuration: Configuration) -> Asked:
 
 
 def grace(configuration: Configuration) -> int:
-    """Until when the process is gone after SIGTERM."""
+    """Seconds from SIGTERM by which the process has ended."""
     return math.ceil(_drain(configuration) + END)
 
 
 def progress_deadline(configuration: Configuration) -> int:
-    """Until when a roll-out counts as stuck: one start, and as much for the image and a node as Kubernetes grants."""
+    """Seconds until a roll-out counts as stuck: a start, plus Kubernetes' default of 600 for the image and a node."""
     return start(configuration) + 600
 
 

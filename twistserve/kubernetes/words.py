@@ -1,4 +1,4 @@
-"""What the container is started with: the options that are not in the image, each as it was given."""
+"""The container's arguments and environment variables: the options that are not in the image, each as it was given."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ COMMAND = ["twistd", "-n", "--pidfile=", "djangoserve"]
 
 
 class Words(NamedTuple):
-    """What a container is started with."""
+    """The arguments and environment variables of the container."""
 
     arguments: list[str]
     environment: dict[str, str]
-    """By name, and what is to come from a Secret is not in it."""
+    """Values by name, without those from a Secret."""
     secrets: list[str]
-    """Names of environment variables whose values nobody may read."""
+    """Names of environment variables whose values come from a Secret."""
 
 
 def words(configuration: Configuration) -> Words:
-    """The options of the command line as arguments, those of the environment as variables.
+    """Options from the command line as arguments, those from the environment as variables.
 
-    The settings' are in the image. Secrets are variables whichever they came from.
+    Options from the settings are in the image. Secrets are always variables.
     """
     found = Words([], {}, [])
     if configuration.settings is not None:
@@ -47,7 +47,7 @@ def words(configuration: Configuration) -> Words:
 
 
 def is_secret(option: Option, value: object) -> bool:
-    """Whether nobody may read it: a secret, a webhook's URL, which often has a key, and whatever has a password."""
+    """Whether a value belongs in a Secret: a secret, a webhook's URL, which often holds a key, or any password."""
     text = _text(option, value)
     return (
         option.kind.shown is redaction.hidden or option.name == "webhook_url" or redaction.redacted(text) != text
@@ -55,7 +55,7 @@ def is_secret(option: Option, value: object) -> bool:
 
 
 def relative(directory: str) -> str:
-    """A directory as the image has it: below the working directory if it is here."""
+    """A directory as it is in the image: relative if it is below the working directory here."""
     path = os.path.relpath(directory)
     return os.path.abspath(directory) if path.startswith(os.pardir) else path
 
@@ -72,11 +72,11 @@ def _text(option: Option, value: Any) -> str:
 
 
 def _one(option: Option, value: Any) -> str:
-    """One value, as its option reads it."""
+    """One value, in the form that its option parses."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        # Not as 1e+09, which is no number of seconds.
+        # Options of seconds do not parse 1e+09.
         return f"{Decimal(repr(value)):f}".removesuffix(".0")
     if isinstance(value, tuple):
         return ",".join(value)

@@ -1,6 +1,6 @@
-"""The YAML of manifests: mappings, lists, text, whole numbers and flags, with comments.
+"""Writes the YAML of manifests: mappings, lists, strings, integers and booleans, with comments.
 
-Not PyYAML's: that writes no comments, and would be one more package in an image that never needs it.
+PyYAML cannot write comments, and would be one more package in images that do not need it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 _PLAIN = re.compile(r"-{0,2}[A-Za-z_/][\w./=@+%~-]*(:[\w./=@+%~-]+)*|\d+(%|m|[KMGT]i)", re.ASCII)
-"""Text that needs no quotes, or a quantity: nothing of this form is a number, a date or a mark of YAML's."""
+"""Text or a quantity that needs no quotes: nothing that matches is a number, a date or YAML syntax."""
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-"""What YAML 1.1 or 1.2 does not take for text, in any case."""
+"""Words that YAML 1.1 or 1.2 does not read as text, whatever their case."""
 _WIDTH = 100
 
 
@@ -26,7 +26,7 @@ class Remark(NamedTuple):
 
 
 def document(value: Mapping[str, Any]) -> str:
-    """One document, without the line that separates it from others. Raises ValueError for text that is not Unicode."""
+    """One document, without a separator line. Raises ValueError for text that is not Unicode."""
     return "".join(f"{line}\n" for line in _lines(value))
 
 
@@ -61,7 +61,7 @@ def _scalar(value: object) -> str:
     value.encode()
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    # JSON would have a character beyond 16 bits in two escapes, which are two characters here.
+    # JSON writes a character beyond 16 bits as two escapes, which YAML reads as two characters.
     return "".join(
         each if " " <= each <= "~" else _escaped(ord(each)) for each in json.dumps(value, ensure_ascii=False)
     )

@@ -20,17 +20,17 @@ from twistserve.project.application import load_settings
 from twistserve.resolution import resolve, unknown_variables
 
 INSIDE = {"KUBERNETES_SERVICE_HOST": "kubernetes.default.svc"}
-"""What tells the server that it runs in a pod; defaults follow from it."""
+"""The environment variable by which the server knows that it runs in a pod; some defaults depend on it."""
 
 
 class Command(TwistserveCommand):
-    """Prints YAML on standard output, and on standard error what may not be meant."""
+    """Prints YAML on standard output, and warnings on standard error."""
 
     help = (
-        "Prints Kubernetes manifests for this project, for kubectl apply -f - or kustomize, made of the server's"
-        " options as they are in force inside a pod. Options are those of manage.py serve. What the command line and"
-        " TWISTSERVE_* environment variables say is written into the manifests; what the setting TWISTSERVE says is"
-        " not, for it is in the image."
+        "Prints Kubernetes manifests for this project, for kubectl apply -f - or kustomize, generated from the server's"
+        " options as they are in force inside a pod. Takes the options of manage.py serve. Options from the command"
+        " line and TWISTSERVE_* environment variables are written into the manifests; those from the setting TWISTSERVE"
+        " are not, since the image has them."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -58,8 +58,8 @@ class Command(TwistserveCommand):
         )
 
     def handle(self, *args: object, **arguments: Any) -> None:
-        """Print."""
-        # What is loaded is not to print among it.
+        """Print the manifests and the warnings."""
+        # Settings that print must not print into the manifests.
         with redirect_stdout(sys.stderr):
             try:
                 text, said = self._render(arguments)
@@ -74,9 +74,9 @@ class Command(TwistserveCommand):
             raise SystemExit(f"twistserve: the manifests cannot be printed: {error.strerror or error}") from error
 
     def _render(self, arguments: dict[str, Any]) -> tuple[str, list[str]]:
-        """The manifests, and what to say of them. Raises `StartError`."""
+        """The manifests and the warnings. Raises `StartError`."""
         given = command_line.given(arguments)
-        # Django has heeded the name, and the path is the server's to heed too.
+        # Django has applied --settings; --pythonpath is for the server too.
         given.pop("settings", None)
         if arguments["skip_checks"]:
             given["system_checks"] = False
