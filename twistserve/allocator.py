@@ -1,8 +1,7 @@
 """The C library's allocator (glibc's malloc), for a process whose threads take turns.
 
-glibc gives each thread an arena, which keeps what was freed there. Threads that hold the GIL one after the other need
-no more than one: that is 1 to 2 MiB less in a process with eight request threads, for the same CPU time of a request
-(docs/workers.md).
+glibc gives each thread an arena, which keeps freed memory. Threads that take turns with the GIL need only one: a
+process with eight request threads takes 1 to 2 MiB less, and a request the same CPU time (docs/workers.md).
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ _M_ARENA_MAX = -8
 def share_arena(
     environ: Mapping[str, str] = os.environ, library: Callable[[None], Any] = ctypes.CDLL, gil: bool | None = None
 ) -> None:
-    """Have all threads of this process share one arena; before there are any, for glibc decides when the first come.
+    """Have all threads of this process share one arena. Call it before there are threads: glibc decides at the first.
 
-    What the environment says of arenas stays, as does another C library.
+    Does nothing without the GIL, with another C library, or if the environment sets the number of arenas.
     """
     if gil is None:
         gil = getattr(sys, "_is_gil_enabled", lambda: True)()

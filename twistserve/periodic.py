@@ -12,9 +12,9 @@ from twistserve.logs.containment import contain
 
 
 class PeriodicService(Service):
-    """Calls at its start and then every `interval` seconds; what that raises is logged, and the next call comes.
+    """Calls at its start and then every `interval` seconds, on the reactor thread; logs errors and goes on.
 
-    Twisted's TimerService is in a module that takes 0.5 MiB with what it imports.
+    Used instead of Twisted's TimerService, whose module and its imports take 0.5 MiB.
     """
 
     def __init__(self, interval: float, call: Callable[[], object], reactor: Any) -> None:
@@ -23,12 +23,12 @@ class PeriodicService(Service):
         self._loop.clock = reactor
 
     def startService(self) -> None:
-        """Call, and go on."""
+        """Call now and from then on."""
         super().startService()
         self._loop.start(self._interval)
 
     def stopService(self) -> None:
-        """Call no more."""
+        """Stop calling."""
         super().stopService()
         if self._loop.running:
             self._loop.stop()

@@ -26,7 +26,7 @@ class FakeCores:
     def let_go_of_this_thread(self) -> None:
         self.let_go += 1
 
-    def told(self, process: int, mask: set[int]) -> set[int]:
+    def reported(self, process: int, mask: set[int]) -> set[int]:
         return {0, 1, 2, 3}
 
 

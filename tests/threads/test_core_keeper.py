@@ -45,7 +45,7 @@ class FakeCores:
     def keep(self) -> None:
         self._called("keep")
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         self._called("look")
         return self.as_it_was
 

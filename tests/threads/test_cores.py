@@ -159,7 +159,7 @@ def test_other_threads_start_what_they_like(cores: Cores, system: FakeSystem) ->
     assert system.kept == {REACTOR, FIRST, SECOND}
 
 
-@pytest.mark.parametrize("let_go", [Cores.look, Cores.release])
+@pytest.mark.parametrize("let_go", [Cores.check, Cores.release])
 def test_threads_that_c_code_has_started_are_let_go(cores: Cores, system: FakeSystem, let_go: Any) -> None:
     """They have inherited the core; those on other cores are none of ours."""
     cores.take(FIRST)
@@ -172,9 +172,9 @@ def test_one_that_goes_back_to_the_core_is_left_there(cores: Cores, system: Fake
     """Somebody wants it there."""
     cores.take(FIRST)
     system.masks[9] = {2}
-    assert cores.look()
+    assert cores.check()
     system.masks[9] = {2}
-    assert cores.look()
+    assert cores.check()
     assert system.masks[9] == {2}
 
 
@@ -182,7 +182,7 @@ def test_a_change_from_outside_is_noticed(cores: Cores, system: FakeSystem) -> N
     """And what the process has from then on is what threads are given."""
     cores.take(FIRST)
     system.masks[PROCESS] = {2, 3}
-    assert not cores.look()
+    assert not cores.check()
     cores.release()
     assert system.masks[FIRST] == {2, 3}
 
@@ -227,7 +227,7 @@ def test_an_affinity_that_somebody_else_has_set_stays(cores: Cores, system: Fake
     cores.take(FIRST)
     system.masks[FIRST] = {0, 1}
     with pytest.raises(AffinityChanged):
-        cores.look()
+        cores.check()
     cores.release()
     assert (system.masks[FIRST], system.masks[SECOND]) == ({0, 1}, ALL)
 
@@ -245,19 +245,19 @@ def test_others_are_told_what_they_would_have(cores: Cores, system: FakeSystem) 
     """The thread that asks, and one that is asked about; of other processes nothing is known."""
     cores.take(FIRST)
     system.caller = FIRST
-    assert cores.told(0, {2}) == ALL
-    assert cores.told(SECOND, {2}) == ALL
-    assert cores.told(4711, {2}) == {2}
-    assert cores.told(0, {1, 2}) == {1, 2}
+    assert cores.reported(0, {2}) == ALL
+    assert cores.reported(SECOND, {2}) == ALL
+    assert cores.reported(4711, {2}) == {2}
+    assert cores.reported(0, {1, 2}) == {1, 2}
     cores.release()
-    assert cores.told(0, {2}) == {2}
+    assert cores.reported(0, {2}) == {2}
 
 
 def test_a_thread_that_ended_is_no_matter(cores: Cores, system: FakeSystem) -> None:
     """It may do so at any time."""
     cores.take(FIRST)
     del system.masks[FIRST]
-    assert cores.look()
+    assert cores.check()
     cores.release()
     assert system.masks[SECOND] == ALL
 

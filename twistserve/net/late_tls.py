@@ -1,11 +1,11 @@
-"""Twisted's TLS, imported when it is first used: a process that speaks no TLS does without OpenSSL.
+"""Imports Twisted's TLS on first use, so that a process without TLS does not load OpenSSL.
 
-Where pyOpenSSL is installed, Twisted's reactors import it, and AMP does, which costs each process some 5 MiB of its own
-(docs/workers.md). They use it when a connection begins TLS, by names that they only call or ask for an attribute: so
-these modules are given stand-ins for such names. Everybody else gets the modules themselves, whenever they import them:
-no finder or loader is replaced, and nothing is left in `sys.modules`.
+Where pyOpenSSL is installed, Twisted's reactors and AMP import it, which costs each process some 5 MiB
+(docs/workers.md). They need it only when a connection begins TLS, and then only call its names or read their
+attributes. So these modules get stand-ins for the names. All other code imports the real modules, at any time: no
+finder or loader is replaced, and nothing is left in `sys.modules`.
 
-Import this before a reactor is imported, where a service starts.
+Import this module at the start of a service, before a reactor.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from types import ModuleType
 from typing import Any
 
 REACTORS = ("twisted.internet._newtls", "twisted.internet.posixbase")
-"""What Twisted's reactors and their transports import TLS by."""
+"""The modules through which Twisted's reactors and their transports import TLS."""
 AMP = "twisted.protocols.amp"
 
 _TLS = ("twisted.protocols.tls", "twisted.internet.ssl")
 
 
 def import_before_tls(*names: str) -> None:
-    """Import modules of Twisted, with TLS left to when they use it: `REACTORS` or `AMP`. Main thread, at the start.
+    """Import `REACTORS` or `AMP` without TLS, which they load on first use. Main thread, at the start.
 
-    Does nothing if they are imported already, or OpenSSL is, or if that is not installed: Twisted does without it then.
+    Does nothing if one of the modules or OpenSSL is imported already, or if OpenSSL is not installed.
     """
     if "OpenSSL" in sys.modules or find_spec("OpenSSL") is None or any(name in sys.modules for name in names):
         return
@@ -41,24 +41,24 @@ def import_before_tls(*names: str) -> None:
 
 
 class _Module(ModuleType):
-    """Has whatever name it is asked for, as one that is imported late."""
+    """A stand-in that has every name, as a `LateName`."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # Those that the import system asks for.
+            # The import system looks for these.
             raise AttributeError(name)
         return LateName(self.__name__, name)
 
 
 class LateName:
-    """Something in a module that is imported when it is called or asked for an attribute. Any thread."""
+    """A name in a module that is imported when the name is called or one of its attributes read. Any thread."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module = module
         self._name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what it stands for. Raises ImportError."""
+        """Call the real object. Raises ImportError."""
         return self._load()(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,9 +1,8 @@
-"""When a process should keep its threads on one core: while it is busy with the GIL, and nobody else needs that core.
+"""When a process should keep its threads on one core: while they contend for the GIL, and no other process needs it.
 
-Python runs one thread at a time. On several cores each hand-over of the GIL wakes a thread on another core, whose
-caches know nothing of what the first has done, and which may be asleep; on one core it is a context switch. But threads
-that compute without the GIL (to hash, to compress, with images) are held up there, and so is whoever else is on that
-core.
+Python runs one thread at a time. On several cores each hand-over of the GIL wakes a thread on another core, which may
+be asleep and has none of the data in its caches; on one core it is a context switch. But keeping to one core slows down
+threads that compute without the GIL (hashing, compression, images), and other processes on that core.
 """
 
 from __future__ import annotations
@@ -14,52 +13,53 @@ from collections.abc import Callable
 from twistserve.threads.concurrency import IDLE, Use
 
 BUSY, USED = 0.9, 0.65
-"""Shares of one core that the process's threads are at least ready to run for, and do run for, for `BUSY_WINDOWS` in a
-row, before it takes one. Where the GIL goes to and fro between cores, so much of the time passes while a thread wakes
-up: eight threads with a query each used 0.77 of one."""
+"""Shares of one core for which threads must be ready to run, and must run, in `BUSY_WINDOWS` windows in a row before
+the process takes a core. The second is lower because a hand-over between cores takes time to wake a thread: eight
+threads with a query each used 0.77 of one core."""
 BUSY_WINDOWS = 2
 TAKEN = 0.8
-"""Share of its core below which somebody else has some of it, if the process's threads are `DELAYED` besides: they wait
-for the core, though it cannot be the GIL that they wait for."""
+"""Share of its core below which the process shares it with another, if its threads are also `DELAYED`: then they wait
+for the core and not for the GIL."""
 DELAYED, WANTED = 0.15, 0.95
-"""Shares of a window in which they are at least, and in which they are or run: otherwise they wait for other things."""
+"""Least shares of a window for which threads are delayed, and for which they are delayed or run; below the second they
+wait for other things."""
 TAKEN_WINDOWS = 5
-"""Windows in a row in which that is so before it lets go: every process has moments on any core."""
+"""Such windows in a row before the process lets go of its core: other processes run briefly on every core."""
 READY = 1.5
-"""Cores' worth of threads that are ready to run on one core, from which on they may not need the GIL. Threads that wait
-for a database in turn show that too: only a look at what they use of several cores can tell."""
+"""Cores' worth of threads ready to run on one core, from which on they may be computing without the GIL. Threads that
+wait for a database in turn look the same: only their use of several cores tells the two apart."""
 PARALLEL, ALL_READY = 1.25, 1.9
-"""Cores that the process uses where it is free, and that its threads are ready to use where others have some of them,
-from which on they compute without the GIL. Threads that need it sleep until it is their turn, but for moments."""
+"""Cores from which on threads compute without the GIL: those they use while free, and those they are ready to use while
+other processes have a part. Threads that need the GIL sleep until it is their turn, except for moments."""
 LOOKING = 4
-"""Windows that such a look takes: the kernel moves a thread within one, where nobody has the other core."""
+"""Windows for which threads are let go to see what they use: the kernel moves a thread to an idle core within one."""
 LOOKS = (0.1, 2.0)
-"""Seconds between two looks: at first, and at most when again and again nothing was seen."""
+"""Seconds between two looks: at first, and at most after repeated looks that found nothing."""
 PAUSES = (0.05, 5.0)
-"""Seconds for which the process is free at least when somebody else needs its core: at first, and at most when that
-happens again and again. Up to twice as long by chance, so that two processes do not move in step."""
+"""Least seconds for which the process stays free after another one needed its core: at first, and at most after
+repeated conflicts. A random factor up to two keeps two processes from moving in step."""
 SETTLED, LONG = 1.0, 2
-"""Seconds after such a pause, and how often the next one's, after the shorter of which it does not count any more that
-there was one: others have moments on any core."""
+"""A conflict is forgotten so many seconds after its pause, or so many times the next pause, whichever is shorter: other
+processes run briefly on every core."""
 IDLE_FOR = 0.05
-"""Seconds for which the process uses less than `IDLE` before it lets go."""
+"""Seconds for which the process uses less than `IDLE` before it lets go of its core."""
 
 
 class OneCore:
-    """Decides window by window whether the process keeps to one core. Knows no clock and makes no system call."""
+    """Decides after each window whether the process keeps to one core. Reads no clock and makes no system calls."""
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self.held = False
-        """Whether it does."""
+        """Whether it keeps to one core."""
         self._chance = chance
         self._busy_at = self._weak_at = self._next_look = self._free_until = 0.0
         self._busy = self._looking = self._taken = 0
         self._between_looks, self._pause = LOOKS[0], PAUSES[0]
 
     def decide(self, now: float, use: Use, exploring: bool) -> bool:
-        """A window is over: whether to be on one core in the next.
+        """Called after each window: whether to be on one core in the next.
 
-        With `exploring`, threads are let at work to show that they compute without the GIL, or do so.
+        With `exploring`, threads are being tried out for computing without the GIL, or are doing so.
         """
         if not self.held:
             self.held = self._takes(now, use, exploring)
@@ -70,7 +70,7 @@ class OneCore:
         return self.held
 
     def let_go(self) -> None:
-        """It was let go for another reason, or could not be taken."""
+        """The core was let go for another reason, or could not be taken."""
         self.held = False
         self._busy = 0
 
@@ -99,7 +99,7 @@ class OneCore:
         return not self._may_be_parallel(now, use)
 
     def _make_room(self, now: float) -> None:
-        """Somebody else needs the core."""
+        """Leave the core to another process that needs it."""
         self._busy = self._taken = 0
         if now - self._free_until >= min(SETTLED, LONG * self._pause):
             self._pause = PAUSES[0]
@@ -107,11 +107,11 @@ class OneCore:
         self._pause = min(2 * self._pause, PAUSES[1])
 
     def _may_be_parallel(self, now: float, use: Use) -> bool:
-        """Whether to look what threads use of several cores."""
+        """Whether to let threads go for a moment, to see how many cores they use."""
         if use.used + use.delayed < READY:
             return False
         last, self._weak_at = self._weak_at, now
-        if now - last > LOOKS[1]:  # the load is another one
+        if now - last > LOOKS[1]:  # the load has changed
             self._between_looks, self._next_look = LOOKS[0], now
         if now < self._next_look:
             return False

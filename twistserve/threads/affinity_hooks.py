@@ -1,7 +1,7 @@
-"""What the rest of the process is to see of --cpu-affinity auto: nothing.
+"""Hides --cpu-affinity auto from the rest of the process.
 
-Threads and processes inherit the affinity of the thread that starts them. Python tells audit hooks (PEP 578) before it
-starts most of them, and before it loads an extension module, which may start threads of its own.
+Threads and processes inherit the affinity of the thread that starts them. Python calls audit hooks (PEP 578) before it
+starts most of them, and before it loads an extension module, which may start threads.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ STARTS = frozenset(
         *("os.posix_spawn", "os.system", "os.exec", "pty.spawn", "ctypes.dlopen"),
     )
 )
-"""Audit events before something starts; `import` besides."""
+"""Audit events before a thread, a process or a library starts; `hook` handles `import` too."""
 WITHOUT_EVENT: tuple[tuple[ModuleType, str], ...] = (
-    # Of threads, Python 3.11 tells nothing.
+    # Python 3.11 has no audit events for threads.
     (_thread, "start_new_thread"),
     (_thread, "start_joinable_thread"),
     (threading, "_start_new_thread"),
     (threading, "_start_joinable_thread"),
-    # multiprocessing calls it.
+    # multiprocessing calls this.
     (_posixsubprocess, "fork_exec"),
 )
-"""What starts something too, as far as this Python has it."""
+"""Functions that start something without an audit event; some exist only in some Pythons."""
 
 
 class AffinityHooks:
-    """Lets a thread go that is about to start something, and tells what affinity there is without ours.
+    """Lets a thread go before it starts something, and reports affinities as they would be without us. Any thread.
 
-    `give_up` is called with the reason when the application sets the affinity of a thread of this process.
+    Calls `give_up` with the reason when the application sets the affinity of a thread of this process.
     """
 
     def __init__(self, cores: Cores, give_up: Callable[[str], None]) -> None:
@@ -50,7 +50,7 @@ class AffinityHooks:
         self._replaced: list[tuple[Any, str, Any, Any]] = []
 
     def install(self) -> None:
-        """Begin; an audit hook cannot be taken back."""
+        """Install the hooks; an audit hook cannot be removed."""
         sys.addaudithook(self.hook())
         os.register_at_fork(after_in_child=self.forget)
         for module, name in WITHOUT_EVENT:
@@ -65,41 +65,41 @@ class AffinityHooks:
 
         for function in (sched_getaffinity, sched_setaffinity):
             name = function.__name__
-            # So that pickle finds them.
+            # Pickle finds a function by these.
             function.__module__, function.__qualname__, function.__doc__ = "os", name, getattr(os, name).__doc__
             self._replace(os, name, function)
 
     def uninstall(self) -> None:
-        """End; only the audit hook stays, without effect."""
+        """Restore the functions; the audit hook stays, without effect."""
         self.forget()
         while self._replaced:
             module, name, ours, before = self._replaced.pop()
-            if getattr(module, name) is ours:  # and not somebody else's by now
+            if getattr(module, name) is ours:  # unless it has been replaced again
                 setattr(module, name, before)
 
     def forget(self) -> None:
-        """Nothing is kept on one core: in a forked child."""
+        """Do nothing from now on; also in a forked child, where no thread is kept."""
         self._cores = None
 
     def hook(self) -> Callable[[str, tuple[Any, ...]], None]:
-        """What is told of audit events, several of each request, on any thread."""
+        """The audit hook; Python calls it several times for each request, on any thread."""
         let_go = self._let_go
 
-        # Not a method, which would take 0.45 us for each of them instead of 0.1.
+        # Not a method, which would take 0.45 us for each event instead of 0.1.
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
-            # Only of an extension module it is told where it is.
+            # Only an extension module has a file name here.
             if event in STARTS or (event == "import" and arguments[1] is not None):
                 let_go()
 
         return hook
 
     def get(self, pid: int) -> set[int]:
-        """As os.sched_getaffinity."""
+        """Replaces os.sched_getaffinity."""
         mask, cores = self._get(pid), self._cores
-        return mask if cores is None else cores.told(pid, mask)
+        return mask if cores is None else cores.reported(pid, mask)
 
     def set(self, pid: int, mask: Iterable[int]) -> None:
-        """As os.sched_setaffinity."""
+        """Replaces os.sched_setaffinity."""
         if self._cores is not None and (pid == 0 or os.path.exists(f"/proc/self/task/{pid}")):
             self._give_up("the application sets the affinity of a thread by os.sched_setaffinity, and that stays")
         self._set(pid, mask)

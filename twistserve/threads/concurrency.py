@@ -1,10 +1,10 @@
 """How many request threads should be at work: as many as keep the processor busy, and no more.
 
-Threads that compute at the same time gain nothing in Python, and lose much where there are several cores: the GIL goes
-to and fro between them, and a thread that loses it while holding a lock, such as those of Django's translations and
-time zones, makes all others queue up at that lock from then on (a lock convoy). With eight threads on two cores a
-template page took 7 ms of CPU time so, and 2.2 alone. Threads that wait for a database use no processor, so others
-should run meanwhile. Which of the two it is, CPU time tells: no look into the interpreter or the kernel is needed.
+Threads that compute at the same time gain nothing in Python, and lose much on several cores: the GIL moves between
+them, and a thread that loses it while holding a lock, such as those of Django's translations and time zones, makes all
+others queue up at that lock from then on (a lock convoy). A template page took 7 ms of CPU time with eight threads on
+two cores, and 2.2 alone. Threads that wait for a database use no processor, so others should run meanwhile. CPU time
+tells the two cases apart, without a look into the interpreter.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from dataclasses import dataclass
 WINDOW = 0.01
 """Seconds over which CPU time is measured."""
 IDLE = 0.5
-"""Share of one core used by the process, up to which each request gets a thread at once where none has had to wait."""
+"""Share of one core up to which each request gets a thread at once, unless one had to wait."""
 BUSY_ALONE, FULL_ALONE = 0.96, 0.99
-"""Shares of the only core: below the first another thread may be of use, if requests wait; from the second on threads
-get in each other's way."""
+"""Shares of the only core: below the first another thread may help, if requests wait; from the second on threads get in
+each other's way."""
 BUSY, FULL = 0.9, 0.95
-"""The same where there are several cores, and a thread too many costs more: the GIL goes from core to core."""
+"""The same with several cores, where a surplus thread costs more because the GIL moves between cores."""
 WITHOUT_GIL = 0.75
-"""Share of its core that each of several threads uses at least where they compute without the GIL: to hash, or to
-compress. With it they share one core, and what their contention costs besides: up to 1.4 cores for two or more."""
+"""Least share of a core that each of several threads uses if they compute without the GIL (hashing, compression).
+Threads that need it share one core, but their contention costs extra: up to 1.4 cores for two or more."""
 READY = 0.9
-"""Share of the time that each of two such threads is ready to run; two that need the GIL, 0.8 at most."""
+"""Share of the time for which each of two such threads is ready to run; at most 0.8 for two that need the GIL."""
 CERTAIN = (0.975, 3)
-"""The same, and windows in a row, where both are kept on one core, or were a moment ago: two that need the GIL come
-close to it there."""
+"""The same share, and windows in a row, for threads that are on one core or were a moment ago: there, two that need the
+GIL come close to it."""
 UP, DOWN = 1.5, 0.9
-"""Factors of a window."""
+"""Factors by which the number of threads changes after a window."""
 EXPLORE = (10, 80)
-"""Windows at full use after which another thread may show that it computes without the GIL: at first, and at most when
-again and again it does not."""
+"""Windows at full use before a second thread is tried, to see whether it computes without the GIL: at first, and at
+most after repeated failures."""
 EXPLORING = 2
-"""Windows that it has for that."""
+"""Windows that such a trial takes."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Use:
     used: float
     """CPU time of all its threads."""
     delayed: float = 0.0
-    """What its request threads were ready to run for besides, and did not: other threads had the processor."""
+    """Time for which its request threads were ready to run, but other threads had the processor."""
     gil_free: bool = True
-    """Whether the reactor had the GIL at once each time it wanted it."""
+    """Whether the reactor always got the GIL at once."""
 
 
 class Concurrency:
-    """The number of threads that may be at work, from 1 to `size`, adapted to what they use of `cores` cores."""
+    """The number of threads that may be at work, from 1 to `size`, adapted to their use of `cores` cores."""
 
     def __init__(self, size: int, cores: int) -> None:
         self.limit = size
@@ -58,23 +58,23 @@ class Concurrency:
         self._cores = cores
         self._level = float(size)
         self._full = 0
-        """Windows at full use since the last exploration, negative while it lasts."""
+        """Windows at full use since the last exploration; negative during one."""
         self._explore_after = EXPLORE[0]
         self._certain = 0
         """Windows in a row in which two threads were ready all the time."""
 
     @property
     def exploring(self) -> bool:
-        """Whether threads may show now that they compute without the GIL, or do."""
+        """Whether threads are being tried out for computing without the GIL, or are doing so."""
         return self._full < 0
 
     def adapt(self, use: Use, kept: bool = False) -> None:
-        """A window is over, in which requests were waiting for a thread.
+        """Called after a window in which requests waited for a thread.
 
-        With `kept`, threads are kept on one core, or were a moment ago.
+        With `kept`, threads are on one core, or were a moment ago.
         """
         alone = kept or self._cores == 1
-        # Threads that wait for a processor would use it: another would wait too. On one core they wait for each other.
+        # While threads wait for a processor, another one would only wait too; on one core they wait for each other.
         used = use.used + use.delayed if self.limit == 1 or not alone else use.used
         busy, full = (BUSY_ALONE, FULL_ALONE) if alone else (BUSY, FULL)
         parallel = min(self.limit, self._cores)
@@ -82,7 +82,7 @@ class Concurrency:
             self._full = 0
             self._set(self._level * UP)
         elif parallel > 1 and self._without_gil(use, parallel, kept):
-            # A moment in which others have the processor is no reason to give that up.
+            # Do not give this up because another process has the processor for a moment.
             self._full, self._explore_after = -EXPLORE[0], EXPLORE[0]
             if use.used < BUSY * self._cores:
                 self._set(self._level * UP)
@@ -92,12 +92,12 @@ class Concurrency:
             self._at_full_use(use)
 
     def relax(self) -> None:
-        """The process has little to do: let each request have a thread."""
+        """Called when the process has little to do: each request gets a thread."""
         self._full, self._explore_after = 0, EXPLORE[0]
         self._set(self._size)
 
     def _without_gil(self, use: Use, parallel: int, kept: bool) -> bool:
-        # Two of them are ready all the time, also where the kernel has put both on one core, or others have the second.
+        # Two such threads are always ready, even if the kernel put both on one core, or another process has the second.
         ready = (use.used + use.delayed) / 2 if self.limit == 2 else 0.0
         self._certain = self._certain + 1 if ready >= CERTAIN[0] else 0
         return use.used >= WITHOUT_GIL * parallel or (self._certain >= CERTAIN[1] if kept else ready >= READY)

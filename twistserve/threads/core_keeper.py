@@ -17,17 +17,17 @@ from twistserve.threads.pool import RequestThreadPool
 logger = get_logger(__name__)
 
 LOOK_EVERY = 0.1
-"""Seconds between two looks while threads are on one core: for threads that C code has started, for changes from
-outside, and for the end of the load, after which nothing else may wake the reactor."""
+"""Seconds between two checks while threads are on one core: for threads started by C code, for changes from outside,
+and for the end of the load, after which nothing else may wake the reactor."""
 REFRESH_EVERY = 1.0
-"""Seconds between two looks at what the process may use while it is not on one core."""
+"""Seconds between two checks of the cores that the process may use, while it is not kept on one."""
 
 LEAST = 0.001
-"""Seconds of a window for which request threads ran, below which they are idle."""
+"""Seconds; request threads that run for less than that in a window are idle."""
 
 
 def core_keeper(pool: RequestThreadPool, reactor: Any, on_change: Callable[[], None]) -> CoreKeeper:
-    """What keeps the threads of a pool and the reactor on one core."""
+    """Make the keeper of a pool's threads and the reactor's, with its hooks."""
     cores = Cores(lambda: pool.workers)
     keeper = CoreKeeper(pool, cores, reactor, on_change)
     keeper.hooks = AffinityHooks(cores, keeper.give_up)
@@ -35,17 +35,17 @@ def core_keeper(pool: RequestThreadPool, reactor: Any, on_change: Callable[[], N
 
 
 class Policy(Protocol):
-    """What decides."""
+    """Decides when to keep threads on one core."""
 
     def decide(self, now: float, use: Use, exploring: bool) -> bool:
-        """A window is over: whether to be on one core in the next."""
+        """Called after each window: whether to be on one core in the next."""
 
     def let_go(self) -> None:
-        """It was let go for another reason, or could not be taken."""
+        """The core was let go for another reason, or could not be taken."""
 
 
 class Hooks(Protocol):
-    """What keeps the rest of the process from noticing."""
+    """Hide affinities from the rest of the process."""
 
     def install(self) -> None:
         """Begin."""
@@ -55,7 +55,7 @@ class Hooks(Protocol):
 
 
 class CoreKeeper(Service):
-    """Does what the policy says; `on_change` is called each time that a core is taken or let go. Reactor thread."""
+    """Carries out the policy; calls `on_change` each time it takes or lets go of a core. Reactor thread."""
 
     name = "core keeper"
 
@@ -83,7 +83,7 @@ class CoreKeeper(Service):
 
     @property
     def kept(self) -> bool:
-        """Whether threads are kept on one core, or were a moment ago: it takes the kernel some time to move them."""
+        """Whether threads are on one core, or were a moment ago: the kernel takes some time to move them."""
         return self.held or self._free_windows < EXPLORING
 
     @property
@@ -98,7 +98,7 @@ class CoreKeeper(Service):
             self.hooks.install()
 
     def stopService(self) -> None:
-        """Let go, and keep threads no more."""
+        """Let threads go for good."""
         super().stopService()
         self._given_up = True
         self._let_go()
@@ -106,11 +106,11 @@ class CoreKeeper(Service):
             self.hooks.uninstall()
 
     def on_window(self, now: float, use: Use, exploring: bool) -> None:
-        """A window is over."""
+        """Called after each window."""
         self._free_windows += 1
         if self._given_up:
             return
-        # What other threads use, those of the start-up for instance, is no reason to keep these.
+        # Other threads' use, such as that of the start-up, does not count.
         idle = sum(worker.ran for worker in self._pool.workers) < LEAST
         wanted = self._policy.decide(now, Use(0.0) if idle else use, exploring)
         if self.held and not wanted:
@@ -124,7 +124,7 @@ class CoreKeeper(Service):
             self._attempt(self._cores.refresh)
 
     def give_up(self, reason: str) -> None:
-        """Let threads go, and keep them no more. Callable from any thread."""
+        """Let threads go for good, and log the reason. Callable from any thread."""
         if not self._given_up:
             self._given_up = True
             logger.warning("--cpu-affinity auto has no effect from now on: %s", reason)
@@ -157,11 +157,11 @@ class CoreKeeper(Service):
         self._attempt(self._check)
 
     def _check(self) -> None:
-        if not self._cores.look():
+        if not self._cores.check():
             self._let_go()
 
     def _attempt(self, call: Callable[[], object]) -> None:
-        """Do something that the system may forbid, or others may have changed."""
+        """Make a call that gives up if the system forbids it, or if other code has set an affinity."""
         try:
             call()
         except AffinityChanged:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 Mask = frozenset[int]
 _CORE = 38
-"""The place of the core in /proc/self/task/TID/stat, counted from 0, see proc(5)."""
+"""Index of the core in /proc/self/task/TID/stat, counted from 0: see proc(5)."""
 
 
 class Member(Protocol):
@@ -24,19 +24,19 @@ class Member(Protocol):
 
 
 class AffinityChanged(Exception):
-    """Somebody else has set the affinity of one of the threads."""
+    """Other code has set the affinity of one of the threads."""
 
 
 def core_of(thread: int) -> int:
-    """The core that a thread of this process runs on, or ran on last. Raises OSError where nobody knows."""
+    """The core that a thread of this process runs on, or last ran on. Raises OSError if it is unknown."""
     with open(f"/proc/self/task/{thread}/stat") as stat:
-        # The name may hold anything.
+        # The name before it may contain blanks and parentheses.
         return int(stat.read().rpartition(")")[2].split()[_CORE - 2])
 
 
 @dataclass(frozen=True)
 class System:
-    """The calls; those of `os` are replaced later for everybody else."""
+    """The system calls; `AffinityHooks` later replaces those in `os`, so keep the originals."""
 
     get: Callable[[int], set[int]] = field(default_factory=lambda: os.sched_getaffinity)
     set: Callable[[int, Iterable[int]], None] = field(default_factory=lambda: os.sched_setaffinity)
@@ -44,15 +44,15 @@ class System:
     thread: Callable[[], int] = threading.get_native_id
     """The calling thread."""
     process: Callable[[], int] = os.getpid
-    """The process, which is its main thread too."""
+    """The process, whose id is also that of its main thread."""
     threads: Callable[[], Iterable[int]] = lambda: map(int, os.listdir("/proc/self/task"))
 
 
 class Cores:
     """Keeps the threads that run requests, and the reactor's, on one core.
 
-    A thread that is about to start another one, or a process, is let go before: affinity is inherited. All its methods
-    may be called from any thread, but those that say otherwise; they raise OSError where the system forbids it.
+    Threads and processes inherit affinity, so a thread is let go before it starts one. Methods may be called from any
+    thread unless they say otherwise, and raise OSError where the system forbids the call.
     """
 
     def __init__(self, members: Callable[[], Sequence[Member]], system: System | None = None) -> None:
@@ -61,19 +61,19 @@ class Cores:
         self._ended = False
         self._members = members
         self._system = system or System()
-        # A thread may be interrupted by what starts another one.
+        # Reentrant: a signal handler may start a thread or a process while this thread holds the lock.
         self._lock = threading.RLock()
         self._reactor = 0
         self._all = self._given = self._read_all()
-        """What the process may use, and what threads were given when they were let go last."""
+        """The cores that the process may use, and those that threads got when they were last let go."""
         self._kept: set[int] = set()
         self._let_go: dict[int, float] = {}
-        """Threads that may use all cores until their jobs end, and when those began."""
+        """Threads that may use all cores until their jobs end, and when these jobs began."""
         self._strays: set[int] = set()
-        """Threads of others that had to be let go."""
+        """Other threads that inherited the affinity and were let go."""
 
     def take(self, core_of: int) -> bool:
-        """Keep to the core that this thread is on; False where there is one alone. Reactor thread.
+        """Keep all threads on the core of this one; False if that is not possible, as with one core. Reactor thread.
 
         Raises `AffinityChanged`.
         """
@@ -81,7 +81,7 @@ class Cores:
             self._all = self._read_all()
             try:
                 core = self._system.core_of(core_of)
-            except (FileNotFoundError, ProcessLookupError):  # it has ended
+            except (FileNotFoundError, ProcessLookupError):  # the thread has ended
                 return False
             if self._ended or len(self._all) < 2 or core not in self._all:
                 return False
@@ -95,9 +95,9 @@ class Cores:
             return self.core is not None
 
     def keep(self) -> None:
-        """Have on the core those too that have begun since, or whose jobs have ended.
+        """Move threads to the core that have begun since, or whose jobs have ended.
 
-        Lets go of all where the process may not use the core any more.
+        Lets all of them go if the process may no longer use the core.
         """
         with self._lock:
             try:
@@ -121,7 +121,7 @@ class Cores:
                     self._keep(thread)
 
     def refresh(self) -> None:
-        """Let threads have the cores that the process was given since, or that are left to it."""
+        """Give threads the cores that the process may use now, if these have changed."""
         with self._lock:
             before, self._all = self._given, self._read_all()
             if self.core is not None or self._all == before:
@@ -139,15 +139,15 @@ class Cores:
                 self._release()
 
     def end(self) -> None:
-        """Let all threads use all cores from now on: nothing is taken any more. Raises nothing."""
+        """Let all threads use all cores for good: `take` returns False from now on. Raises nothing."""
         with self._lock:
             self._ended = True
             self.release()
 
     def let_go_of_this_thread(self) -> None:
-        """The calling thread is about to start something: it may use all cores, and so may that.
+        """Let the calling thread, which is about to start a thread or a process, use all cores.
 
-        A thread that runs a request is kept again after it, the reactor's with the next `keep`.
+        A request thread is kept again after its request, the reactor's at the next `keep`.
         """
         thread = self._system.thread()
         with self._lock:
@@ -160,10 +160,10 @@ class Cores:
                 with suppress(OSError):
                     self._system.set(thread, self._all)
 
-    def look(self) -> bool:
-        """Let threads go that others have started on the core; whether all is as it was.
+    def check(self) -> bool:
+        """Let threads go that C code has started on the core; False if the process may use other cores than before.
 
-        It is not where the cores that the process may use have changed. Raises `AffinityChanged`.
+        Raises `AffinityChanged`.
         """
         with self._lock:
             if self.core is None:
@@ -179,8 +179,8 @@ class Cores:
                     self._kept.discard(thread)
             return True
 
-    def told(self, process: int, mask: set[int]) -> set[int]:
-        """What an affinity is that a process or thread was found to have: that of ours, without what we do to it."""
+    def reported(self, process: int, mask: set[int]) -> set[int]:
+        """The affinity to report for a process or thread that has `mask`: all cores for a thread that is kept."""
         with self._lock:
             kept = mask == {self.core} and (process or self._system.thread()) in self._kept
             return set(self._all) if kept else mask
@@ -198,7 +198,7 @@ class Cores:
         self.core = None
 
     def _let_strays_go(self) -> None:
-        """Threads that C code has started have the affinity of those that started them."""
+        """Let threads go that C code has started: they inherited their affinity."""
         ours = {self._reactor, *(member.native_id for member in self._members())}
         threads = set(self._system.threads())
         self._strays &= threads
@@ -210,7 +210,7 @@ class Cores:
 
     def _keep(self, thread: int) -> None:
         assert self.core is not None
-        with suppress(ProcessLookupError):  # it has ended
+        with suppress(ProcessLookupError):  # the thread has ended
             self._system.set(thread, {self.core})
             self._kept.add(thread)
 
@@ -218,5 +218,5 @@ class Cores:
         return frozenset(self._system.get(thread))
 
     def _read_all(self) -> Mask:
-        # The main thread is never kept, and follows what is done to the process from outside.
+        # The main thread is never kept, so its affinity shows what is set from outside.
         return self._read(self._system.process())

@@ -1,4 +1,4 @@
-"""Wakes request threads: as many as `Concurrency` lets be at work, and others beside those that take long."""
+"""Wakes request threads: as many as `Concurrency` allows, and another one for each that takes long."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from twistserve.threads.pool import RequestThreadPool
 from twistserve.threads.reactor_queue import ReactorQueue
 
 MOSTLY = 0.5
-"""Share of a window in which jobs have waited, for it to say something about how many threads should be at work."""
+"""Share of a window for which jobs must have waited before it changes the number of threads."""
 AT_ONCE = 0.0005
-"""Seconds in which the reactor has the GIL where no thread keeps it: half of the switch interval."""
+"""Seconds within which the reactor gets the GIL unless a thread keeps it: half of the switch interval."""
 PATIENCE = 0.05
-"""Seconds for which a job keeps others waiting, for each thread at work."""
+"""Seconds, times the number of threads at work, after which a job counts as slow and another thread may run."""
 MOST_PATIENCE = 0.2
-"""Seconds for which any number of them does: requests wait for what computes, but not for long."""
+"""The same for any number of threads: requests wait for computing threads, but not for long."""
 NAP = 0.004
-"""Seconds for which sockets are left alone while threads have enough to do: to look at them, the reactor takes the GIL
-from one of them. A thread wakes the reactor when it has nothing left to do."""
+"""Seconds for which the reactor ignores sockets while threads have enough to do: reading them takes the GIL from a
+thread. A thread wakes the reactor when it has nothing left to do."""
 
 
 class CoreKeeping(Protocol):
-    """What keeps the threads on one core while that is of use, and lets them go."""
+    """Keeps threads on one core while that helps."""
 
     @property
     def kept(self) -> bool:
-        """Whether they are there, or were a moment ago."""
+        """Whether threads are on one core, or were a moment ago."""
 
     def on_window(self, now: float, use: Use, exploring: bool) -> None:
-        """A window is over; `exploring` is whether threads may show that they work without the GIL."""
+        """Called after each window; `exploring` if threads are being tried out for computing without the GIL."""
 
 
 class Dispatcher:
@@ -54,19 +54,19 @@ class Dispatcher:
         self._concurrency = concurrency
         self._clock, self._cpu_clock = clock, cpu_clock
         self._at, self._cpu = clock(), cpu_clock()
-        """When the window has begun."""
+        """When the window began, and the CPU time used by then."""
         self._left_at = self._left_cpu = 0.0
-        """When jobs were left to wait at the last dispatch, 0 if none were."""
+        """When the last dispatch left jobs waiting, and the CPU time used by then; 0 if it left none."""
         self._nap = 0.0
-        """Seconds that the reactor was to wait for at most, if jobs were left to wait."""
+        """Seconds that the reactor was then to wait at most."""
         self._late = False
-        """Whether it came later in this window: a thread kept the GIL."""
+        """Whether it returned later than that in this window, because a thread kept the GIL."""
         self._crowded = self._crowded_cpu = 0.0
-        """Seconds of this window in which jobs waited for a thread, and the CPU time that was used in them."""
+        """Seconds of this window in which jobs waited for a thread, and the CPU time used in them."""
         pool.dispatcher = self
 
     def dispatch(self) -> float:
-        """Set threads to work; seconds for which the reactor need look at nothing but its waker. Reactor thread."""
+        """Wake threads; returns the seconds for which the reactor need watch only its waker. Reactor thread."""
         if self._left_at:
             passed = self._clock() - self._left_at
             self._crowded += passed
@@ -106,7 +106,7 @@ class Dispatcher:
     def _adapt(self, now: float) -> None:
         cpu, seconds = self._cpu_clock(), now - self._at
         cores = self.cores
-        # What those have waited that sleep by now belongs to this window too, which decides about the core.
+        # The decision about the core also counts the waiting of threads that sleep by now.
         workers = self._pool.at_jobs() if cores is None else self._pool.workers
         delayed = sum(min(worker.run_delay(), seconds) for worker in workers) / seconds
         if self._crowded >= MOSTLY * seconds:
@@ -123,6 +123,6 @@ class Dispatcher:
         """How many more threads may be at work; negative if some are too many."""
         awake = self._pool.awake
         patience = min(PATIENCE * awake, MOST_PATIENCE)
-        # Those that take long don't count: nobody knows when they will be done.
+        # Slow jobs don't count: they may take any time.
         slow = sum(now - worker.since > patience for worker in self._pool.at_jobs())
         return self._concurrency.limit + slow - awake

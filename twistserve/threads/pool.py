@@ -56,7 +56,7 @@ class Worker:
         self.wakes.acquire()
         self.thread = 0
         self.native_id = 0
-        """What the kernel knows its thread by; 0 before that has begun."""
+        """The kernel's id of its thread; 0 while that does not run."""
         self.job: Job | None = None
         self.since = 0.0
         """When it began the job, by perf_counter."""
@@ -76,12 +76,12 @@ class Worker:
             self._run_delay.close()
 
     def run_delay(self) -> float:
-        """Seconds that its thread was ready to run, and did not, since this was asked last."""
+        """Seconds that its thread was ready but did not run, since the last call."""
         return self._run_delay.since_last() if self._run_delay is not None else 0.0
 
     @property
     def ran(self) -> float:
-        """Seconds that its thread ran between the last two times that `run_delay` was asked."""
+        """Seconds that its thread ran between the last two calls of `run_delay`."""
         return self._run_delay.ran if self._run_delay is not None else 0.0
 
 
@@ -101,7 +101,7 @@ class RequestThreadPool(Service):
     name = "request threads"
 
     dispatcher: Dispatching | None = None
-    """Who wakes threads when the reactor has read all that there is; without one, each job wakes one itself."""
+    """Wakes threads when the reactor has read all that there is; without one, each job wakes a thread itself."""
 
     def __init__(self, size: int, max_queue: int = 1000) -> None:
         self._size = size
@@ -304,7 +304,7 @@ class RequestThreadPool(Service):
             try:
                 self._idle.remove(me)
             except ValueError:
-                me.wakes.acquire()  # somebody is waking us
+                me.wakes.acquire()  # another thread is waking us
             return
         me.wakes.acquire()
 

@@ -12,12 +12,12 @@ logger = get_logger(__name__)
 
 
 class ReactorQueue:
-    """The way back to the reactor thread: it is woken once for all that was put, and not where it comes by itself."""
+    """Calls for the reactor thread, which is woken once for all of them, and only if it does not look by itself."""
 
     napping = False
-    """Whether the reactor comes for what was put in milliseconds at most, and need not be woken before."""
+    """Whether the reactor looks here within milliseconds, so that it need not be woken."""
     _attending = False
-    """Whether it is at work, and looks again before it waits."""
+    """Whether the reactor is at work, and looks here before it waits."""
 
     def __init__(self, call_from_thread: Callable[..., Any]) -> None:
         self._call_from_thread = call_from_thread
@@ -37,16 +37,16 @@ class ReactorQueue:
             self._call_from_thread(self.deliver)
 
     def wake_reactor(self) -> None:
-        """Have the reactor thread come now if it would come later: somebody waits for it."""
+        """Wake the reactor thread from a nap, for a thread that waits for it."""
         if self.napping:
             self.wake()
 
     def after_waiting(self) -> None:
-        """The reactor is at work, and calls `before_waiting` when it has nothing left to do. Reactor thread."""
+        """Called when the reactor is at work again; it calls `before_waiting` when that is done. Reactor thread."""
         self._attending, self.napping = True, False
 
     def before_waiting(self) -> None:
-        """Call what was put; for what comes from now on the reactor has to be woken. Reactor thread."""
+        """Make the waiting calls; later ones have to wake the reactor. Reactor thread."""
         self._attending = self.napping = False
         self.deliver()
 
