@@ -156,8 +156,8 @@ class Configuration:
     backlog: int = _web("connections the kernel holds until they are accepted", _POSITIVE, 1024)
     threads: int = _web("threads that run requests", _POSITIVE, 8)
     cpu_affinity: str = _web(
-        "auto keeps a process's threads on one core while they share the GIL, and lets go as soon as that is wrong;"
-        " not the default, since C code that counts processors by itself, as OpenMP does, may then see one",
+        "auto keeps a process's threads on one core while they share the GIL, and frees them when that does not help;"
+        " not the default, because C code that counts processors itself, as OpenMP does, may then see only one",
         Kind("none|auto", values.cpu_affinity),
         "none",
     )

@@ -46,7 +46,7 @@ class FakeCores:
         self._called("keep")
 
     def check(self) -> bool:
-        self._called("look")
+        self._called("check")
         return self.as_it_was
 
     def refresh(self) -> None:
@@ -178,7 +178,7 @@ def test_threads_are_looked_at_while_they_are_on_a_core(keeping: Keeping) -> Non
     keeping.window()
     keeping.clock.advance(LOOK_EVERY)
     keeping.clock.advance(LOOK_EVERY)
-    assert keeping.cores.calls == ["take", "look", "look"]
+    assert keeping.cores.calls == ["take", "check", "check"]
     keeping.cores.as_it_was = False
     keeping.clock.advance(LOOK_EVERY)
     assert (keeping.keeper.held, keeping.changes) == (False, 2)
@@ -194,7 +194,7 @@ def test_what_the_process_may_use_is_looked_at_seldom_while_it_is_free(keeping: 
     assert keeping.cores.calls == ["refresh"] * 3
 
 
-@pytest.mark.parametrize("when", ["take", "keep", "look"])
+@pytest.mark.parametrize("when", ["take", "keep", "check"])
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
@@ -210,7 +210,7 @@ def test_trouble_ends_it_for_good(
     if when != "take":
         keeping.window()
     keeping.cores.trouble = trouble
-    if when == "look":
+    if when == "check":
         keeping.clock.advance(LOOK_EVERY)
     else:
         keeping.window()
