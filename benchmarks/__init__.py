@@ -10,8 +10,8 @@
 | processes | the processes of a server: started on a core, CPU time and memory read, ended |
 | serving | a server started for a workload, its answer checked against the right one |
 | wrk | one run of wrk and what it printed |
-| arguments | arguments that several command lines have |
-| staging | what is there before a server is driven |
+| arguments | options that several command lines share |
+| staging | programs, databases and cores made ready before a server is driven |
 | rounds | interleaved rounds: every server in each, in alternating order |
 | ratios | medians of paired ratios |
 | idle | the cost of idle keep-alive connections |
@@ -20,7 +20,7 @@
 | report | tables as text and as Markdown |
 | threads, plot | rate and p99 by the number of threads, as a table and as an SVG |
 | workers | what a second worker brings |
-| probes, probed, container | probes under load, the project whose probes they are, a container with half a CPU |
+| probes, probed, container | probes under load, the project that is probed, a container with half a CPU |
 | scrapes | what a scrape of the metrics costs |
 | starting, reloading | how long a start takes, and a reload |
 

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:
-    """All servers, installed; the one that is compared comes first. Raises `InstallError` for one of ours only."""
+    """All servers, installed, the subject of the comparison first. Raises `InstallError` only for a twistserve."""
     chosen_layout: Layout = arguments.layout
     ours = our_servers(arguments, environments, asked(arguments))
     subject = ours[-1]
@@ -78,7 +78,7 @@ def asked(arguments: argparse.Namespace) -> list[Workload]:
 
 
 def able(servers: Sequence[Server], workload: Workload) -> list[Server]:
-    """Those that serve such a workload by themselves."""
+    """The servers that can serve this workload."""
     return [server for server in servers if (server.files if workload.static else server.django)]
 
 
@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def minutes(arguments: argparse.Namespace, servers: Sequence[Server]) -> int:
-    """What the rounds take, and 3 seconds for each start of a server."""
+    """An estimate: the rounds, and 3 seconds for each start of a server."""
     seconds: int
     if arguments.idle:
         seconds = len(servers) * (3 + arguments.rounds * (arguments.seconds + WARM_UP) * 2)

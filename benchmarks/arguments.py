@@ -1,4 +1,4 @@
-"""Types of arguments that several command lines have."""
+"""Options that several command lines share, and the types of their values."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def positive(text: str) -> int:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Several, with commas between."""
+    """Numbers separated by commas."""
     return tuple(map(positive, text.split(",")))
 
 
 def chosen(text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Those of the known names that are listed, each by its name or by the part before a hyphen."""
+    """The known names that a list with commas selects, each by the whole name or by the part before a hyphen."""
     found: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         names = [name for name in known if name == word or name.startswith(f"{word}-")]
@@ -43,7 +43,7 @@ def layout(text: str) -> Layout:
 
 
 def existing(text: str) -> Server:
-    """A twistserve that is installed already, `[NAME=]BIN[,OPTION...]`: options are those of its command line."""
+    """An installed twistserve, `[NAME=]BIN[,OPTION...]`, with options of its command line."""
     place, *options = re.split(",(?=--)", text)
     name, separator, directory = place.rpartition("=")
     bin_directory = Path(directory).absolute()
@@ -53,7 +53,7 @@ def existing(text: str) -> Server:
 
 
 def add_measures(made: argparse.ArgumentParser, *, workloads: Sequence[str]) -> None:
-    """What is measured, how long and how often, and of which twistserve; with these workloads by default."""
+    """Add the options that say what to measure, for how long and how often; `workloads` are the default."""
     names = tuple(workload.name for workload in WORKLOADS)
     made.add_argument("--rounds", type=positive, default=5, metavar="N", help="interleaved rounds (default: 5)")
     made.add_argument(
@@ -85,14 +85,14 @@ def add_measures(made: argparse.ArgumentParser, *, workloads: Sequence[str]) -> 
 
 
 def add_twistserve(made: argparse.ArgumentParser) -> None:
-    """Of which twistserve."""
+    """Add the option that says which twistserve to measure."""
     made.add_argument(
         "--twistserve",
         type=existing,
         action="append",
         default=[],
         metavar="[NAME=]BIN[,OPTION...]",
-        help="the bin directory of an environment that has twistserve (default: one made with this checkout), and"
-        " options such as in NAME=BIN,--threads=4; repeat it, with names, to compare several: ratios are those of the"
-        " last",
+        help="the bin directory of an environment with twistserve (default: a new one with this checkout), and options"
+        " of its command line, as in NAME=BIN,--threads=4; repeat it, with names, to compare several: ratios are those"
+        " of the last",
     )

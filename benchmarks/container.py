@@ -1,7 +1,7 @@
-"""A server in a container with half a CPU: runc, and the machine's own Python and packages, mounted read-only.
+"""A server in a container with half a CPU, run by runc with the machine's Python and packages, mounted read-only.
 
-Nothing is built or downloaded, so that the figures differ from those without a container by the container alone. Needs
-runc, and root. The network is the machine's.
+Nothing is built or downloaded, so the container is the only difference to a run without it. It uses the machine's
+network. Needs runc and root.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from benchmarks.environments import ROOT
 
 CPUS = 0.5
 PERIOD = 100_000
-"""Microseconds in which a container may use its share: Kubernetes' own."""
+"""Microseconds over which the CPU share is enforced, as in Kubernetes."""
 LINKS = ("bin", "sbin", "lib", "lib64")
-"""What Debian has below /usr."""
+"""Directories that are links into /usr on Debian."""
 
 
 def check_container() -> None:
-    """Raise SystemExit, with what to do, where no container can run."""
+    """Raise SystemExit, with the remedy, if no container can run."""
     if os.geteuid() != 0:
         raise SystemExit("benchmarks: --container needs root")
     if not shutil.which("runc"):
@@ -36,9 +36,10 @@ def check_container() -> None:
 def contained(
     command: Sequence[str], *, programs: Path, directory: Path, bundle: Path, env: Mapping[str, str]
 ) -> Iterator[list[str]]:
-    """Give the command that runs this one in a container, which is gone after the block.
+    """Yield the command that runs `command` in a container, which is removed after the block.
 
-    `programs` is the environment it lives in, `directory` is where it runs and may write, `bundle` an empty directory.
+    `programs` is the bin directory of its environment, `directory` the writable working directory, and `bundle` an
+    empty directory for runc.
     """
     root = bundle / "rootfs"
     root.mkdir(parents=True)
@@ -63,7 +64,7 @@ def configured(
     directory: str,
     env: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The configuration of a container, made of that which `runc spec` gives."""
+    """The container's configuration, based on the output of `runc spec`."""
     words = [f"{name}={value}" for name, value in env.items()]
     process = {**default["process"], "terminal": False, "args": list(command), "env": words, "cwd": directory}
     mounts = [*default["mounts"], *(_bind(path, "ro") for path in sorted(set(read_only))), _bind(directory, "rw")]
@@ -86,6 +87,6 @@ def _bind(path: str, access: str) -> dict[str, Any]:
 
 
 def _base_prefix(programs: Path) -> str:
-    """Where the environment's Python comes from."""
+    """The installation that the environment's Python comes from."""
     ask = [str(programs / "python"), "-c", "import sys; print(sys.base_prefix)"]
     return subprocess.run(ask, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()

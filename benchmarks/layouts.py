@@ -1,4 +1,4 @@
-"""Which cores the servers, wrk and PostgreSQL have, and with how many workers and threads the servers run."""
+"""The cores for servers, wrk and PostgreSQL, and the number of workers and threads of each server."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """One of the ways to share out two cores."""
+    """A way to share out two cores."""
 
     name: str
     description: str
-    """For the readers of a report."""
+    """Printed in reports."""
     shared: bool = True
-    """Whether all have both cores; else the server has one to itself."""
+    """Whether everything runs on both cores; otherwise the server has one to itself."""
     workers: int = 1
     threads: int = 8
-    """Request threads of each worker of servers that are compared with twistserve, which has always eight."""
+    """Request threads of each worker of the other servers; twistserve always has eight."""
 
     def server_cores(self, cores: Sequence[int]) -> tuple[int, ...]:
-        """Those of a server, of two or more that there are."""
+        """The cores for a server, given all cores of the machine, at least two."""
         return tuple(cores[:2] if self.shared else cores[:1])
 
     def load_cores(self, cores: Sequence[int]) -> tuple[int, ...]:
-        """Those of wrk and PostgreSQL."""
+        """The cores for wrk and PostgreSQL, likewise."""
         return tuple(cores[:2] if self.shared else cores[1:2])
 
 

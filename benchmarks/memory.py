@@ -1,9 +1,9 @@
-"""What workers cost in memory, and how soon one has another in its place, with --preload and without, on our example.
+"""The memory of workers, and how soon a dead one is replaced, with --preload and without, on the example project.
 
     python -m benchmarks.memory [ROUNDS] [--bin DIR]
 
-Memory is the proportional set size (PSS, proc(5)) of all processes of the service together: a page that several have
-counts once. Other programs share Python's own code with it, so leave no other Python running.
+Memory is the proportional set size (PSS, proc(5)) of all processes of the service together: a page shared by several
+counts once. Other Python processes would share pages with them, so do not run any.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.environments import ensure
-from benchmarks.probes import markdown
 from benchmarks.processes import descendants, pss
+from benchmarks.report import plain_table
 from benchmarks.rounds import in_turn
 from benchmarks.starting import PATIENCE, REQUIREMENTS, Project, example, free_ports
 from benchmarks.workers import CACHE
@@ -38,9 +38,9 @@ WAYS = {
     "4 workers, --preload": ("--workers", "4", "--preload"),
 }
 REQUESTS = 200
-"""Requests for each process that serves."""
+"""Requests for each serving process."""
 SETTLED = 1.0
-"""Seconds from being ready until memory is looked at."""
+"""Seconds between readiness and the measurement of memory."""
 LOOK_EVERY = 0.002
 
 
@@ -48,7 +48,7 @@ LOOK_EVERY = 0.002
 def serving(
     words: Sequence[str], programs: Path, project: Project
 ) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
-    """The service, ready, its web port and its log."""
+    """Start the service, and end it after the block; yields its process, its web port and its log."""
     port, log = free_ports(), project.directory / "log"
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TWISTSERVE_", "DJANGO_"))}
     environ |= {"DJANGO_SETTINGS_MODULE": project.settings}
@@ -63,7 +63,7 @@ def serving(
 
 
 def wait_for_ready(log: Path, number: int) -> float:
-    """When so many workers have been ready, by the log; or the only process."""
+    """Wait until the log has so many lines of ready workers; 0 for the only process. Returns the monotonic time."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         text = log.read_text()
@@ -74,7 +74,7 @@ def wait_for_ready(log: Path, number: int) -> float:
 
 
 def measure(name: str, programs: Path, project: Project) -> tuple[float, float, float]:
-    """One start: MiB idle and after requests, and seconds from the death of a worker until another one is ready."""
+    """Start once. Returns MiB when idle, MiB after requests, and seconds from a worker's death to its replacement."""
     words = WAYS[name]
     number = int(words[1]) if words else 0
     with serving(words, programs, project) as (process, port, log):
@@ -99,7 +99,7 @@ def measure(name: str, programs: Path, project: Project) -> tuple[float, float, 
 
 
 def ask(port: int) -> None:
-    """Ask for a page, over a connection of its own."""
+    """Request a page, over a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("GET", "/")
     response = connection.getresponse()
@@ -109,12 +109,12 @@ def ask(port: int) -> None:
 
 
 def command_line(pid: int) -> bytes:
-    """The command of a process, or its title."""
+    """The command line of a process, or its title if it has set one."""
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def table(found: dict[str, list[tuple[float, float, float]]]) -> str:
-    """Medians, and how many times that of one process they are."""
+    """Medians, and their ratios to a single process."""
     medians = {name: [*map(statistics.median, zip(*rounds, strict=True))] for name, rounds in found.items()}
     one_idle, one_used, _ = next(iter(medians.values()))
     heading = (
@@ -129,7 +129,7 @@ def table(found: dict[str, list[tuple[float, float, float]]]) -> str:
     for name, (idle, used, replaced) in medians.items():
         sizes = (f"{idle:.0f}", f"{idle / one_idle:.2f}", f"{used:.0f}", f"{used / one_used:.2f}")
         rows.append((name, *sizes, "" if math.isnan(replaced) else f"{replaced:.2f}"))
-    return markdown(heading, rows)
+    return plain_table(heading, rows)
 
 
 def main() -> None:

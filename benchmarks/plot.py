@@ -1,4 +1,4 @@
-"""Small charts of lines as one SVG, legible on light and on dark pages."""
+"""Small line charts in one SVG, legible on light and dark pages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 380, 250
-"""Pixels of a chart, axes and title included."""
+"""Pixels of a chart, including axes and title."""
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
 """Its margins."""
 LEGEND = 34
 LINES = 4
-"""How many lines of the grid there are at most above zero."""
+"""Maximum number of grid lines above zero."""
 STYLE = """
 text { font: 12px sans-serif; fill: #333; } .title { font-weight: bold; }
 .grid { stroke: #ccc; stroke-width: 1; } .line { fill: none; stroke-width: 2; }
@@ -27,12 +27,12 @@ text { font: 12px sans-serif; fill: #333; } .title { font-weight: bold; }
 }
 """
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
-"""Of the series, which are so told apart without colours too."""
+"""Dash pattern of each series, so that they can be told apart without colours."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Series of values by name, one value for each of the labels below; NaN where there is none."""
+    """Series of values by name, one value for each label of the x axis; NaN for a missing one."""
 
     title: str
     x_title: str
@@ -42,7 +42,7 @@ class Chart:
 
 
 def svg(charts: Sequence[Chart], *, columns: int = 2) -> str:
-    """All charts, with one legend for all: they have the same series."""
+    """All charts, which have the same series, with a common legend."""
     rows = math.ceil(len(charts) / columns)
     width, height = columns * WIDTH, LEGEND + rows * HEIGHT
     parts = [
@@ -58,7 +58,7 @@ def svg(charts: Sequence[Chart], *, columns: int = 2) -> str:
 
 
 def top_of_scale(highest: float) -> tuple[float, float]:
-    """The end of an axis that begins at zero, and the distance of its lines: 1, 2 or 5 times a power of ten."""
+    """The end of an axis that begins at zero, and the distance of its grid lines: 1, 2 or 5 times a power of ten."""
     if not highest > 0:
         return 1.0, 1.0
     power = 10.0 ** math.floor(math.log10(highest / LINES))

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the benchmarks' own: a new cluster on loopback, ended and removed with the block."""
+"""A temporary PostgreSQL server: a new cluster on loopback, stopped and removed after use."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pathlib import Path
 from benchmarks.processes import Tree, as_user, free_port
 
 USER = "postgres"
-"""Debian's, who runs it in the place of root, and the cluster's superuser."""
+"""Debian's user, which runs the server if we are root, and the cluster's superuser."""
 START_PATIENCE = 30.0
-"""Seconds it may take until it accepts connections."""
+"""Seconds until it must accept connections."""
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "500",  # each thread of each server keeps one
     "fsync": "off",
     "shared_buffers": "64MB",
-    "autovacuum": "off",  # the tables do not change, and it would run in some rounds only
+    "autovacuum": "off",  # the tables do not change, and it would disturb some rounds
 }
 
 
 class PostgresqlError(Exception):
-    """It does not start."""
+    """PostgreSQL does not start."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class Database:
 
 
 def installed(name: str) -> list[Path]:
-    """A program of each PostgreSQL that Debian has installed, the oldest first."""
+    """Return the paths of a program, one for each PostgreSQL that is installed from Debian, the oldest first."""
     return sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
 
 
 def program(name: str) -> Path:
-    """That of the newest, which is there."""
+    """Return the path of a program of the newest PostgreSQL. Raises IndexError if none is installed."""
     return installed(name)[-1]
 
 
 @contextmanager
 def postgresql(cache: Path, cores: str) -> Iterator[Database]:
-    """Run a new cluster in a directory below, on these cores as taskset takes them. Raises `PostgresqlError`."""
+    """Run a new cluster below `cache`, on `cores` (a CPU list as for taskset). Raises `PostgresqlError`."""
     user = USER if os.geteuid() == 0 else None
     cache.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="postgresql-", dir=cache))
@@ -83,7 +83,7 @@ def _initialise(data: Path, user: str | None) -> None:
 
 
 def _environ() -> dict[str, str]:
-    """Nothing of ours: PGPORT and the like would count."""
+    """A minimal environment: PGPORT and the like would have an effect."""
     return {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 

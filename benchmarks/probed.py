@@ -1,4 +1,4 @@
-"""The project whose probes are asked, and a server that runs it."""
+"""The project that is probed, and a server that runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.servers import Server, environ
 
 SERVER_CORE = 0
 START_PATIENCE = 120.0
-"""Seconds a server may take until it is ready, with half a CPU too."""
+"""Seconds a server may take until it is ready, even with half a CPU."""
 LOADS = {
     "wait": "a view that waits 2 s",
     "nap": "a view that waits 5 ms",
@@ -27,7 +27,7 @@ LOADS = {
     "query": "a query of SQLite",
     "body100k": "a body of 100 KB",
 }
-"""Each is a path."""
+"""Descriptions by path."""
 
 SETTINGS = """
 from importlib.util import find_spec
@@ -113,9 +113,9 @@ def probed(
     *,
     container: bool = False,
 ) -> Iterator[tuple[Tree, int, int]]:
-    """Run a server that is ready for as long as the block runs; with its port and its probe port.
+    """Run a server during the block; yields its processes, its port and its probe port once it is ready.
 
-    Raises SystemExit when it does not become ready.
+    Raises SystemExit if it does not become ready.
     """
     port = free_port()
     with ExitStack() as stack:

@@ -1,10 +1,10 @@
 """``python -m benchmarks.probes [SECONDS]``: how long probes and metrics take while the server is loaded, as Markdown.
 
 The server has one core and eight request threads (Hurricane its default number), and 64 connections of wrk from the
-other core. Readiness has a database and three checks of Django's, liveness has none. Each question is a new connection,
-as a kubelet's is, and as a kubelet does we ask again only when there is an answer. Who asks shares wrk's core, with a
-higher priority where the system allows that; how late it is itself is in the second table, and part of all times.
-With `--container` twistserve runs in a container that has half of its core.
+other core. Readiness checks a database and runs three Django checks, liveness runs none. Like a kubelet, the prober
+opens a new connection for each request, and waits for the response before the next. It shares wrk's core, with a higher
+priority if the system allows that; its own delay is in the second table, and included in all times. With `--container`
+twistserve runs in a container with half of its core.
 """
 
 from __future__ import annotations
@@ -31,61 +31,63 @@ from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
 from benchmarks.probed import LOADS, SERVER_CORE, probed
 from benchmarks.processes import Tree, busy_seconds
+from benchmarks.report import facts_list, plain_table
 from benchmarks.servers import PEERS, Server, checkout
 
 LOAD_CORE = 1
 CONNECTIONS = 64
 PATIENCE = 10.0
-"""Seconds after which an answer is missing."""
+"""Seconds after which a response counts as missing."""
 WARM_UP = 4.0
-"""Seconds of load before the first question."""
+"""Seconds of load before the first request."""
 TICK = 0.01
-"""Seconds that we sleep to see how much longer it takes."""
+"""Seconds of a sleep that measures how late the prober is."""
 PREFERENCE = -10
-"""What is added to our niceness while we ask."""
+"""Added to the prober's niceness."""
 QUEUE = "--req-queue-len=10000"
-"""The queue is long on purpose; readiness shall not fail because of it."""
+"""The queue is long on purpose: readiness must not fail because of it."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What is asked, and how soon the answer is wanted."""
+    """A path, and how fast its response should be."""
 
     path: str
     wanted: float
-    """Most seconds at p95."""
+    """Maximum p95 in seconds."""
     wanted_in_container: float
-    """The same where the server has half a CPU."""
+    """The same with half a CPU."""
     every: float = 0.5
+    """Seconds between two requests."""
     headers: str = ""
 
 
 PROBES = (
     Probe("/alive", 0.06, 0.15),
-    Probe("/ready", 0.12, 0.25, every=1.05),  # results of checks are good for a second: so none is from before
+    Probe("/ready", 0.12, 0.25, every=1.05),  # results of checks are valid for a second: none is reused
     Probe("/metrics", 0.12, 0.25, headers="Accept-Encoding: gzip\r\n"),  # as Prometheus asks
 )
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question."""
+    """The outcome of a request."""
 
     seconds: float
-    """Until the answer's last byte, or until we gave up."""
+    """Until the last byte of the response, or until the prober gave up."""
     status: int | None
-    """None where none came."""
+    """None without a response."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was measured of a server under a load."""
+    """The measurements of a server under a load."""
 
     load: str
     server: str
     answers: dict[Probe, list[Answer]]
     late: list[float]
-    """Seconds by which we woke later than we wanted."""
+    """Seconds by which each sleep of the prober took too long."""
     result: wrk.Result
     used: float
     """CPU time of the server, as a share of one core."""
@@ -94,7 +96,7 @@ class Loaded:
     container: bool = False
 
     def wanted(self, probe: Probe) -> float:
-        """Most seconds at p95."""
+        """Maximum p95 of a probe, in seconds."""
         return probe.wanted_in_container if self.container else probe.wanted
 
 
@@ -114,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def line_up(arguments: argparse.Namespace) -> list[Server]:
-    """All servers, ours first. Raises `InstallError`."""
+    """All servers, twistserve first. Raises `InstallError`."""
     environments = ROOT / "build" / "benchmarks" / "environments"
     peer = next(peer for peer in PEERS if peer.name == "hurricane")
     servers: list[Server] = arguments.twistserve or [checkout(environments)]
@@ -138,31 +140,32 @@ def main(argv: Sequence[str]) -> None:
         facts.append(("container", f"runc, {CPUS:g} CPU"))
     os.sched_setaffinity(0, {LOAD_CORE})
     measured = [
-        replace(measure(server, load, arguments.seconds, arguments.container), container=arguments.container)
+        measure(server, load, arguments.seconds, container=arguments.container)
         for load in arguments.loads
         for server in servers
     ]
     sys.stdout.write(answers_table(measured) + "\n" + circumstances_table(measured) + "\n")
-    sys.stdout.writelines(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
+    sys.stdout.write(facts_list(facts))
     sys.stdout.writelines(f"- versions of {server.name}: {versions(server)}\n" for server in servers)
 
 
-def measure(server: Server, load: str, seconds: float, container: bool) -> Loaded:
-    """Start the server and ask it for that long."""
+def measure(server: Server, load: str, seconds: float, *, container: bool) -> Loaded:
+    """Start the server, and probe it under the load for so many seconds."""
     with probed(server, container=container) as (tree, port, probe_port):
-        return asyncio.run(_measure(server, tree, f"http://127.0.0.1:{port}/{load}", probe_port, seconds))
+        loaded = asyncio.run(_measure(server, tree, load, port, probe_port, seconds))
+    return replace(loaded, container=container)
 
 
-async def _measure(server: Server, tree: Tree, url: str, probe_port: int, seconds: float) -> Loaded:
+async def _measure(server: Server, tree: Tree, load: str, port: int, probe_port: int, seconds: float) -> Loaded:
     def clocks() -> tuple[float, float, float]:
-        """CPU time of anybody on both cores, of the server, and of wrk and ourselves."""
-        load = resource.getrusage(resource.RUSAGE_CHILDREN)
+        """CPU time of all processes on both cores, of the server, and of wrk and the prober."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
         busy = busy_seconds(Path("/proc/stat").read_text(), (SERVER_CORE, LOAD_CORE))
-        return busy, tree.cpu_seconds(), load.ru_utime + load.ru_stime + time.process_time()
+        return busy, tree.cpu_seconds(), children.ru_utime + children.ru_stime + time.process_time()
 
     began, before = time.monotonic(), clocks()
-    duration = math.ceil(WARM_UP + seconds + PATIENCE)
-    load = asyncio.create_task(
+    url, duration = f"http://127.0.0.1:{port}/{load}", math.ceil(WARM_UP + seconds + PATIENCE)
+    driving = asyncio.create_task(
         asyncio.to_thread(wrk.run, url, core=LOAD_CORE, connections=CONNECTIONS, seconds=duration)
     )
     await asyncio.sleep(WARM_UP)
@@ -171,23 +174,22 @@ async def _measure(server: Server, tree: Tree, url: str, probe_port: int, second
         lateness = asyncio.create_task(_lateness(until))
         answers = await asyncio.gather(*(_ask_again(probe_port, probe, until) for probe in PROBES))
         late = await lateness
-    result = await load
+    result = await driving
     took = time.monotonic() - began
     busy, used, ours = (now - then for now, then in zip(clocks(), before, strict=True))
     others = max(0.0, busy - used - ours)
-    name = url.rpartition("/")[2]
     asked = dict(zip(PROBES, answers, strict=True))
-    return Loaded(name, server.name, asked, late, result, used / took, others / took)
+    return Loaded(load, server.name, asked, late, result, used / took, others / took)
 
 
 @contextmanager
 def preferred() -> Iterator[None]:
-    """Run this thread, and not the one that has started wrk, with a higher priority, if the system allows that."""
+    """Raise the priority of this thread, but not of the one that has started wrk, if the system allows that."""
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     try:
         os.setpriority(os.PRIO_PROCESS, 0, usual + PREFERENCE)
     except PermissionError:
-        sys.stderr.write("no higher priority for who asks: see how late it is\n")
+        sys.stderr.write("the prober has no higher priority: see how late it is\n")
     try:
         yield
     finally:
@@ -195,7 +197,7 @@ def preferred() -> Iterator[None]:
 
 
 async def _ask_again(port: int, probe: Probe, until: float) -> list[Answer]:
-    """Ask until then."""
+    """Ask repeatedly until this monotonic time."""
     answers = []
     due = time.monotonic() + probe.every * PROBES.index(probe) / len(PROBES)  # not all at the same moment
     while due < until:
@@ -226,7 +228,7 @@ async def ask(port: int, probe: Probe) -> Answer:
 
 
 async def _status(port: int, probe: Probe) -> int:
-    """The status of a complete answer."""
+    """The status of a complete response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         host = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n"
@@ -256,11 +258,11 @@ def answers_table(measured: Sequence[Loaded]) -> str:
                 )
             )
     columns = ("load", "server", "probe", "asked", "p50 ms", "p95 ms", "longest ms", "all 200", "wanted p95", "reached")
-    return markdown(columns, rows)
+    return plain_table(columns, rows)
 
 
 def circumstances_table(measured: Sequence[Loaded]) -> str:
-    """A row for each load and server: was the load what it should be, and were we in time."""
+    """A row for each load and server: whether the load was as planned, and the prober in time."""
     rows = [
         (
             *(LOADS[one.load], one.server, f"{one.result.rate:,.1f}"),
@@ -274,29 +276,23 @@ def circumstances_table(measured: Sequence[Loaded]) -> str:
         *("load", "server", "requests/s", "bad statuses", "socket errors and timeouts"),
         *("asker late p95 ms", "longest ms", "core used", "others"),
     )
-    return markdown(columns, rows)
+    return plain_table(columns, rows)
 
 
 def versions(server: Server) -> str:
-    """Those that matter here."""
+    """The versions of the packages that matter here."""
     found = packages(server.bin)
     wanted = ("python", "django", "twisted", "tornado", "django-hurricane", "prometheus-client", "prometheus_client")
     return ", ".join(f"{name} {found[name]}" for name in wanted if name in found)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of the values that so large a share of them does not exceed."""
+    """The smallest value that is not exceeded by this share of the values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:,.0f}"
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    rule = ["---"] * len(columns)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (columns, rule, *rows))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Tree:
     ) -> None:
         """Start it in a process group of its own; `output` takes all it prints, access log lines among it.
 
-        `core` is one, or several as taskset takes them. `user` is who runs it, if not we.
+        `core` is a core, or a CPU list as for taskset. `user` runs the process, if it is not this program's user.
 
         Should this program be killed, the kernel sends the process a SIGTERM.
         """
@@ -86,7 +86,7 @@ class Tree:
 
 
 def descendants(first: int) -> Iterator[int]:
-    """A process and all that descend from it, each before its children."""
+    """A process and all its descendants, each before its children."""
     pids = [first]
     while pids:
         pid = pids.pop()
@@ -98,7 +98,7 @@ def descendants(first: int) -> Iterator[int]:
 
 
 def pss(first: int) -> float:
-    """MiB that a process and its descendants take together, by proc(5)'s proportional set size."""
+    """MiB of a process and its descendants together, by the proportional set size (PSS, proc(5))."""
     found = 0
     for pid in descendants(first):
         with contextlib.suppress(OSError):
@@ -108,12 +108,12 @@ def pss(first: int) -> float:
 
 
 def as_user(user: str | None) -> list[str]:
-    """The options of setpriv for somebody else, who has a group of the same name."""
+    """The options of setpriv that run a command as another user, who has a group of the same name."""
     return [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
 
 
 def cpu_list(cores: Sequence[int]) -> str:
-    """Cores as taskset takes them."""
+    """A CPU list as for taskset."""
     return ",".join(map(str, cores))
 
 
@@ -132,7 +132,7 @@ def private_and_shared(smaps: str) -> tuple[int, int]:
 
 
 def busy_seconds(stat: str, cores: Collection[int]) -> float:
-    """The time these cores have been at work for anybody, the hypervisor's other guests included, per /proc/stat."""
+    """Seconds that these cores have been busy, also for other guests of the hypervisor, by /proc/stat."""
     ticks = 0
     for line in stat.splitlines():
         name, *fields = line.split()
@@ -150,7 +150,7 @@ def _resident_pages(pid: int) -> int:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now."""
+    """A TCP port of 127.0.0.1 that is not in use now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -57,6 +57,17 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
 
+def facts_list(facts: Sequence[tuple[str, str]]) -> str:
+    """The facts about a run as a Markdown list, without the packages of each server."""
+    return "".join(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table without title and remarks."""
+    rule = ["---"] * len(columns)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (columns, rule, *rows))
+
+
 def workload_table(measured: Measured, subject: str) -> Table:
     """A row for each server: `subject` first, then the others, with subject's rate as a multiple of theirs."""
 
@@ -93,7 +104,7 @@ def workload_table(measured: Measured, subject: str) -> Table:
 
 
 def summary_table(runs: Sequence[Measured], subject: str) -> Table:
-    """A row for each workload: subject's rate and p99, its rate as a multiple of each server's, and the others' p99."""
+    """A row for each workload: the subject's rate and p99, its rate as a multiple of each other's, and their p99."""
     names = list(dict.fromkeys(name for one in runs for name in one.samples if name not in (subject, FLOOR)))
 
     def row(measured: Measured) -> tuple[str, ...]:

@@ -21,9 +21,9 @@ from benchmarks.workloads import Workload
 WARM_UP = 1
 """Seconds a server is driven, unmeasured, before each time it is measured."""
 QUIET = 0.1
-"""Seconds in which a server that is done with the requests of clients that left uses no processor."""
+"""Seconds without CPU time after which a server has finished the requests of clients that left."""
 SETTLE_PATIENCE = 20.0
-"""Seconds it is waited for that."""
+"""Seconds to wait for that."""
 FLOOR = "Django alone"
 """The name of the samples without a server."""
 
@@ -43,7 +43,7 @@ class Sample:
     p99: float
     errors: int
     others: float = 0.0
-    """CPU time a second that neither this server nor wrk nor PostgreSQL took on the two cores: disturbance."""
+    """CPU time a second that other processes took on the two cores: disturbance."""
 
     @property
     def busy(self) -> float:
@@ -101,7 +101,7 @@ def interleave(drives: Mapping[str, Callable[[], Sample]], rounds: int, title: s
 
 
 def in_turn(things: Sequence[T], number: int) -> Sequence[T]:
-    """The order in a round: forwards in even rounds, backwards in odd ones, so that a drift favours nobody."""
+    """The order in a round: forwards in even rounds, backwards in odd ones, so that a drift favours none."""
     return things[::-1] if number % 2 else things
 
 
@@ -121,7 +121,7 @@ def drive(stage: Stage, running: Running, workload: Workload) -> Sample:
 
 
 def settle(running: Running) -> None:
-    """Wait until the server is done with requests whose clients have left, or it would go on with the next server."""
+    """Wait until the server has finished requests whose clients have left, so that it does not disturb the next one."""
     deadline = time.monotonic() + SETTLE_PATIENCE
     used = running.tree.cpu_seconds()
     while time.monotonic() < deadline:
@@ -141,7 +141,7 @@ class Clocks:
     load: float
     """CPU time of wrk."""
     cores: float
-    """CPU time of everybody on the two cores."""
+    """CPU time of all processes on the two cores."""
     database: float = 0.0
     """CPU time of PostgreSQL."""
 
@@ -161,7 +161,7 @@ class Clocks:
 
 
 def sample_of(result: wrk.Result, took: Clocks) -> Sample:
-    """What a run of wrk says, with what it took; no good answer at all is an error."""
+    """A sample from the result of wrk and the time it took; not a single good response counts as an error."""
     others = max(0.0, took.cores - took.server - took.load - took.database) / took.wall
     if not result.answers:
         return Sample(0.0, math.nan, math.nan, math.nan, max(result.errors, 1), others)

@@ -1,7 +1,7 @@
 """``python -m benchmarks.scrapes [SCRAPES]``: what a scrape of the metrics costs, as Markdown.
 
-Each route of a project with the middleware for metrics by route has been asked by every worker. The server and who asks
-share two cores, and nothing else is asked of it. Scrapes are as Prometheus sends them: OpenMetrics, compressed.
+Before, each route of a project with the middleware for metrics by route is requested from every worker. The server and
+the scraper share two cores, without any other load. Scrapes are as Prometheus sends them: OpenMetrics, compressed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import median
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
 from benchmarks.probed import APPLICATION, SETTINGS, probed
-from benchmarks.probes import markdown
+from benchmarks.report import facts_list, plain_table
 from benchmarks.servers import Server, checkout
 
 CORES = "0,1"
@@ -74,11 +74,11 @@ def main(scrapes: int) -> None:
         times = (f"{seconds * 1000:.1f}" for seconds in (one.cpu, one.typical, one.first))
         rows.append((str(case.workers), str(case.routes), str(case.statuses), f"{one.lines:,}", *times))
     columns = ("workers", "routes", "statuses of each", "lines", "CPU ms", "median ms", "first ms")
-    sys.stdout.write(markdown(columns, rows) + "\n")
+    sys.stdout.write(plain_table(columns, rows) + "\n")
     with tempfile.TemporaryDirectory() as scratch:
         server = replace(installed, workers=2)
         facts = describe(f"python -m benchmarks.scrapes {scrapes}", [server], Path(scratch))
-    sys.stdout.writelines(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
+    sys.stdout.write(facts_list(facts))
 
 
 def measure(server: Server, case: Case, scrapes: int) -> Measured:

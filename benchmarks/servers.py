@@ -24,20 +24,20 @@ APPLICATION = "bench.wsgi:application"
 DJANGO = "django~=5.2.0"
 """The same release series for every server."""
 PSYCOPG = "psycopg[binary]>=3.2"
-"""Every server's way to PostgreSQL."""
+"""Every server's driver for PostgreSQL."""
 THREADS = 8
-"""Request threads of a process, of every server that lets us choose, where nothing else is said."""
+"""Default number of request threads of a process, for every server that has such an option."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a command line is made of."""
+    """The parts of a command line."""
 
     bin: Path
     """Where the environment's programs are."""
     port: int
     static: Path | None
-    """The directory of static files, where the workload is one."""
+    """The directory of static files, if the workload is one of them."""
     scratch: Path
     """A directory for files of the server's own."""
     workers: int = 1
@@ -60,13 +60,13 @@ class Server:
     files: bool = True
     """Whether it serves static files by itself."""
     note: str = ""
-    """What a reader of its figures has to know."""
+    """A remark for readers of its figures."""
     workers: int = 1
     threads: int = THREADS
     options: tuple[str, ...] = ()
-    """Further words of its command line; one of them replaces a default such as --threads."""
+    """Further words of its command line, which may replace a default such as --threads."""
     pinned: bool = False
-    """Whether it has only the first of the layout's cores."""
+    """Whether it runs on the first of the layout's cores only."""
 
     def words(self, port: int, static: Path | None, scratch: Path) -> list[str]:
         """Its command line."""
@@ -75,7 +75,7 @@ class Server:
         return [*(word for word in words if word.partition("=")[0] not in replaced), *self.options]
 
     def shown(self, scratch: Path) -> str:
-        """Its command line as a reader may repeat it, with the options for static files, and the note."""
+        """Its command line for a reader to repeat, with the options for static files, and the note."""
         words = replace(self, bin=Path()).words(8000, Path("STATIC_ROOT"), scratch)
         return shlex.join(words).replace(f"{ROOT}/", "") + (f" ({self.note})" if self.note else "")
 
@@ -92,9 +92,9 @@ class Peer:
     files: bool = True
     note: str = ""
     layouts: tuple[Layout, ...] = ONE_PROCESS
-    """Those it takes part in."""
+    """The layouts in which it takes part."""
     threads: int | None = None
-    """If not as many as the layout says."""
+    """Overrides the layout's number."""
     pinned: bool = False
 
     def install(self, environments: Path, twistserve: Path, layout: Layout = ONE_PROCESS[0]) -> Server:
@@ -231,7 +231,7 @@ VARIANTS = {"quiet": ("--no-access-log", "--no-metrics"), "uncounted": ("--no-me
 
 
 def variant(server: Server, name: str) -> Server | None:
-    """The same twistserve with a variant's options, as far as it has them."""
+    """The same twistserve with those of a variant's options that it knows; None if it knows none."""
     known = subprocess.run(
         [str(server.bin / "twistd"), "djangoserve", "--help"], capture_output=True, text=True, timeout=60, check=False
     ).stdout
@@ -240,12 +240,12 @@ def variant(server: Server, name: str) -> Server | None:
 
 
 def checkout(environments: Path) -> Server:
-    """Twistserve as this checkout has it now. Raises `InstallError`."""
+    """The twistserve of this checkout. Raises `InstallError`."""
     return Server("twistserve", twistserve, ensure(environments / "twistserve", [str(ROOT), PSYCOPG]))
 
 
 def environ(data: Path, server: Server) -> Mapping[str, str]:
-    """The environment variables of a server: nothing of ours that could set an option."""
+    """The environment variables of a server, without any that could set an option."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "TZ") if name in os.environ}
     return kept | {
         "PATH": f"{server.bin}:{os.environ['PATH']}:/usr/sbin",

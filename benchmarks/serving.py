@@ -1,4 +1,4 @@
-"""Start a server for a workload, and make sure that its answer is the right one."""
+"""Start a server for a workload, and check that its response is the right one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stage:
     """A directory for configuration files and the like."""
     server_cores: tuple[int, ...]
     load_cores: tuple[int, ...]
-    """Those of wrk, and of PostgreSQL."""
+    """The cores of wrk and PostgreSQL."""
     connections: int
     seconds: int
     rounds: int
@@ -52,7 +52,7 @@ class Stage:
             _run_script(self, server, "prepare", postgresql=True)
 
     def environ(self, server: Server, *, postgresql: bool) -> Mapping[str, str]:
-        """The environment variables of a server whose project has that database, else SQLite."""
+        """The environment variables of a server whose project uses PostgreSQL, or SQLite."""
         if not postgresql:
             return environ(self.data, server)
         if self.postgresql is None:
@@ -60,7 +60,7 @@ class Stage:
         return {**environ(self.data, server), "BENCHMARKS_POSTGRESQL": str(self.postgresql.port)}
 
     def cores_of(self, server: Server) -> str:
-        """Its cores as taskset takes them."""
+        """The server's cores, as a CPU list for taskset."""
         return cpu_list(self.server_cores[:1] if server.pinned else self.server_cores)
 
 

@@ -1,4 +1,4 @@
-"""What is there before a server is driven: twistserve installed, programs found, databases filled, cores shared out."""
+"""Preparation before a server is driven: twistserve installed, programs found, databases filled, cores shared out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROGRAMS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setp
 
 
 def our_servers(arguments: argparse.Namespace, environments: Path, workloads: Sequence[Workload]) -> list[Server]:
-    """Each twistserve, the one that is compared last. Raises `InstallError`."""
+    """Each twistserve; the last one is the subject of the comparison. Raises `InstallError`."""
     ours: list[Server] = arguments.twistserve or [checkout(environments)]
     if len({server.name for server in ours}) < len(ours):
         raise InstallError("two of --twistserve have the same name: tell them apart, as NAME=BIN")
@@ -34,9 +34,9 @@ def our_servers(arguments: argparse.Namespace, environments: Path, workloads: Se
 
 @contextmanager
 def staged(arguments: argparse.Namespace, server: Server, workloads: Sequence[Workload]) -> Iterator[Stage]:
-    """A stage with the databases these workloads need, written by this server's Django; the block is on wrk's cores.
+    """A stage with the databases for these workloads, filled by this server's Django. Raises `RefusedError`.
 
-    Raises `PostgresqlError` and `RefusedError`.
+    Moves this process to wrk's cores. Raises `PostgresqlError` too.
     """
     stage = make_stage(arguments)
     os.sched_setaffinity(0, stage.load_cores)
@@ -49,7 +49,7 @@ def staged(arguments: argparse.Namespace, server: Server, workloads: Sequence[Wo
 
 
 def check_machine(workloads: Sequence[Workload]) -> None:
-    """Raise SystemExit, with what to do, where these workloads cannot be measured."""
+    """Raise SystemExit, with the remedy, if these workloads cannot be measured here."""
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("benchmarks: two cores are needed, one for the servers and one for wrk")
     missing = {

@@ -13,7 +13,7 @@ from benchmarks.rounds import Measured, Sample
 GRANIAN = ("granian-1", "granian-8")
 GRANIAN_TWICE = ("granian-2x1", "granian-2x4")
 COMPARED = (*GRANIAN, "granian-8-pinned", *GRANIAN_TWICE, "gunicorn", "uwsgi")
-"""Whose p99 is compared: uWSGI's socket that keeps connections hides the time they wait for a thread."""
+"""Servers whose p99 is compared. Not uwsgi-keepalive, which hides the time that connections wait for a thread."""
 WSGI = ("uwsgi", "uwsgi-keepalive", "gunicorn", "waitress")
 
 QUANTITIES: dict[str, Callable[[Sample], float]] = {
@@ -37,7 +37,7 @@ class Target:
     """Otherwise: at most."""
     layout: Layout = ONE_CORE
     best: bool = False
-    """Whether only the best of the others counts, not each of them."""
+    """Whether only the best of the others counts, instead of each."""
 
     def reached(self, ratio: float) -> bool:
         """Whether a ratio is within the bound; NaN never is."""
@@ -73,7 +73,7 @@ TARGETS = (
         Target(EVERYWHERE, "p99", COMPARED, 1.0, at_least=False, layout=layout, best=True)
         for layout in LAYOUTS.values()
     ),
-    # One core, against other servers and of other workloads
+    # One core, against other servers and for other workloads
     Target(("hello", "db"), "requests/s", ("granian-1", *WSGI), 1.1),
     Target(("hello", "db"), "requests/s", ("hurricane",), 4.0),
     Target(("hello", "db"), "requests/s", ("twisted",), 2.0),
@@ -110,7 +110,7 @@ class Compared:
 
     @property
     def shown(self) -> str:
-        """Whom it is against, as a reader shall see it."""
+        """The other server, as a report shows it."""
         return f"{self.against} (the best)" if self.target.best else self.against
 
 
@@ -134,7 +134,7 @@ def _compare(measured: Measured, target: Target, subject: str) -> list[Compared]
 
 
 def _hardest(found: list[Compared], target: Target) -> list[Compared]:
-    """That against the best of the others: where the ratio is furthest from the wanted side; unknown ones come last."""
+    """The comparison with the best of the others, which has the worst ratio; unknown ratios come last."""
     known = [one for one in found if not math.isnan(one.measured.median)] or found
     choose = min if target.at_least else max
     return [choose(known, key=lambda one: one.measured.median)] if known else []

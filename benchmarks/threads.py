@@ -1,8 +1,8 @@
 """``python -m benchmarks.threads``: rate and p99 by the number of request threads, as Markdown and as a plot.
 
-twistserve, and Granian beside it, run one process for each number of threads, and all of them are driven in interleaved
-rounds, in one of the layouts of `python -m benchmarks`. `--twistserve NAME=BIN` repeated compares several twistserves,
-such as those with one rule for threads and with another; ratios are those of the last.
+twistserve and Granian run a process for each number of threads, and all of them are driven in interleaved rounds, in
+one of the layouts of `python -m benchmarks`. Repeat `--twistserve NAME=BIN` to compare several twistserves, such as two
+with different rules for threads; ratios are those of the last.
 """
 
 from __future__ import annotations
@@ -22,17 +22,29 @@ from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
 from benchmarks.plot import DASHES, Chart, svg
 from benchmarks.postgresql import PostgresqlError
-from benchmarks.probes import markdown
 from benchmarks.ratios import middle, paired
-from benchmarks.report import number_cell
+from benchmarks.report import facts_list, number_cell, plain_table
 from benchmarks.rounds import Measured, Sample, measure
 from benchmarks.servers import PEERS, Server
 from benchmarks.serving import RefusedError
 from benchmarks.staging import check_machine, our_servers, staged
 from benchmarks.workloads import WORKLOADS
 
-THREADS = (1, 2, 4, 8, 16, 32)
+THREADS = "1,2,4,8,16,32"
+PLOT = ROOT / "docs" / "threads.svg"
 GRANIAN = "Granian"
+
+Quantity = Callable[[Sample], float]
+
+
+def rate(sample: Sample) -> float:
+    """Responses a second."""
+    return sample.rate
+
+
+def p99(sample: Sample) -> float:
+    """Milliseconds."""
+    return sample.p99 * 1e3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,24 +54,16 @@ def parser() -> argparse.ArgumentParser:
     )
     add_measures(made, workloads=("page", "pgpage"))
     made.add_argument(
-        "--threads",
-        type=numbers,
-        default=THREADS,
-        metavar="N,M",
-        help=f"how many (default: {','.join(map(str, THREADS))})",
+        "--threads", type=numbers, default=THREADS, metavar="N,M", help="numbers of threads (default: %(default)s)"
     )
     made.add_argument(
-        "--plot",
-        type=Path,
-        default=ROOT / "docs" / "threads.svg",
-        metavar="FILE.svg",
-        help="where the plot is written (default: docs/threads.svg)",
+        "--plot", type=Path, default=PLOT, metavar="FILE.svg", help="file for the plot (default: docs/threads.svg)"
     )
     return made
 
 
 def line_up(arguments: argparse.Namespace) -> list[Server]:
-    """twistserve, the one that is compared first, and Granian. Raises `InstallError`."""
+    """Each twistserve, the subject of the comparison first, then Granian. Raises `InstallError`."""
     environments = arguments.cache.absolute() / "environments"
     workloads = [one for one in WORKLOADS if one.name in arguments.workloads]
     *others, subject = our_servers(arguments, environments, workloads)
@@ -73,14 +77,14 @@ def line_up(arguments: argparse.Namespace) -> list[Server]:
 
 
 def with_threads(server: Server, threads: int) -> Server:
-    """The same with so many."""
+    """The same server with so many threads."""
     return replace(server, name=f"{server.name} x {threads}", threads=threads)
 
 
-def quantities(measured: Measured, name: str, threads: Sequence[int], of: Callable[[Sample], float]) -> list[float]:
-    """The median of a quantity for each number of threads; NaN where the server took no part."""
-    samples = (measured.samples.get(f"{name} x {number}") for number in threads)
-    return [middle([of(sample) for sample in found]) if found else math.nan for found in samples]
+def median(measured: Measured, name: str, number: int, quantity: Quantity) -> float:
+    """The median of a quantity of the server with so many threads; NaN if it took no part."""
+    samples = measured.samples.get(f"{name} x {number}")
+    return middle([quantity(sample) for sample in samples]) if samples else math.nan
 
 
 def threads_table(measured: Measured, names: Sequence[str], threads: Sequence[int]) -> str:
@@ -88,15 +92,12 @@ def threads_table(measured: Measured, names: Sequence[str], threads: Sequence[in
     subject, *others = names
     rows = []
     for number in threads:
-        rates = [quantities(measured, name, [number], lambda sample: sample.rate)[0] for name in names]
-        p99 = [quantities(measured, name, [number], lambda sample: sample.p99 * 1e3)[0] for name in names]
-        ratios = [_ratio(measured, f"{subject} x {number}", f"{name} x {number}") for name in others]
         rows.append(
             (
                 str(number),
-                *(number_cell(rate, ",.0f") for rate in rates),
-                *ratios,
-                *(number_cell(milliseconds, ",.1f") for milliseconds in p99),
+                *(number_cell(median(measured, name, number, rate), ",.0f") for name in names),
+                *(_ratio(measured, f"{subject} x {number}", f"{name} x {number}") for name in others),
+                *(number_cell(median(measured, name, number, p99), ",.1f") for name in names),
             )
         )
     columns = (
@@ -104,29 +105,26 @@ def threads_table(measured: Measured, names: Sequence[str], threads: Sequence[in
         *(f"{subject} / {name}" for name in others),
         *(f"{name}, p99 ms" for name in names),
     )
-    return markdown(columns, rows)
+    return plain_table(columns, rows)
 
 
 def _ratio(measured: Measured, ours: str, theirs: str) -> str:
     if ours not in measured.samples or theirs not in measured.samples:
         return "-"
-    rates = ([sample.rate for sample in measured.samples[name]] for name in (ours, theirs))
+    rates = ([rate(sample) for sample in measured.samples[name]] for name in (ours, theirs))
     return f"{paired(*rates).median:.2f}"
 
 
 def charts(runs: Sequence[Measured], names: Sequence[str], threads: Sequence[int]) -> list[Chart]:
     """Rate and p99 of each workload."""
-    shown: tuple[tuple[str, Callable[[Sample], float]], ...] = (
-        ("requests/s", lambda sample: sample.rate),
-        ("p99, ms", lambda sample: sample.p99 * 1e3),
-    )
+    shown: tuple[tuple[str, Quantity], ...] = (("requests/s", rate), ("p99, ms", p99))
     return [
         Chart(
             title=f"{measured.workload.title.partition(':')[0]}: {word}",
             x_title="threads",
             y_title=word,
             labels=[str(number) for number in threads],
-            series={name: quantities(measured, name, threads, quantity) for name in names},
+            series={name: [median(measured, name, number, quantity) for number in threads] for name in names},
         )
         for measured in runs
         for word, quantity in shown
@@ -155,7 +153,7 @@ def main(argv: Sequence[str]) -> None:
     for measured in runs:
         sys.stdout.write(f"{measured.workload.title}\n\n{threads_table(measured, names, arguments.threads)}\n")
         sys.stdout.writelines(f"{name} took no part: {why}\n\n" for name, why in measured.absent.items())
-    sys.stdout.writelines(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
+    sys.stdout.write(facts_list(facts))
     arguments.plot.write_text(svg(charts(runs, names, arguments.threads)))
 
 

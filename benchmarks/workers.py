@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
-from benchmarks.probes import markdown
 from benchmarks.ratios import middle, paired
+from benchmarks.report import facts_list, plain_table
 from benchmarks.rounds import drive
 from benchmarks.servers import PEERS, Server, checkout
 from benchmarks.serving import RefusedError, Running, Stage, serving
@@ -29,7 +29,7 @@ NAMES = ("hello", "page")
 
 
 def two_workers(server: Server) -> Server:
-    """The same with two."""
+    """The same server with two workers."""
     return replace(server, name=f"{server.name} x 2", workers=2)
 
 
@@ -55,7 +55,7 @@ def rates_table(rates: dict[str, list[float]]) -> str:
                 f"{paired(ours, measured).median:.2f}" if measured is not ours else "",
             )
         )
-    return markdown(("server", "requests/s", "two workers / one", "twistserve / server"), rows)
+    return plain_table(("server", "requests/s", "two workers / one", "twistserve / server"), rows)
 
 
 def memory_table(running: Sequence[Running]) -> str:
@@ -68,7 +68,7 @@ def memory_table(running: Sequence[Running]) -> str:
         for server in running
         if (found := server.tree.memory())
     ]
-    return markdown(("server", "MiB of each process, its own (USS) + shared"), rows)
+    return plain_table(("server", "MiB of each process, its own (USS) + shared"), rows)
 
 
 def main(rounds: int) -> None:
@@ -88,7 +88,7 @@ def main(rounds: int) -> None:
                 sys.stdout.write(f"{workload.title}\n\n{rates_table(rates)}\n{memory_table(running)}\n")
     except (InstallError, RefusedError) as error:
         raise SystemExit(f"benchmarks: {error}") from error
-    sys.stdout.writelines(f"- {word}: `{fact}`\n" for word, fact in facts if not word.startswith("packages"))
+    sys.stdout.write(facts_list(facts))
 
 
 if __name__ == "__main__":

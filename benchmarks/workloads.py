@@ -39,19 +39,19 @@ class Workload:
     static: int = 0
     """Bytes of the static file it is, or 0 where Django answers."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Header fields beside Host."""
+    """Header fields in addition to Host."""
     postgresql: bool = False
-    """Whether the project's database is PostgreSQL; else it is SQLite."""
+    """Whether the project's database is PostgreSQL instead of SQLite."""
     longer: int = 1
-    """How many times longer a round is: where answers are few, a short one would count hardly any."""
+    """Factor for the length of a round: a short round would count hardly any slow responses."""
 
     @property
     def scripted(self) -> bool:
-        """Whether wrk needs a script for it."""
+        """Whether wrk needs a script."""
         return bool(self.upload or self.headers)
 
     def lua(self) -> str:
-        """wrk's script for it."""
+        """The script for wrk."""
         headers = "".join(f"wrk.headers[{_quoted(name)}] = {_quoted(value)}\n" for name, value in self.headers.items())
         return f'wrk.method = "{self.method}"\n{headers}' + (
             f'wrk.body = string.rep("x", {self.upload})\n' if self.upload else ""
@@ -84,6 +84,6 @@ def write_static_files(root: Path) -> None:
 
 
 def _quoted(text: str) -> str:
-    """A string of Lua."""
+    """A Lua string literal."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

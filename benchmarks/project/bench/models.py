@@ -2,7 +2,7 @@ from django.db import models
 
 
 class Article(models.Model):
-    """What the views `db` and `pgquery` read one row of."""
+    """The views `db` and `pgquery` read one row."""
 
     title = models.CharField(max_length=200)
     text = models.TextField()
@@ -10,7 +10,7 @@ class Article(models.Model):
 
 
 class Comment(models.Model):
-    """What the view `pgpage` lists."""
+    """The view `pgpage` lists these."""
 
     article = models.ForeignKey(Article, models.CASCADE)
     author = models.CharField(max_length=80)
