@@ -60,6 +60,13 @@ def server(protocol):
     factory.noisy = False
     return factory
 
+@inlineCallbacks
+def converse(port, protocol, begin):
+    client = connect(protocol)
+    begin("127.0.0.1", port.getHost().port, client)
+    assert (yield client.done)
+    yield port.stopListening()
+
 def main():
     global talk
     raised = []
@@ -79,6 +86,12 @@ def run(program: str, *arguments: object) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_talk(program: str, directory: Path) -> None:
+    """Run a program that defines `talk` on the reactor, with a certificate for it."""
+    write_certificate(directory / "one.pem", "one.example")
+    run(f"{TALK}{program}main()\n", directory / "one.pem")
 
 
 def test_nothing_of_it_is_imported_before_it_is_used() -> None:
@@ -157,29 +170,21 @@ assert not interfaces.IReactorSSL.implementedBy(epollreactor.EPollReactor)
 
 def test_listening_and_connecting_with_tls(tmp_path: Path) -> None:
     """By the reactor's own methods, which a parent that shares the sockets of ssl: endpoints uses too."""
-    write_certificate(tmp_path / "one.pem", "one.example")
-    run(
-        TALK
-        + """
+    run_talk(
+        """
 def talk():
     from twisted.internet.ssl import CertificateOptions
     port = reactor.listenSSL(0, server(Echo), certificate().options(), interface="127.0.0.1")
-    ask = connect(Ask)
-    reactor.connectSSL("127.0.0.1", port.getHost().port, ask, CertificateOptions())
-    assert (yield ask.done)
-    yield port.stopListening()
-main()
+    yield converse(port, Ask, lambda *where: reactor.connectSSL(*where, CertificateOptions()))
 """,
-        tmp_path / "one.pem",
+        tmp_path,
     )
 
 
 def test_starting_tls_in_a_connection(tmp_path: Path) -> None:
     """As SMTP and IMAP do, on both ends."""
-    write_certificate(tmp_path / "one.pem", "one.example")
-    run(
-        TALK
-        + """
+    run_talk(
+        """
 class Secured(Echo):
     def connectionMade(self):
         self.transport.startTLS(certificate().options())
@@ -192,22 +197,16 @@ class Securing(Ask):
 
 def talk():
     port = reactor.listenTCP(0, server(Secured), interface="127.0.0.1")
-    ask = connect(Securing)
-    reactor.connectTCP("127.0.0.1", port.getHost().port, ask)
-    assert (yield ask.done)
-    yield port.stopListening()
-main()
+    yield converse(port, Securing, reactor.connectTCP)
 """,
-        tmp_path / "one.pem",
+        tmp_path,
     )
 
 
 def test_amp_with_tls(tmp_path: Path) -> None:
     """An application may speak it over a connection that begins TLS, and look at its peer's certificate."""
-    write_certificate(tmp_path / "one.pem", "one.example")
-    run(
-        TALK
-        + """
+    run_talk(
+        """
 class Sum(amp.Command):
     arguments = [(b"a", amp.Integer()), (b"b", amp.Integer())]
     response = [(b"total", amp.Integer())]
@@ -238,9 +237,8 @@ def talk():
     assert peer.hostCertificate.getSubject().commonName == b"one.example"
     peer.transport.loseConnection()
     yield port.stopListening()
-main()
 """,
-        tmp_path / "one.pem",
+        tmp_path,
     )
 
 
