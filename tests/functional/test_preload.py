@@ -1,16 +1,14 @@
 """--preload: what is different with workers that are forked from a process with the application.
 
-What is as with others is tested where that is (`PRELOADED_TOO`).
+What is the same for all workers is tested in test_workers*.py, in both ways (`PRELOADED_TOO`).
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -31,16 +29,16 @@ from tests.support.functional.harness import (
 )
 from tests.support.functional.processes import state
 from tests.support.functional.workers import (
-    VIEWS,
-    WSGI,
     Held,
     Launch,
     Load,
+    assert_ends_well,
     ended,
+    hold_up_one,
     launching,
+    parent_of,
     restarts,
     states,
-    states_of_threads,
     suspend,
     titles,
     wait_until_none_is_left,
@@ -48,22 +46,11 @@ from tests.support.functional.workers import (
     wait_until_replaced,
     workers,
 )
+from tests.support.functional.workers_project import VIEWS, WSGI, importers, notes, write_command
 
 PRELOADED = "twistserve: preloaded"
 SOON = 0.2
 """Seconds in which a replacement is to be ready."""
-COMMAND = """
-import os, time
-from pathlib import Path
-from django.core.management.base import BaseCommand
-
-class Command(BaseCommand):
-    def handle(self, *args, **options):
-        with open("ran", "a") as record:
-            record.write(f"{os.getpid()}\\n")
-        while not Path("go").exists():
-            time.sleep(0.02)
-"""
 
 
 @pytest.fixture
@@ -77,26 +64,8 @@ def preloaded(server: Server) -> list[int]:
     return [pid for pid, title in titles(server).items() if title == PRELOADED]
 
 
-def imports(server: Server) -> list[int]:
-    """Who has imported the application."""
-    path = server.cwd / "imported"
-    return [int(line.split()[0]) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def threads_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
-
-
-def write_command(directory: Path) -> str:
-    """Write the command `once`, which runs until the file `go` is there; the settings that it needs."""
-    commands = directory / "holding" / "management" / "commands"
-    commands.mkdir(parents=True)
-    (commands / "once.py").write_text(COMMAND)
-    return "INSTALLED_APPS += ['holding']\n"
 
 
 # While all is well
@@ -111,16 +80,12 @@ def test_the_application_is_imported_once(launch: Launch, runner: str) -> None:
     [pid] = preloaded(server)
     assert sorted(found.values()) == [1, 2]
     assert titles(server).keys() == {parent, pid, *found}
-    assert imports(server) == [pid]
+    assert importers(server) == [pid]
     assert {parent_of(each) for each in (pid, *found)} == {parent}
     assert threads_of(pid) == 1
     assert {server.get("/who/").text for _ in range(20)} <= {f"{each} one" for each in found}
     assert server.get("/environ/").text == "True http"
-    server.signal(signal.SIGTERM)
-    assert ended(server)
-    assert refuses(server.port)
-    assert refuses(server.probe_port)
-    assert server.stderr == ""
+    assert_ends_well(server)
 
 
 def test_a_replacement_is_ready_soon(launch: Launch) -> None:
@@ -134,10 +99,10 @@ def test_a_replacement_is_ready_soon(launch: Launch) -> None:
     assert len(took) == 5
     # The machine is busy with other tests.
     assert min(took) <= SOON, took
-    assert len(imports(server)) == 1
+    assert len(importers(server)) == 1
 
 
-def test_what_is_the_workers_own(launch: Launch) -> None:
+def test_what_each_worker_has_of_its_own(launch: Launch) -> None:
     """Random numbers, and what is registered for forked processes, once in each."""
     server = launch(
         site_wsgi=WSGI
@@ -197,7 +162,7 @@ def test_what_views_import_later(launch: Launch) -> None:
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda number, frame: os.waitpid(-1, os.WNOHANG)"])
 def test_children_that_the_application_waits_for(launch: Launch, handler: str) -> None:
-    """Its handler of SIGCHLD is called in workers alone: those that are forked meanwhile are not its own."""
+    """Its handler of SIGCHLD is called in workers alone: the preloaded process forks children that it must not reap."""
     server = launch(site_wsgi=WSGI + f"import signal\nsignal.signal(signal.SIGCHLD, {handler})\n")
     for _ in range(5):
         victim = min(workers(server))
@@ -300,7 +265,7 @@ def test_a_query_while_it_is_imported(launch: Launch) -> None:
         assert not any(name.endswith("db.sqlite3") for name in open_files)
 
 
-def test_alone(serve: Serve, project: Callable[..., Path]) -> None:
+def test_one_process_is_refused(serve: Serve, project: Callable[..., Path]) -> None:
     """There is nothing to fork from it with one process."""
     server = serve("--preload", cwd=project(), settings="site_settings", until=None)
     assert_failed(server, "--preload", "--workers is 1")
@@ -309,54 +274,36 @@ def test_alone(serve: Serve, project: Callable[..., Path]) -> None:
 # The start
 
 
-@pytest.mark.parametrize(
-    ("broken", "named"),
-    [
-        ("raise LookupError('the shelf is gone')", ("the shelf is gone", "site_wsgi")),
-        ("raise LookupError('the shelf is gone' + 'z' * 100_000)", ("the shelf is gone", "site_wsgi")),
-        ("os._exit(3)", ("preloaded", "status 3")),
-        ("os.kill(os.getpid(), 11)", ("preloaded", "SIGSEGV")),
-    ],
-    ids=["raises", "raises at length", "exits", "crashes"],
-)
-def test_an_application_that_cannot_be_imported(launch: Launch, broken: str, named: tuple[str, ...]) -> None:
-    """The whole ends with status 1 and its error, after one try."""
-    server = launch(until=None, site_wsgi=WSGI.replace("if (HERE", f"{broken}\nif (HERE"))
-    assert_failed(server, *named)
-    assert len(imports(server)) == 1
-
-
 def test_start_up_work_runs_once(launch: Launch, tmp_path: Path) -> None:
     """In a process that ends then; nothing imports the application before that, and no worker is there."""
-    server = launch("--command", "once", until=None, settings=write_command(tmp_path / "project"))
-    ran = server.cwd / "ran"
-    [running] = wait_for(lambda: ran.read_text().split() if ran.exists() else None, "it to run")
-    wait_for(lambda: "'once'" in server.probe("/startup").text, f"/startup to say so\n{server.output}")
-    assert workers(server).keys() == {int(running)}
-    assert imports(server) == []
+    server = launch("--command", "hold go", until=None, settings=write_command(tmp_path / "project"))
+    [running] = wait_for(lambda: notes(server, "ran-go"), f"the command to begin\n{server.output}")
+    wait_for(lambda: "hold go" in server.probe("/startup").text, f"/startup to say so\n{server.output}")
+    assert workers(server).keys() == {running}
+    assert importers(server) == []
     assert refuses(server.port)
     server.signal(signal.SIGHUP)
     wait_for(lambda: "when they start" in server.stdout, f"the signal to be heard\n{server.output}")
     server.signal(signal.SIGTTIN)
     release(server)
     wait_until_ready(server, 3)
-    assert int(running) not in workers(server)
+    assert running not in workers(server)
     assert sorted(workers(server).values()) == [1, 2, 3]
-    assert imports(server) == preloaded(server)
-    assert ran.read_text().split() == [running]
+    assert importers(server) == preloaded(server)
+    assert notes(server, "ran-go") == [running]
     assert restarts(server) == {}
 
 
 def test_the_preloaded_process_is_killed_before_it_imports_the_application(launch: Launch, tmp_path: Path) -> None:
     """Another one does it, when what is to run once has run."""
-    server = launch("--command", "once", until=None, settings=write_command(tmp_path / "project"))
-    wait_for((server.cwd / "ran").exists, f"it to run\n{server.output}")
+    server = launch("--command", "hold go", until=None, settings=write_command(tmp_path / "project"))
+    wait_for(lambda: notes(server, "ran-go"), f"the command to begin\n{server.output}")
     [killed] = preloaded(server)
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: lines_with(server.stdout, "the preloaded process has ended", "SIGKILL"), "the log")
     release(server)
     wait_until_ready(server)
-    assert imports(server) == preloaded(server) != [killed]
+    assert importers(server) == preloaded(server) != [killed]
 
 
 def test_what_startup_says_while_the_application_is_imported(launch: Launch) -> None:
@@ -372,12 +319,12 @@ def test_what_startup_says_while_the_application_is_imported(launch: Launch) -> 
 def test_new_code_while_the_first_is_imported(launch: Launch) -> None:
     """SIGHUP has it imported anew: the process that imports old code, and may never end that, is ended."""
     server = launch(until=None, revision="REVISION = 'one'\nimport time\ntime.sleep(600)\n")
-    wait_for(lambda: imports(server), f"the import to begin\n{server.output}")
+    wait_for(lambda: importers(server), f"the import to begin\n{server.output}")
     (server.cwd / "revision.py").write_text("REVISION = 'number two'\n")
     server.signal(signal.SIGHUP)
     wait_until_ready(server)
     assert server.get("/who/").text.endswith(" number two")
-    assert imports(server)[1:] == preloaded(server)
+    assert importers(server)[1:] == preloaded(server)
 
 
 # What dies
@@ -397,17 +344,17 @@ def test_the_preloaded_process_is_killed(launch: Launch) -> None:
             assert {*workers(server)} == found
             victim = min(found - {held.pid})
             os.kill(victim, signal.SIGKILL)
-            at = time.monotonic()
+            killed_at = time.monotonic()
             found = wait_until_replaced(server, {victim})
             assert pid not in preloaded(server)
     release(server)
     assert held.outcome() == "200 held request"
-    assert all(at - 2 * PATIENCE < when for when, _ in load.losses)
+    assert all(killed_at - 2 * PATIENCE < when for when, _ in load.losses)
     assert len(load.losses) <= 2 * 8, "those that were in flight in the workers that were killed"
     assert {parent_of(pid) for pid in found} == {server.process.pid}
 
 
-def test_a_preloaded_process_that_does_nothing(launch: Launch) -> None:
+def test_a_preloaded_process_that_is_stopped(launch: Launch) -> None:
     """It is killed when a worker is not forked in time, and another one forks it."""
     server = launch()
     standing, victim = *preloaded(server), min(workers(server))
@@ -439,13 +386,13 @@ def test_a_worker_that_keeps_dying(launch: Launch) -> None:
 
 
 def test_readiness_and_liveness(launch: Launch) -> None:
-    """While all workers wait for the application to be imported again there is life, but nobody is ready."""
+    """While all workers wait for the application to be imported again there is life, but none is ready."""
     server = launch()
     (server.cwd / "closed").touch()
     for pid in (*preloaded(server), *workers(server)):
         os.kill(pid, signal.SIGKILL)
     server.wait_until("/ready", 503)
-    wait_for(lambda: len(imports(server)) == 2, "the application to be imported again")
+    wait_for(lambda: len(importers(server)) == 2, "the application to be imported again")
     # The second that has died early is started after a pause.
     wait_for(lambda: list(states(server).values()) == ["starting", "starting"], "both to be starting")
     server.wait_until("/alive", 200)
@@ -474,17 +421,17 @@ def test_new_code_that_takes_long(launch: Launch) -> None:
     found, before = workers(server), preloaded(server)
     (server.cwd / "revision.py").write_text("import time\ntime.sleep(600)\n")
     server.signal(signal.SIGHUP)
-    wait_for(lambda: len(imports(server)) == 2, "the import to begin")
+    wait_for(lambda: len(importers(server)) == 2, "the import to begin")
     assert sorted(states(server).values()) == ["ready", "ready", "starting"]
-    os.kill(imports(server)[1], signal.SIGTERM)
+    os.kill(importers(server)[1], signal.SIGTERM)
     wait_for(lambda: lines_with(server.stdout, "SIGTERM", "the old workers stay"), f"the log\n{server.output}")
     wait_until_ready(server)
     assert workers(server) == found
     assert preloaded(server) == before
 
 
-def test_orphans_are_buried(launch: Launch) -> None:
-    """A process whose parent was a worker becomes the parent's, and leaves nothing behind when it ends."""
+def test_orphans_are_reaped(launch: Launch) -> None:
+    """A process that a worker has left behind becomes a child of the parent, which reaps it when it ends."""
     views = VIEWS + (
         "import subprocess\n"
         "def leave(request):\n"
@@ -495,28 +442,26 @@ def test_orphans_are_buried(launch: Launch) -> None:
     server = launch(views=views)
     assert server.get("/leave/").text == "left"
     pid = int((server.cwd / "orphan").read_text())
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the orphan to be buried")
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the orphan to be reaped")
 
 
 # Orphans
 
 
-def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch) -> None:
+def test_a_parent_that_is_killed_leaves_no_process_behind(launch: Launch) -> None:
     """Whenever that is, all of its processes end by themselves; what a worker has it answers first."""
     servers = [launch(name=f"after-{tenths}", until=None) for tenths in (2, 4, 8)]
     for tenths, server in zip((2, 2, 4), servers, strict=True):
         time.sleep(tenths / 10)
-        server.process.kill()
-        server.process.wait()
+        server.kill()
     importing = launch(name="importing", until=None, site_wsgi="import re\nre.match(r'(a+)+$', 'a' * 60 + 'b')\n")
     wait_for(lambda: lines_with(importing.stdout, "loading the WSGI application"), "the import")
     computing = launch(name="computing")
-    compute(computing)
+    hold_up_one(computing)
     serving = launch(name="serving")
     held = [Held(serving, f"request-{number}") for number in range(4)]
     for server in (importing, computing, serving):
-        server.process.kill()
-        server.process.wait()
+        server.kill()
     release(serving)
     assert [each.outcome() for each in held] == [f"200 held request-{number}" for number in range(4)]
     for server in (*servers, importing, serving):
@@ -524,21 +469,8 @@ def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch) -> None:
     wait_until_none_is_left(computing, PATIENCE)
 
 
-def compute(server: Server) -> None:
-    """Have a worker run C code that keeps all its Python threads from running."""
-
-    def ask() -> None:
-        with suppress(OSError, http.client.HTTPException):
-            server.get("/compute/", timeout=PATIENCE)
-
-    threading.Thread(target=ask, daemon=True).start()
-    [path] = wait_for(lambda: [*server.cwd.glob("computing-*")], "a worker to compute")
-    pid = int(path.name.removeprefix("computing-"))
-    wait_for(lambda: "R" in states_of_threads(pid), "it to be at it")
-
-
 def test_a_signal_to_all_processes(launch: Launch) -> None:
-    """As a terminal and systemd send them: the parent decides, and nothing is told as a fault."""
+    """As a terminal and systemd send them: the parent decides, and the log has no error."""
     for number in (signal.SIGINT, signal.SIGTERM):
         server = launch(name=f"project-{number}")
         for pid in titles(server):

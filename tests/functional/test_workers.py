@@ -1,4 +1,4 @@
-"""Several workers under one parent: who they are, how they start, die, are replaced and leave nobody behind."""
+"""Several workers under one parent: how they start, die and are replaced, and that none is left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,21 +35,24 @@ from tests.support.functional.harness import (
     release,
     wait_for,
 )
+from tests.support.functional.processes import children
 from tests.support.functional.tls import connect as connect_tls
 from tests.support.functional.workers import (
     PRELOADED_TOO,
-    VIEWS,
-    WSGI,
     Held,
     Launch,
     Load,
+    assert_ends_well,
+    block_one,
     ended,
+    hold_up_one,
+    is_preloaded,
     kill_all,
     launching,
+    parent_of,
     restarts,
     resume,
     states,
-    states_of_threads,
     suspend,
     titles,
     wait_until_none_is_left,
@@ -58,6 +60,7 @@ from tests.support.functional.workers import (
     wait_until_replaced,
     workers,
 )
+from tests.support.functional.workers_project import VIEWS, WSGI, importers, imports, notes, write_command
 
 BOUND = 10.0
 """Seconds of silence after which a worker is killed."""
@@ -84,26 +87,6 @@ def the_shop_stands(app_configs, **kwargs):
     return note("liveness")
 """
 
-COMMAND = """
-import os, sys, time
-from pathlib import Path
-from django.core.management.base import BaseCommand, CommandError
-
-class Command(BaseCommand):
-    def add_arguments(self, parser):
-        parser.add_argument("name")
-
-    def handle(self, *args, name, **options):
-        with open(f"ran-{name}", "a") as record:
-            record.write(f"{os.getpid()}\\n")
-        self.stdout.write(f"begin {name}")
-        if name == "failing":
-            self.stderr.write("looking for the shelf")
-            raise CommandError("the shelf is gone")
-        while not Path(name).exists():
-            time.sleep(0.02)
-"""
-
 
 @pytest.fixture
 def launch(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Launch]:
@@ -111,37 +94,12 @@ def launch(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
         yield launcher
 
 
-def write_command(directory: Path) -> str:
-    """Write the command `hold NAME`, which runs until the file NAME is there; the settings that it needs."""
-    commands = directory / "holding" / "management" / "commands"
-    commands.mkdir(parents=True)
-    (commands / "hold.py").write_text(COMMAND)
-    return "INSTALLED_APPS += ['holding']\n"
-
-
-def imports(server: Server) -> list[tuple[int, float]]:
-    """Who has imported the application, and when."""
-    path = server.cwd / "imported"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(int(pid), float(at)) for pid, at in map(str.split, lines)]
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def notes(server: Server, name: str) -> list[int]:
-    """The pids that a test's file has noted."""
-    path = server.cwd / name
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
 # While all is well
 
 
 @pytest.mark.smoke
 def test_a_parent_and_its_workers(launch: Launch) -> None:
-    """The parent serves nobody and imports no application; `ps` and readiness tell who is who."""
+    """The parent serves no requests and imports no application; `ps` and readiness show parent and workers."""
     server = launch()
     parent, found = server.process.pid, workers(server)
     assert sorted(found.values()) == [1, 2]
@@ -149,15 +107,11 @@ def test_a_parent_and_its_workers(launch: Launch) -> None:
         pid: f"twistserve: worker {number}" for pid, number in found.items()
     }
     assert {parent_of(pid) for pid in found} == {parent}
-    assert sorted(pid for pid, _ in imports(server)) == sorted(found)
+    assert sorted(importers(server)) == sorted(found)
     assert server.get("/environ/").text == "True http"
     assert states(server) == {"worker:1": "ready", "worker:2": "ready"}
     assert server.probe("/startup").status == server.probe("/alive").status == 200
-    server.signal(signal.SIGTERM)
-    assert ended(server)
-    assert refuses(server.port)
-    assert refuses(server.probe_port)
-    assert server.stderr == ""
+    assert_ends_well(server)
 
 
 @PRELOADED_TOO
@@ -450,13 +404,13 @@ def test_a_worker_that_keeps_dying(launch: Launch) -> None:
     killed, _ = workers(server)
     (server.cwd / "broken").write_text("os._exit(3)")
     begun = len(imports(server))
-    at = time.monotonic()
+    killed_at = time.monotonic()
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: len(imports(server)) >= begun + 4, f"four tries\n{server.output}")
     tries = [when for _, when in imports(server)[begun:]]
     waited = [after - before for before, after in pairwise(tries)]
     announced = [float(text) for text in re.findall(r"next worker is started in (\S+) s", server.stdout)]
-    sys.stdout.write(f"{tries[0] - at} s, then {waited} after {announced}\n")
+    sys.stdout.write(f"{tries[0] - killed_at} s, then {waited} after {announced}\n")
     assert announced[0] > 0
     assert all(after > before for before, after in pairwise(announced))
     assert all(seconds >= pause for seconds, pause in zip(waited, announced, strict=False))
@@ -467,21 +421,23 @@ def test_a_worker_that_keeps_dying(launch: Launch) -> None:
     wait_until_ready(server)
 
 
+@PRELOADED_TOO
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
         ("raise LookupError('the shelf is gone')", ("the shelf is gone", "site_wsgi")),
         ("raise LookupError('the shelf is gone' + 'z' * 100_000)", ("the shelf is gone", "site_wsgi")),
-        ("os._exit(3)", ("worker", "status 3")),
-        ("os.kill(os.getpid(), 11)", ("worker", "SIGSEGV")),
+        ("os._exit(3)", ("{process}", "status 3")),
+        ("os.kill(os.getpid(), 11)", ("{process}", "SIGSEGV")),
     ],
     ids=["raises", "raises at length", "exits", "crashes"],
 )
 def test_none_has_ever_become_ready(launch: Launch, broken: str, named: tuple[str, ...]) -> None:
-    """The whole ends with status 1 and the worker's error."""
+    """The server ends with status 1 and the error, after one try in each worker, or in the preloaded process."""
     server = launch(until=None, site_wsgi=WSGI.replace("if (HERE", f"{broken}\nif (HERE"))
-    assert_failed(server, *named)
-    assert len(imports(server)) == 2
+    process, tries = ("preloaded", 1) if is_preloaded(server) else ("worker", 2)
+    assert_failed(server, *(part.format(process=process) for part in named))
+    assert len(imports(server)) == tries
 
 
 @PRELOADED_TOO
@@ -556,19 +512,7 @@ def test_a_parent_that_stands_still(launch: Launch) -> None:
     assert restarts(server) == {}
 
 
-def block_one(server: Server) -> int:
-    """Block a worker's reactor; its pid."""
-
-    def ask() -> None:
-        with suppress(OSError, http.client.HTTPException):
-            server.get("/block/", timeout=PATIENCE)
-
-    threading.Thread(target=ask, daemon=True).start()
-    [path] = wait_for(lambda: [*server.cwd.glob("blocked-*")], "a reactor to be blocked")
-    return int(path.name.removeprefix("blocked-"))
-
-
-# Replacements that somebody asks for
+# Replacements on request
 
 
 @PRELOADED_TOO
@@ -650,8 +594,8 @@ def test_new_code(launch: Launch) -> None:
     assert restarts(server) == {"replacement_failed": 1, "reload": 6}
     assert server.probe("/ready").json()["status"] == "pass"
     wait_for(lambda: files() == open_files, f"{open_files} open files in the parent, not {files()}")
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    assert {*map(int, children)} == titles(server).keys() - {server.process.pid}, "no process waits to be buried"
+    found = {*children(server.process.pid)}
+    assert found == titles(server).keys() - {server.process.pid}, "each process that has ended is reaped"
 
 
 @PRELOADED_TOO
@@ -693,7 +637,7 @@ def test_new_code_while_the_first_is_starting(launch: Launch, tmp_path: Path) ->
 
 @PRELOADED_TOO
 def test_one_more_and_one_less(launch: Launch) -> None:
-    """SIGTTIN adds a worker, SIGTTOU takes one away but never the last, and nobody else is touched."""
+    """SIGTTIN adds a worker, SIGTTOU takes one away but never the last, and the others go on."""
     server = launch()
     pids = {*workers(server)}
     server.signal(signal.SIGTTIN)
@@ -735,24 +679,19 @@ def test_readiness_and_liveness(launch: Launch) -> None:
 # Orphans
 
 
-def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch, tmp_path: Path) -> None:
+def test_a_parent_that_is_killed_leaves_no_process_behind(launch: Launch, tmp_path: Path) -> None:
     """Whenever that is, all of its processes end by themselves within seconds; what a worker has it answers first."""
     orphans: list[Server] = []
 
     def begin(name: str, *args: str, **texts: str) -> Server:
-        write_command(tmp_path / name)
-        settings = "INSTALLED_APPS += ['holding']\n"
+        settings = write_command(tmp_path / name)
         orphans.append(launch(*args, name=name, number=3, until=None, settings=settings, **texts))
         return orphans[-1]
-
-    def kill(server: Server) -> None:
-        server.process.kill()
-        server.process.wait()
 
     for tenths in (3, 6, 9):
         server = begin(f"after-{tenths}")
         time.sleep(tenths / 10)
-        kill(server)
+        server.kill()
     running = begin("command", "--command", "hold one")
     wait_for(lambda: notes(running, "ran-one"), f"the command to begin\n{running.output}")
     importing = begin("importing", site_wsgi=WSGI.replace("closed", "imported"))
@@ -764,25 +703,12 @@ def test_a_parent_that_is_killed_leaves_nobody_behind(launch: Launch, tmp_path: 
     hold_up_one(computing)
     held = [Held(serving, f"request-{number}") for number in range(6)]
     for server in (running, importing, serving, blocked, computing):
-        kill(server)
+        server.kill()
     release(serving)
     assert [each.outcome() for each in held] == [f"200 held request-{number}" for number in range(6)]
     for server in orphans:
         wait_until_none_is_left(server, PATIENCE if server is computing else PROMPT)
     assert refuses(serving.port)
-
-
-def hold_up_one(server: Server) -> None:
-    """Have a worker run C code that keeps all its Python threads from running."""
-
-    def ask() -> None:
-        with suppress(OSError, http.client.HTTPException):
-            server.get("/compute/", timeout=PATIENCE)
-
-    threading.Thread(target=ask, daemon=True).start()
-    [path] = wait_for(lambda: [*server.cwd.glob("computing-*")], "a worker to compute")
-    pid = int(path.name.removeprefix("computing-"))
-    wait_for(lambda: "R" in states_of_threads(pid), "it to be at it")
 
 
 @PRELOADED_TOO
@@ -791,8 +717,7 @@ def test_a_worker_that_stands_still_ends_when_it_goes_on(launch: Launch) -> None
     server = launch()
     standing = min(workers(server))
     suspend(standing)
-    server.process.kill()
-    server.process.wait()
+    server.kill()
     wait_for(lambda: titles(server).keys() == {standing}, f"the others to end\n{server.output}")
     resume(standing)
     wait_until_none_is_left(server)

@@ -1,4 +1,4 @@
-"""What /metrics tells of several workers: sums that never go back, whoever is replaced, in files that do not stay."""
+"""/metrics of several workers: sums that never decrease when workers are replaced, in files that do not stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tests.support.functional.draining import Client
 from tests.support.functional.harness import PATIENCE, Serve, Server, lines_with, release, wait_for
 from tests.support.functional.workers import (
     PRELOADED_TOO,
-    VIEWS,
     Held,
     Launch,
     Load,
@@ -34,6 +33,7 @@ from tests.support.functional.workers import (
     wait_until_replaced,
     workers,
 )
+from tests.support.functional.workers_project import VIEWS
 
 SHOP = (
     VIEWS
@@ -126,7 +126,7 @@ def order(server: Server, number: int) -> None:
 @PRELOADED_TOO
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_sum_of_all_workers(shop: Callable[..., Server], accept: str) -> None:
-    """Counters, histograms and gauges of ours, of the project and of django-prometheus, each added up as it means."""
+    """Of counters, histograms and gauges: the server's, the project's and django-prometheus's."""
     server = shop("--threads", "3")
     idle = [Client(server) for _ in range(10)]
     order(server, 199)
@@ -172,7 +172,7 @@ def test_the_sum_of_all_workers(shop: Callable[..., Server], accept: str) -> Non
 
 @PRELOADED_TOO
 def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]) -> None:
-    """Neither under SIGHUP, which loses no count at all, nor under SIGKILL; gauges forget who is gone."""
+    """Neither under SIGHUP, which loses no count at all, nor under SIGKILL; gauges forget workers that are gone."""
     server = shop("--threads", "3")
     directories = [*Path(server.env["TMPDIR"]).iterdir()]
     assert len(directories) == 1
@@ -211,7 +211,7 @@ def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]
         "orders": value(seen, "shop_orders_total", kind="book"),
         "django-prometheus": value(seen, "django_http_requests_before_middlewares_total"),
     }
-    assert counted == dict.fromkeys(counted, load.sent), "who drains hands over what it has counted"
+    assert counted == dict.fromkeys(counted, load.sent), "a worker that drains hands over what it has counted"
 
     files = {path.name for path in directories[0].iterdir()}
     with Load(server, clients=4, path="/order/?kind=book") as load:
@@ -232,7 +232,7 @@ def test_nothing_goes_back_when_workers_are_replaced(shop: Callable[..., Server]
 
 @PRELOADED_TOO
 def test_a_worker_that_is_killed_has_handed_over(shop: Callable[..., Server]) -> None:
-    """What it had answered a heartbeat ago is counted, though nobody has asked for the metrics."""
+    """What it had answered a heartbeat ago is counted, though there was no scrape."""
     server = shop()
     old = {*workers(server)}
     order(server, 50)
@@ -291,8 +291,8 @@ def test_a_worker_that_does_not_answer_holds_no_scrape_up(shop: Callable[..., Se
 
 
 @PRELOADED_TOO
-def test_the_directory_is_ours(shop: Callable[..., Server], tmp_path: Path) -> None:
-    """One that the environment names has nothing of the workers; ours is gone after the end."""
+def test_the_directory_is_the_servers_own(shop: Callable[..., Server], tmp_path: Path) -> None:
+    """One that the environment names has nothing of the workers; the server's own is gone after the end."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "counter_99.db").write_bytes(b"")
@@ -308,13 +308,12 @@ def test_the_directory_is_ours(shop: Callable[..., Server], tmp_path: Path) -> N
 
 
 def test_the_directory_of_a_parent_that_was_killed(launch: Launch) -> None:
-    """It is removed by whoever starts next, and the directory of one that runs is not."""
+    """The next server that starts removes it, but not the directory of one that runs."""
     killed, running = launch(name="killed"), launch(name="running")
     temporary = Path(killed.env["TMPDIR"])
     directories = {*temporary.iterdir()}
     assert len(directories) == 2
-    killed.process.kill()
-    killed.process.wait()
+    killed.kill()
     wait_until_none_is_left(killed)
     launch(name="next")
     assert len({*temporary.iterdir()} & directories) == 1

@@ -120,7 +120,7 @@ threads_stuck = _live_sum(
 )
 core_changes = Counter(
     "twistserve_core_changes_total",
-    "Times that --cpu-affinity auto took or freed a core. Many per second mean that other processes need the cores too.",
+    "Times that --cpu-affinity auto took or freed a core. Many a second: other processes need the cores too.",
 )
 probe_status = Gauge(
     "twistserve_probe_status",

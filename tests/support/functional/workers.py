@@ -16,66 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.functional.harness import PATIENCE, PROMPT, Serve, Server, wait_for, write_project
+from tests.support.functional.harness import PATIENCE, PROMPT, Serve, Server, refuses, wait_for, write_project
 from tests.support.functional.processes import state
-
-VIEWS = """
-import os, re, time
-from pathlib import Path
-from django.http import HttpResponse
-from django.urls import path
-from revision import REVISION
-HERE = Path(__file__).resolve().parent
-kept = []
-
-def who(request):
-    return HttpResponse(f"{os.getpid()} {REVISION}")
-
-def hold(request):
-    name = request.GET["name"]
-    kept.append(b"x" * (int(request.GET.get("megabytes", 0)) << 20))
-    (HERE / f"entered-{name}").write_text(f"{os.getpid()} ")
-    while not (HERE / "go").exists():
-        time.sleep(0.02)
-    return HttpResponse(f"held {name}")
-
-def block(request):
-    from twisted.internet import reactor
-    (HERE / f"blocked-{os.getpid()}").touch()
-    reactor.callFromThread(time.sleep, 600)
-    return HttpResponse("this will not arrive")
-
-def compute(request):
-    (HERE / f"computing-{os.getpid()}").touch()
-    re.match(r"(a+)+$", "a" * 60 + "b")
-    return HttpResponse("this will not arrive either")
-
-def environ(request):
-    return HttpResponse(f"{request.META['wsgi.multiprocess']} {request.scheme}")
-
-urlpatterns = [
-    path("who/", who), path("hold/", hold), path("block/", block), path("compute/", compute), path("environ/", environ),
-]
-"""
-WSGI = """
-import os, time
-from pathlib import Path
-HERE = Path(__file__).resolve().parent
-with open(HERE / "imported", "a") as record:
-    record.write(f"{os.getpid()} {time.monotonic()}\\n")
-while (HERE / "closed").exists():
-    time.sleep(0.02)
-if (HERE / "broken").exists():
-    exec((HERE / "broken").read_text())
-from django.core.wsgi import get_wsgi_application
-application = get_wsgi_application()
-"""
-"""Notes who imports it and when, waits while the file `closed` is there, and runs the file `broken`."""
+from tests.support.functional.workers_project import VIEWS, WSGI
 
 PRELOADED_TOO = pytest.mark.parametrize(
     "launch", [pytest.param(False, id="started"), pytest.param(True, id="preloaded")], indirect=True
 )
-"""Of what holds of workers with --preload too; the fixture `launch` is then given whether they are."""
+"""For tests that hold with --preload too: the fixture `launch` then gets whether to use it."""
 
 Launch = Callable[..., Server]
 
@@ -145,12 +93,10 @@ def restarts(server: Server) -> dict[str, int]:
 
 @contextmanager
 def launching(serve: Serve, directory: Path, preload: bool = False) -> Iterator[Launch]:
-    """Starts servers of the views above with two workers: `launch("--threads", "1", settings="...")`.
+    """Starts servers of the views with two workers: `launch("--threads", "1", settings="...")`; with `preload` forked.
 
-    With `preload` they are forked from a process that has imported the application.
-
-    Each in a directory of its own, `name`. In the end none of their processes may be left, nor anything of
-    theirs in their temporary directory.
+    Each is in a directory of its own, `name`. In the end none of their processes may be left, nor anything in their
+    temporary directory.
     """
     servers: list[Server] = []
     temporary = directory / "temporary"
@@ -196,21 +142,40 @@ def launching(serve: Serve, directory: Path, preload: bool = False) -> Iterator[
             kill_all(server)
 
 
+def is_preloaded(server: Server) -> bool:
+    """Whether it was started with --preload."""
+    assert isinstance(server.process.args, list)
+    return "--preload" in server.process.args
+
+
 def kill_all(server: Server) -> None:
-    """End every process of a server, one that no parent watches any more too."""
+    """Kill every process of a server, also one whose parent has ended."""
     for pid in titles(server):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
+def assert_ends_well(server: Server) -> None:
+    """SIGTERM ends the server in good order: its ports are closed, and it has written no error."""
+    server.signal(signal.SIGTERM)
+    assert ended(server)
+    assert refuses(server.port)
+    assert refuses(server.probe_port)
+    assert server.stderr == ""
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def states_of_threads(pid: int) -> set[str]:
-    """The same of each thread of a process."""
+    """The state of each thread of a process, as `state` has it."""
     stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     return {stat.rpartition(")")[2].split()[0] for stat in stats}
 
 
 def suspend(*pids: int) -> None:
-    """Stop processes with SIGSTOP, and wait until they stand."""
+    """Stop processes with SIGSTOP, and wait until they have stopped."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     wait_for(lambda: all(state(pid) == "T" for pid in pids), "the processes to stop")
@@ -219,6 +184,29 @@ def suspend(*pids: int) -> None:
 def resume(*pids: int) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
+
+
+def block_one(server: Server) -> int:
+    """Block a worker's reactor; its pid."""
+    return _send_without_response(server, "/block/", "blocked-")
+
+
+def hold_up_one(server: Server) -> None:
+    """Have a worker run C code that holds the GIL."""
+    pid = _send_without_response(server, "/compute/", "computing-")
+    wait_for(lambda: "R" in states_of_threads(pid), "it to be at it")
+
+
+def _send_without_response(server: Server, path: str, noted: str) -> int:
+    """Send a request to a view that never returns; the pid of the worker, which the view notes in a file's name."""
+
+    def ask() -> None:
+        with suppress(OSError, http.client.HTTPException):
+            server.get(path, timeout=PATIENCE)
+
+    threading.Thread(target=ask, daemon=True).start()
+    [file] = wait_for(lambda: [*server.cwd.glob(f"{noted}*")], f"{path} to be called")
+    return int(file.name.removeprefix(noted))
 
 
 class Held:
@@ -250,9 +238,9 @@ class Held:
 
 
 class Load:
-    """Clients in threads that ask over and over who answers, each time on a new connection.
+    """Clients in threads that ask over and over for the pid of a worker, each time on a new connection.
 
-    Each outcome is counted; `losses` has the others than answers, with the time when they were seen.
+    Each response is counted; `losses` has all other outcomes, with the time when they were seen.
     """
 
     def __init__(self, server: Server, clients: int = 8, path: str = "/who/", seconds: float = PATIENCE) -> None:
@@ -273,19 +261,19 @@ class Load:
 
     @property
     def by_pid(self) -> Counter[int]:
-        """The answers of each process."""
+        """The number of responses of each process."""
         found: Counter[int] = Counter()
         for text, count in self.answers.items():
             found[int(text.split()[0])] += count
         return found
 
     def wait_for(self, number: int) -> None:
-        """Wait for so many answers more."""
+        """Wait for so many more responses."""
         enough = sum(self.answers.values()) + number
         wait_for(lambda: sum(self.answers.values()) >= enough, f"{number} answers")
 
     def stop(self) -> Load:
-        """Stop when each client has its last answer."""
+        """Stop when each client has its last response."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(PATIENCE)
