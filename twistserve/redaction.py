@@ -16,10 +16,10 @@ def redacted(text: str) -> str:
 
 
 # password=x, DB_PASSWORD = 'x y', "password": "x", --password x; what is said of a password after a space stays.
+KEYWORDS = "password|passphrase|passwd|pwd|secret|token|api[_-]?key"
+"""A pattern of words after which a secret follows."""
 _SECRET = re.compile(
-    r"""((?:--[\w-]{{0,40}}(?:{words})\s+|(?:{words})["']?\s*[=:]\s*)(?!…))(?:"[^"]*"|'[^']*'|[^\s'"]+)""".format(
-        words="password|passphrase|passwd|pwd|secret|token|api[_-]?key"
-    ),
+    rf"""((?:--[\w-]{{0,40}}(?:{KEYWORDS})\s+|(?:{KEYWORDS})["']?\s*[=:]\s*)(?!…))(?:"[^"]*"|'[^']*'|[^\s'"]+)""",
     re.IGNORECASE,
 )
 

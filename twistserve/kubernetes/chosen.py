@@ -11,15 +11,15 @@ from typing import Any
 from twistserve import values
 from twistserve.errors import StartError
 
-_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_IMAGE = re.compile(
+LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+IMAGE = re.compile(
     r"([\w.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
     r"(:(?P<tag>\w[\w.-]{0,127}))?(@(?P<digest>[a-z0-9]+:[0-9a-f]{32,}))?",
     re.ASCII,
 )
-_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_LEAST_MEMORY = 32 << 20
+UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+LEAST_MEMORY = 32 << 20
 """Bytes; Python does not start with less. Kubernetes accepts 512m, which is half a byte and always a mistake."""
 
 _GENERIC = ("config", "conf", "core", "project", "settings", "site_settings", "src")
@@ -52,13 +52,13 @@ class Chosen:
 
 
 def _label(text: str) -> str:
-    if not _LABEL.fullmatch(text):
+    if not LABEL.fullmatch(text):
         raise ValueError("give lower-case letters, digits and dashes, at most 63, beginning with a letter")
     return text
 
 
 def _host(text: str) -> str:
-    if not _HOST.fullmatch(text) or len(text) > 253:
+    if not HOST.fullmatch(text) or len(text) > 253:
         raise ValueError("give a host name such as shop.example.com, in lower case, without scheme and port")
     return text
 
@@ -72,9 +72,9 @@ def _cpu(text: str) -> int:
 
 
 def _memory(text: str) -> int:
-    match = re.fullmatch(rf"(\d+)({'|'.join(_UNITS)})?", text, re.ASCII)
-    size = 0 if match is None else int(match[1]) * _UNITS.get(match[2], 1)
-    if size < _LEAST_MEMORY:
+    match = re.fullmatch(rf"(\d+)({'|'.join(UNITS)})?", text, re.ASCII)
+    size = 0 if match is None else int(match[1]) * UNITS.get(match[2], 1)
+    if size < LEAST_MEMORY:
         raise ValueError("give at least 32Mi, a whole number with Mi, Gi, M or G behind it")
     return size
 
@@ -117,7 +117,7 @@ def chosen(image: str | None, words: Sequence[str], settings: str | None) -> Cho
 
 def image_notice(image: str) -> str | None:
     """A warning about an image whose tag may move; None if the image is pinned."""
-    match = _IMAGE.fullmatch(image)
+    match = IMAGE.fullmatch(image)
     if match is None or match["digest"] or (match["tag"] and match["tag"] != "latest"):
         return None
     what = "the tag latest" if match["tag"] else "no tag"
@@ -144,10 +144,10 @@ def _pair(word: str) -> tuple[str, Any]:
 def _project(settings: str | None) -> str:
     first = (settings or "").partition(".")[0]
     name = first.lower().replace("_", "-").strip("-")
-    return Chosen.name if first.lower() in _GENERIC or not _LABEL.fullmatch(name) else name
+    return Chosen.name if first.lower() in _GENERIC or not LABEL.fullmatch(name) else name
 
 
 def _valid_image(image: str) -> str:
-    if not _IMAGE.fullmatch(image):
+    if not IMAGE.fullmatch(image):
         raise StartError(f"--image: {image!r} is not valid: give an image such as registry.example/shop:1")
     return image

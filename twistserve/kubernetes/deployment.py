@@ -13,8 +13,8 @@ from twistserve.kubernetes.yaml import Remark
 from twistserve.options import Configuration
 
 CONTAINER = "web"
-_USER = 1000
-_TEMPORARY = "/tmp"
+USER = 1000
+TEMPORARY = "/tmp"
 
 
 def labels(chosen: Chosen) -> dict[str, str]:
@@ -60,8 +60,8 @@ def _pod(configuration: Configuration, chosen: Chosen, words: Words) -> dict[str
         ),
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
+            "runAsUser": USER,
+            "runAsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": [
@@ -107,7 +107,7 @@ def _container(configuration: Configuration, chosen: Chosen, words: Words) -> di
                 {"name": name, "valueFrom": {"secretKeyRef": {"name": chosen.secret, "key": name}}}
                 for name in words.secrets
             ),
-            {"name": "TMPDIR", "value": _TEMPORARY},
+            {"name": "TMPDIR", "value": TEMPORARY},
         ],
         "ports": [_container_port(port) for port in ports(configuration)],
         "startupProbe": Remark(
@@ -125,7 +125,7 @@ def _container(configuration: Configuration, chosen: Chosen, words: Words) -> di
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "temporary", "mountPath": _TEMPORARY}],
+        "volumeMounts": [{"name": "temporary", "mountPath": TEMPORARY}],
     }
 
 

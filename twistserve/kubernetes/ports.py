@@ -9,9 +9,9 @@ from twistserve.net.addresses import endpoint_port
 from twistserve.options import Configuration
 
 PROBES = "probes"
-_EVERYWHERE = (None, "", "0.0.0.0", "::")
-_PRIVILEGED = 1024
-_SERVICE_PORTS = {"http": 80, "https": 443}
+EVERYWHERE = (None, "", "0.0.0.0", "::")
+PRIVILEGED = 1024
+SERVICE_PORTS = {"http": 80, "https": 443}
 
 
 class Port(NamedTuple):
@@ -50,7 +50,7 @@ def probe_port(configuration: Configuration) -> str:
 def _of_host(configuration: Configuration) -> Port:
     _check_host(configuration, "host")
     _check_number("port", configuration.port)
-    return Port("http", configuration.port, _SERVICE_PORTS["http"])
+    return Port("http", configuration.port, SERVICE_PORTS["http"])
 
 
 def _of_endpoints(configuration: Configuration) -> list[Port]:
@@ -63,19 +63,19 @@ def _of_endpoints(configuration: Configuration) -> list[Port]:
             raise StartError(
                 f"{of} has no port that a Service could send requests to: give one of tcp, ssl or tls, such as tcp:8000"
             ) from error
-        if interface not in _EVERYWHERE:
+        if interface not in EVERYWHERE:
             raise StartError(f"{of} is not reached from outside the pod at {interface}: leave the interface out")
         _check_number("endpoint", number)
         same = sum(port.name.startswith(f"{scheme}-") or port.name == scheme for port in found)
         found.append(
-            Port(f"{scheme}-{same + 1}", number, number) if same else Port(scheme, number, _SERVICE_PORTS[scheme])
+            Port(f"{scheme}-{same + 1}", number, number) if same else Port(scheme, number, SERVICE_PORTS[scheme])
         )
     return found
 
 
 def _check_host(configuration: Configuration, name: str) -> None:
     host = getattr(configuration, name)
-    if host not in _EVERYWHERE:
+    if host not in EVERYWHERE:
         clients = "the kubelet and Prometheus" if name == "probe_host" else "the Service and the kubelet"
         raise StartError(
             f"--{name.replace('_', '-')}: {host} from {configuration.source(name)} is not the pod's address, to"
@@ -84,7 +84,7 @@ def _check_host(configuration: Configuration, name: str) -> None:
 
 
 def _check_number(name: str, number: int) -> None:
-    if number < _PRIVILEGED:
+    if number < PRIVILEGED:
         raise StartError(
             f"--{name.replace('_', '-')}: {number} is a port that only a privileged process may open, and the pod's is"
             " not: give one from 1024; the Service has port 80 in front of it"

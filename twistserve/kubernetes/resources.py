@@ -16,6 +16,8 @@ ONE_PROCESS, EACH_PROCESS = 69, 56
 measurements are lower."""
 TIMES = 3
 """Multiple of that for the limit: other projects are larger, and the kernel kills a pod that exceeds it."""
+OVER_MAX_MEMORY = 1.25
+"""Multiple of --max-memory for the limit: its replacement starts while the old worker drains."""
 STEP = 64
 """MiB; memory is rounded up to a multiple of it."""
 CPU = 500
@@ -36,8 +38,8 @@ def memory(configuration: Configuration, chosen: Chosen) -> int:
     processes = 1 if workers == 1 else workers + 1
     if chosen.memory is None:
         example = ONE_PROCESS if workers == 1 else EACH_PROCESS * processes
-        # --max-memory must act before the kernel does, and its replacement starts while the old worker drains.
-        needed = max(TIMES * example, math.ceil(1.25 * most * processes))
+        # --max-memory must act before the kernel does.
+        needed = max(TIMES * example, math.ceil(OVER_MAX_MEMORY * most * processes))
         return math.ceil(needed / STEP) * STEP * MIB
     if most * workers * MIB >= chosen.memory:
         times = f" times {workers} workers" if workers > 1 else ""

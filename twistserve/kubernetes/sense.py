@@ -9,19 +9,19 @@ from twistserve.kubernetes.chosen import Chosen, image_notice
 from twistserve.kubernetes.words import Words
 from twistserve.options import TABLE, Configuration
 
-_FOR_DEVELOPMENT = {
+FOR_DEVELOPMENT = {
     "autoreload": "the files of an image do not change",
     "static_watch": "the files of an image do not change",
     "debugger": "a breakpoint would hold up a pod that visitors wait for",
 }
-_DEFAULT_PROXIES = next(option.default for option in TABLE if option.name == "forwarded_allow_ips")
-_LEAST_DELAY = 2.0
+DEFAULT_PROXIES = next(option.default for option in TABLE if option.name == "forwarded_allow_ips")
+LEAST_DELAY = 2.0
 """Seconds that proxies need at best to learn that a pod is leaving."""
 
 
 def refuse(configuration: Configuration, pod_monitor: bool) -> None:
     """Raise `StartError` for options that cannot work in a pod; `ports` does so for addresses and ports."""
-    for name, why in _FOR_DEVELOPMENT.items():
+    for name, why in FOR_DEVELOPMENT.items():
         if getattr(configuration, name):
             word, source = name.replace("_", "-"), configuration.source(name)
             raise StartError(f"--{word} from {source} is for development: {why}; leave it out")
@@ -47,7 +47,7 @@ def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Itera
             f"{', '.join(words.secrets)} come from a Secret, which pods wait for: kubectl create secret generic"
             f" {chosen.secret} {literals}"
         )
-    if configuration.drain_delay < _LEAST_DELAY:
+    if configuration.drain_delay < LEAST_DELAY:
         yield (
             f"--drain-delay: {configuration.drain_delay:g} from {configuration.source('drain_delay')} closes the port"
             " before proxies have heard of it, so that requests fail in every roll-out: leave it out for 5 seconds"
@@ -73,7 +73,7 @@ def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Itera
             "--media serves MEDIA_ROOT, and the pods share none: mount a volume that all can write there, or store"
             " uploads elsewhere (the setting STORAGES)"
         )
-    if chosen.host is not None and configuration.forwarded_allow_ips == _DEFAULT_PROXIES:
+    if chosen.host is not None and configuration.forwarded_allow_ips == DEFAULT_PROXIES:
         yield (
             "--forwarded-allow-ips is not set, so that the application sees the ingress's address in place of its"
             " clients' and http in place of https: give the ingress's network, or private"

@@ -23,6 +23,8 @@ LIVENESS_PERIOD = 10
 LIVENESS_FAILURES = 3
 SPREAD = 1.0
 """Seconds until proxies know that a pod is not ready."""
+PROGRESS = 600
+"""Seconds that Kubernetes grants a roll-out by default, for the image and a node."""
 
 
 class Asked(NamedTuple):
@@ -78,8 +80,8 @@ def grace(configuration: Configuration) -> int:
 
 
 def progress_deadline(configuration: Configuration) -> int:
-    """Seconds until a roll-out counts as stuck: a start, plus Kubernetes' default of 600 for the image and a node."""
-    return start(configuration) + 600
+    """Seconds until a roll-out counts as stuck: a start, plus Kubernetes' default."""
+    return start(configuration) + PROGRESS
 
 
 def _drain(configuration: Configuration) -> float:
