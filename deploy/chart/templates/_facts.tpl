@@ -1,0 +1,52 @@
+{{- /*
+What all manifests are made of. A manifest begins with
+
+    {{- $it := dict "root" $ }}{{ include "twistserve.facts" $it }}
+
+which adds to the dict: facts (files/facts.yaml, from the Python code), name, given (the options that the container is
+started with), said (the same and those of the image), force (all options, with defaults), ports, times, resources.
+*/ -}}
+{{- define "twistserve.facts" -}}
+{{- $values := .root.Values }}
+{{- $facts := .root.Files.Get "files/facts.yaml" | fromYaml }}
+{{- $name := $values.fullnameOverride | default .root.Release.Name }}
+{{- if not (regexMatch $facts.patterns.name $name) }}
+{{- fail (printf "the name %q is not valid for a Service: name the release (or set fullnameOverride) with lower-case letters, digits and dashes, at most 63, beginning with a letter" $name) }}
+{{- end }}
+{{- $_ := merge . (dict "facts" $facts "name" $name) }}
+{{- include "twistserve.options" . }}
+{{- include "twistserve.ports" . }}
+{{- include "twistserve.combinations" . }}
+{{- include "twistserve.sense" . }}
+{{- include "twistserve.times" . }}
+{{- include "twistserve.resources" . }}
+{{- end }}
+
+{{- /* An option by the value that it is from; a default by its word alone. */ -}}
+{{- define "twistserve.at" -}}
+{{- if hasKey .it.given .word }}options.
+{{- else if hasKey .it.said .word }}imageOptions.
+{{- end }}
+{{- .word }}
+{{- end }}
+
+{{- /* The labels that select the pods of a component. */ -}}
+{{- define "twistserve.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component | default .facts.container.name }}
+{{- end }}
+
+{{- define "twistserve.labels" -}}
+{{ include "twistserve.selector" . }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* Of an object that is named by "object", or as all others are. */ -}}
+{{- define "twistserve.metadata" -}}
+name: {{ .object | default .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "twistserve.labels" . | nindent 2 }}
+{{- end }}

@@ -1,0 +1,96 @@
+"""What the chart's templates know of the options and of twistserve/kubernetes: deploy/chart/files/facts.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.options import resolved
+from twistserve import redaction
+from twistserve.kubernetes import chosen, deployment, ports, resources, scaling, sense, times
+from twistserve.kubernetes.words import COMMAND
+from twistserve.management.commands.kubernetes import INSIDE
+from twistserve.options import STATUS_JSON, TABLE, Option
+from twistserve.probes.client import MARGIN
+from twistserve.process.ending import END
+from twistserve.resolution import ENVIRONMENT_PREFIX, SETTINGS_MODULE
+
+DERIVED = ("probe_port", "probe_host")
+"""Options whose defaults follow from others."""
+PASSWORD = (
+    rf"""(?i)//.*@|//[^/\s:@\[]*:[^\d\s/'"]|(?:--[\w-]{{0,40}}(?:{redaction.KEYWORDS})\s+"""
+    rf"""|(?:{redaction.KEYWORDS})["']?\s*[=:]\s*)\S"""
+)
+"""What `redaction.redacted` changes, without the lookaheads that Go's patterns do not have."""
+
+
+def facts() -> dict[str, Any]:
+    """The facts, of the types that YAML has."""
+    inside = resolved(environ=INSIDE)
+    return {
+        "options": [_option(option, getattr(inside, option.name)) for option in TABLE[1:]],
+        "environment": {"prefix": ENVIRONMENT_PREFIX, "settings": SETTINGS_MODULE},
+        "container": {
+            "command": COMMAND,
+            "name": deployment.CONTAINER,
+            "temporary": deployment.TEMPORARY,
+            "user": deployment.USER,
+        },
+        "patterns": {
+            "host": f"^{chosen.HOST.pattern}$",
+            "image": f"^{chosen.IMAGE.pattern}$",
+            "name": f"^{chosen.LABEL.pattern}$",
+            "password": PASSWORD,
+        },
+        "ports": {
+            "everywhere": [each for each in ports.EVERYWHERE if each],
+            "privileged": ports.PRIVILEGED,
+            "probes": ports.PROBES,
+            "service": ports.SERVICE_PORTS,
+        },
+        "times": {
+            "startupPeriod": times.STARTUP_PERIOD,
+            "start": times.START,
+            "startWithSteps": times.START_WITH_STEPS,
+            "margin": MARGIN,
+            "readinessPeriod": times.READINESS_PERIOD,
+            "livenessPeriod": times.LIVENESS_PERIOD,
+            "livenessFailures": times.LIVENESS_FAILURES,
+            "spread": times.SPREAD,
+            "end": END,
+            "progress": times.PROGRESS,
+        },
+        "resources": {
+            "units": chosen.UNITS,
+            "leastMemory": chosen.LEAST_MEMORY,
+            "oneProcess": resources.ONE_PROCESS,
+            "eachProcess": resources.EACH_PROCESS,
+            "times": resources.TIMES,
+            "overMaxMemory": resources.OVER_MAX_MEMORY,
+            "step": resources.STEP,
+            "cpu": resources.CPU,
+            "busy": resources.BUSY,
+            "metrics": resources.METRICS,
+            "otherFiles": resources.OTHER_FILES,
+        },
+        "scaling": {
+            "metric": scaling.METRIC,
+            "selector": scaling.SELECTOR,
+            "query": scaling.QUERY,
+            "target": scaling.TARGET,
+            "behavior": scaling.BEHAVIOR,
+        },
+        "statusPage": STATUS_JSON,
+        "leastDelay": sense.LEAST_DELAY,
+        "development": {name.replace("_", "-"): why for name, why in sense.FOR_DEVELOPMENT.items()},
+    }
+
+
+def _option(option: Option, value: object) -> dict[str, Any]:
+    found: dict[str, Any] = {"word": option.word}
+    if value is not None and option.name not in DERIVED:
+        found["default"] = ",".join(value) if option.kind.metavar == "LIST" else _plain(value)  # type: ignore[arg-type]
+    return found | ({"negatable": True} if option.negatable else {})
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

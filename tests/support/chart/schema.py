@@ -1,0 +1,60 @@
+"""The JSON Schema of an option's values, for deploy/chart/values.schema.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twistserve import values
+from twistserve.options import TABLE, Option
+
+SECRET = ("check", "command", "webhook_url", "webhook_secret")
+"""Options whose values may be secrets, or have passwords in them."""
+
+_MODULE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_CHECK = rf"caches|storage|migrations|health-check(={_MODULE})?|disk=.+:\d+[KMGkmg]?|broker=[a-z]+://\S+"
+
+_TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
+_OF_KIND: dict[Any, dict[str, Any]] = {
+    values.port: {"type": "integer", "minimum": 1, "maximum": 65535},
+    values.positive_integer: {"type": "integer", "minimum": 1},
+    values.whole_number: {"type": "integer", "minimum": 0},
+    values.seconds: {"type": "number", "minimum": 0, "maximum": values.LONGEST},
+    values.positive_seconds: {"type": "number", "exclusiveMinimum": 0, "maximum": values.LONGEST},
+    values.size: {"type": ["integer", "string"], "minimum": 1, "pattern": r"^0*[1-9]\d*[KMGkmg]?$"},
+    values.boolean: {"type": "boolean"},
+    values.host: {"type": "string", "pattern": r"^[\w.:%-]+$"},
+    values.path: {"type": "string", "pattern": r"^(/[\w.~@:+=-]+)+$"},
+    values.dotted_attribute: {"type": "string", "pattern": rf"^{_MODULE}[.:][A-Za-z_]\w*$"},
+    values.endpoint: {"type": "string", "pattern": ":"},
+    values.check: {"type": "string", "pattern": f"^({_CHECK})$"},
+    values.command: {"type": "string", "pattern": r"\S"},
+    values.http_url: {"type": "string", "pattern": "^https?://[!-~]+$"},
+    values.line: {"type": "string", "pattern": r"^.*\S.*$"},
+    values.level: {"enum": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]},
+    values.log_format: {"enum": ["text", "combined", "json"]},
+    values.cpu_affinity: {"enum": ["none", "auto"]},
+    values.webhook_format: {"enum": ["twistserve", "hurricane"]},
+    values.peers: _TEXT,
+    values.directory: _TEXT,
+    values.existing: _TEXT,
+    values.secret: _TEXT,
+}
+"""By the function that parses the text."""
+
+
+def options() -> dict[str, Any]:
+    """All options but the settings module, by their words; no others."""
+    found = {option.word: {"description": option.full_help, **of_option(option)} for option in TABLE[1:]}
+    return {"type": "object", "additionalProperties": False, "properties": found}
+
+
+def of_option(option: Option) -> dict[str, Any]:
+    """The schema of one option's values."""
+    one = _OF_KIND[option.kind.parse]
+    return {"type": "array", "minItems": 1, "items": one} if option.repeatable else one
+
+
+def secret_options() -> dict[str, Any]:
+    """The words of options that a Secret may hold."""
+    words = [option.word for option in TABLE if option.name in SECRET]
+    return {"type": "array", "uniqueItems": True, "items": {"enum": words}}
