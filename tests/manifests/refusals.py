@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
+
 from tests.manifests.helm import refusal
+from tests.support.chart.written import CHART
 
 
 def _options(**options: Any) -> dict[str, Any]:
@@ -14,7 +17,7 @@ def _options(**options: Any) -> dict[str, Any]:
 
 
 REFUSED: list[tuple[Mapping[str, Any], str]] = [
-    # The schema's.
+    # Names, types and values.
     (_options(treads=16), "at '/options': additional properties 'treads' not allowed"),
     ({"option": {}}, "additional properties 'option' not allowed"),
     (_options(threads="16"), "at '/options/threads': got string, want integer"),
@@ -22,13 +25,20 @@ REFUSED: list[tuple[Mapping[str, Any], str]] = [
     (_options(static="yes"), "at '/options/static': got string, want boolean"),
     (_options(app_version=1.1), "at '/options/app-version': got number, want string"),
     (_options(log_level="loud"), "at '/options/log-level'"),
-    (_options(metrics="numbers"), "at '/options/metrics': 'numbers' does not match pattern"),
+    (_options(metrics="numbers"), 'options.metrics: "numbers" is not valid: give a path such as /ready, of letters'),
+    (_options(max_body_size="1T"), 'options.max-body-size: "1T" is not valid: give bytes, a whole number above 0'),
+    (_options(check=["caches", "disk"]), 'options.check: "disk" is not valid: give caches, storage'),
+    ({"imageOptions": {"wsgi": "app"}}, 'imageOptions.wsgi: "app" is not valid: give the application'),
+    ({"settings": "my-site"}, 'settings: "my-site" is not valid: give a dotted Python name'),
+    ({"podMonitor": {"enabled": True, "interval": "often"}}, 'podMonitor.interval: "often" is not valid'),
+    ({"podLabels": {"app.kubernetes.io/name": "a"}}, "'app.kubernetes.io/name'"),
+    ({"ingress": None}, "missing property 'ingress'"),
     (_options(command="seed"), "at '/options/command': got string, want array"),
     ({"imageOptions": {"port": 65536}}, "at '/imageOptions/port': maximum: got 65,536, want 65,535"),
     ({"secretOptions": ["threads"]}, "at '/secretOptions/0'"),
     ({"image": {"repository": "shop", "tag": 1.1}}, "at '/image/tag': got number, want string"),
-    ({"resources": {"memory": "lots"}}, "at '/resources/memory': 'lots' does not match pattern"),
-    ({"resources": {"memory": "512m"}}, "at '/resources/memory'"),
+    ({"resources": {"memory": "lots"}}, 'resources.memory: "lots" is not valid: give at least 32Mi'),
+    ({"resources": {"memory": "512m"}}, 'resources.memory: "512m" is not valid'),
     ({"autoscaling": {"by": "luck"}}, "at '/autoscaling/by'"),
     # Options that no pod can be served with.
     (_options(no_probe=True), "options.no-probe: Kubernetes would have nothing to ask"),
@@ -67,12 +77,13 @@ REFUSED: list[tuple[Mapping[str, Any], str]] = [
     ({"replicas": 3}, "replicas is a fixed number, and autoscaling.enabled an autoscaler's"),
     ({"autoscaling": {"enabled": False}}, "there is no number of pods: give replicas"),
     ({"autoscaling": {"maxReplicas": 1}}, "autoscaling.maxReplicas: 1 is less than minReplicas, 2"),
-    ({"autoscaling": {"by": "keda"}}, "autoscaling.keda.serverAddress: give the URL of Prometheus"),
+    ({"autoscaling": {"by": "keda"}}, 'autoscaling.keda.serverAddress: "" is not valid: give the URL of Prometheus'),
     ({**_options(no_metrics=True), "autoscaling": {"by": "threads"}}, "autoscaling.by: threads goes by metrics"),
     ({**_options(no_metrics=True), "podMonitor": {"enabled": True}}, "there are no metrics with options.no-metrics"),
     ({**_options(max_memory=300), "resources": {"memory": "256Mi"}}, "options.max-memory: 300 MB times 1 workers"),
     ({"resources": {"memory": "16Mi"}}, "resources.memory: 16Mi is less than 32Mi"),
     ({"resources": {"cpu": "0"}}, "resources.cpu: give CPUs"),
+    ({"resources": {"cpu": "0m"}}, 'resources.cpu: "0m" is not valid: give CPUs'),
     ({"ingress": {"enabled": True}}, 'ingress.host: "" is not valid'),
     ({"ingress": {"enabled": True, "host": "https://a.example.com"}}, "without scheme and port"),
     ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: give the Gateway"),
@@ -90,8 +101,23 @@ REFUSED: list[tuple[Mapping[str, Any], str]] = [
 
 
 def check() -> None:
-    """Each of them."""
+    """Each of them; and no value that is left empty has a template fail in other ways."""
     for values, said in REFUSED:
         assert said in refusal(values), (values, refusal(values))
     assert 'the name "1.shop" is not valid' in refusal({}, release="1.shop")
+    for path in _paths(yaml.safe_load((CHART / "values.yaml").read_text())):
+        refusal(_nothing_at(path))
     sys.stdout.write(f"{len(REFUSED)} wrong values: a sentence for each\n")
+
+
+def _paths(values: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, inner in values.items():
+        yield (key,)
+        if isinstance(inner, dict):
+            yield from ((key, *path) for path in _paths(inner))
+
+
+def _nothing_at(path: tuple[str, ...]) -> dict[str, Any]:
+    """Values with a key and nothing behind it, which takes the chart's default away."""
+    first, *rest = path
+    return {first: _nothing_at(tuple(rest)) if rest else None}

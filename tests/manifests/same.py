@@ -22,7 +22,7 @@ from twistserve.kubernetes.sense import refuse
 from twistserve.kubernetes.words import words
 from twistserve.management.commands.kubernetes import INSIDE
 
-_OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+_OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 """Labels that only the chart has."""
 
 
@@ -48,7 +48,15 @@ CASES = {
             ),
             *("--header-timeout", "1000000000", "--max-body-size", "3000001", "--max-header-size", "128K"),
             *("--check", "caches", "--check", "disk=/tmp:1M", "--threads", "1000000", "--wsgi", "a.b.c"),
-            *("--forwarded-allow-ips", "private,10.0.0.0/8", "--set", "replicas=1", "--set", "cpu=2", "--preload"),
+            *(
+                "--forwarded-allow-ips",
+                "private,10.0.0.0/8",
+                "--set",
+                "replicas=1000000",
+                "--set",
+                "cpu=2",
+                "--preload",
+            ),
             *("--workers", "2", "--set", "memory=1G"),
         )
     ),

@@ -15,6 +15,7 @@ started with), said (the same and those of the image), force (all options, with 
 {{- end }}
 {{- $_ := merge . (dict "facts" $facts "name" $name) }}
 {{- include "twistserve.options" . }}
+{{- include "twistserve.patterns" . }}
 {{- include "twistserve.ports" . }}
 {{- include "twistserve.combinations" . }}
 {{- include "twistserve.sense" . }}
@@ -39,6 +40,11 @@ app.kubernetes.io/component: {{ .component | default .facts.container.name }}
 
 {{- define "twistserve.labels" -}}
 {{ include "twistserve.selector" . }}
+{{- with .root.Values.image.tag }}
+{{- if regexMatch "^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$" . }}
+app.kubernetes.io/version: {{ . | quote }}
+{{- end }}
+{{- end }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}

@@ -38,6 +38,36 @@
 {{- $_ := set . "shared" $shared }}
 {{- end }}
 
+{{- define "twistserve.patterns" -}}
+{{- $it := . }}
+{{- range $option := .facts.options }}
+  {{- if and .pattern (hasKey $it.said .word) }}
+    {{- $at := include "twistserve.at" (dict "it" $it "word" .word) }}
+    {{- $value := get $it.said .word }}
+    {{- range kindIs "slice" $value | ternary $value (list $value) }}
+      {{- include "twistserve.valid" (dict "at" $at "value" . "pattern" $option.pattern "remedy" $option.remedy) }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- $units := keys .facts.resources.units | sortAlpha | join "|" }}
+{{- with .root.Values }}
+  {{- if .settings }}
+    {{- include "twistserve.valid" (dict "at" "settings" "value" .settings "pattern" `^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$` "remedy" "give a dotted Python name such as mysite.settings") }}
+  {{- end }}
+  {{- include "twistserve.valid" (dict "at" "resources.cpu" "value" .resources.cpu "pattern" `^(\d*[1-9]\d*m|\d+(\.\d{1,3})?)$` "remedy" "give CPUs, such as 1, 0.5 or 500m") }}
+  {{- include "twistserve.valid" (dict "at" "resources.memory" "value" .resources.memory "pattern" (printf `^\d+(%s)?$` $units) "remedy" "give at least 32Mi, a whole number with Mi, Gi, M or G behind it") }}
+{{- end }}
+{{- end }}
+
+{{- /* Fails for text that an option, or another value, does not take. */ -}}
+{{- define "twistserve.valid" -}}
+{{- if kindIs "string" .value }}
+  {{- if not (regexMatch .pattern .value) }}
+    {{- fail (printf "%s: %q is not valid: %s" .at .value .remedy) }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* A value as the server parses it; Helm has every number of a values file as a float. */ -}}
 {{- define "twistserve.text" -}}
 {{- if kindIs "float64" . -}}

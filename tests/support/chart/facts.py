@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.support.chart import schema
 from tests.support.options import resolved
 from twistserve import redaction
 from twistserve.kubernetes import chosen, deployment, ports, resources, scaling, sense, times
@@ -89,7 +90,11 @@ def _option(option: Option, value: object) -> dict[str, Any]:
     found: dict[str, Any] = {"word": option.word}
     if value is not None and option.name not in DERIVED:
         found["default"] = ",".join(value) if option.kind.metavar == "LIST" else _plain(value)  # type: ignore[arg-type]
-    return found | ({"negatable": True} if option.negatable else {})
+    if option.negatable:
+        found["negatable"] = True
+    if pattern := schema.pattern(option):
+        found |= {"pattern": pattern, "remedy": schema.remedy(option)}
+    return found
 
 
 def _plain(value: object) -> object:

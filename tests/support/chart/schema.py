@@ -1,4 +1,8 @@
-"""The JSON Schema of an option's values, for deploy/chart/values.schema.json."""
+"""The JSON Schema of an option's values, for deploy/chart/values.schema.json.
+
+It leaves out patterns, which the templates check: Helm would say that a value does not match, but not what would be
+right.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +54,23 @@ def options() -> dict[str, Any]:
 
 def of_option(option: Option) -> dict[str, Any]:
     """The schema of one option's values."""
-    one = _OF_KIND[option.kind.parse]
+    one = {key: value for key, value in _OF_KIND[option.kind.parse].items() if key != "pattern"}
     return {"type": "array", "minItems": 1, "items": one} if option.repeatable else one
+
+
+def pattern(option: Option) -> str | None:
+    """The pattern that the text of its values matches; None for one that takes any."""
+    found: str | None = _OF_KIND[option.kind.parse].get("pattern")
+    return found
+
+
+def remedy(option: Option) -> str:
+    """What the server says would be right, in place of an empty text."""
+    try:
+        option.kind.parse("")
+    except ValueError as error:
+        return str(error)
+    raise ValueError(f"--{option.word} takes an empty text, so that it has no remedy")
 
 
 def secret_options() -> dict[str, Any]:
