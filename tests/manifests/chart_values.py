@@ -56,16 +56,18 @@ def _options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
             found[word.removeprefix("--no-")] = False
             continue
         option = table[word]
-        value = True if option.flag else option.kind.parse(next(remaining))
+        text = "true" if option.flag else next(remaining)
+        value = option.kind.parse(text)
         if is_secret(option, (value,) if option.repeatable else value):
             secrets.append(option.word)
-        plain = _plain(option, value)
+        plain = one_value(option, text)
         found[option.word] = [*found.get(option.word, []), plain] if option.repeatable else plain
     return {word: value for word, value in found.items() if word not in secrets}, secrets
 
 
-def _plain(option: Option, value: Any) -> Any:
-    """The value as a values file has it."""
+def one_value(option: Option, text: str) -> Any:
+    """A value as a values file, or the setting TWISTSERVE, has it."""
+    value = option.kind.parse(text)
     if option.kind.metavar == "SIZE":
         text = short_size(value)
         return int(text) if text.isdigit() else text

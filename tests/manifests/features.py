@@ -100,7 +100,9 @@ def _extras(found: Objects) -> None:
     assert container["env"][0] == {"name": "DJANGO_SETTINGS_MODULE", "value": "shop.settings"}
     [secret] = [each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each]
     assert secret == {"name": "hooks", "key": "TWISTSERVE_WEBHOOK_SECRET"}
+    assert {"name": "TWISTSERVE_STATIC", "value": "false"} in container["env"]
     assert {"name": "LANG", "value": "C.UTF-8"} in container["env"]
+    assert "args" not in container
     assert [volume["name"] for volume in pod["volumes"]] == ["temporary", "media"]
     assert found["Service"]["metadata"]["name"] == "till"
 
@@ -141,6 +143,8 @@ CASES: dict[str, tuple[Mapping[str, Any], set[str], Callable[[Objects], None] | 
         {
             "migrations": {"enabled": True},
             "secretOptions": ["webhook-url"],
+            "imageOptions": {"check-migrations-apply": True},
+            "options": {"check-migrations-apply": False},
             "envFrom": [{"secretRef": {"name": "shop-environment"}}],
             "serviceAccount": {"annotations": {"example.com/role": "shop"}},
         },
@@ -157,6 +161,8 @@ CASES: dict[str, tuple[Mapping[str, Any], set[str], Callable[[Objects], None] | 
             },
             "imagePullSecrets": [{"name": "registry"}],
             "settings": "shop.settings",
+            "options": {"static": False},
+            "imageOptions": {"static": True, "check-migrations-apply": True},
             "secretOptions": ["webhook-secret"],
             "secretName": "hooks",
             "env": [{"name": "LANG", "value": "C.UTF-8"}],

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tests.manifests.chart_values import parted, values
+from tests.manifests.chart_values import one_value, parted, values
 from tests.manifests.helm import NAMESPACE, RELEASE, refusal, rendered
 from tests.support.functional.manifests import MATRIX
 from tests.support.options import resolved
@@ -21,6 +21,7 @@ from twistserve.kubernetes.chosen import chosen
 from twistserve.kubernetes.sense import refuse
 from twistserve.kubernetes.words import words
 from twistserve.management.commands.kubernetes import INSIDE
+from twistserve.options import TABLE
 
 _OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 """Labels that only the chart has."""
@@ -125,10 +126,19 @@ def check(random_cases: int = 200) -> None:
 
 
 def _by_chance(chance: random.Random) -> Case:
+    """Some options on the command line, some in the setting."""
+    table = {f"--{option.word}": option for option in TABLE}
     line: list[str] = []
+    setting: dict[str, Any] = {}
     for word in chance.sample(sorted(_RANDOM), chance.randint(1, 6)):
-        line += (word, chance.choice(_RANDOM[word])) if _RANDOM[word] else (word,)
-    return Case(tuple(line))
+        values_of = [chance.choice(_RANDOM[word])] if _RANDOM[word] else []
+        option = table.get(word)
+        if option is None or chance.random() < 0.7:
+            line += (word, *values_of)
+        else:
+            value = one_value(option, values_of[0]) if values_of else True
+            setting[option.key] = [value] if option.repeatable else value
+    return Case(tuple(line), setting)
 
 
 def _agree(case: Case) -> bool:

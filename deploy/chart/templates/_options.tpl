@@ -7,15 +7,14 @@
     {{- fail (printf "options.%s is in secretOptions too, which takes it from the Secret: leave one of them out" .) }}
   {{- end }}
 {{- end }}
-{{- if .root.Values.migrations.enabled }}
-  {{- if index (merge (deepCopy $given) $said) "check-migrations-apply" }}
-    {{- fail "migrations.enabled has a Job apply the migrations, and with check-migrations-apply the pods do: leave one of them out" }}
-  {{- end }}
-  {{- if not (hasKey $given "check-migrations") }}
-    {{- $_ := set $given "check-migrations" true }}
-  {{- end }}
+{{- if and .root.Values.migrations.enabled (not (hasKey $given "check-migrations")) }}
+  {{- $_ := set $given "check-migrations" true }}
 {{- end }}
+{{- /* Not by mergeOverwrite, which keeps what is true where false is to take its place. */}}
 {{- range $word, $value := $given }}{{- $_ := set $said $word $value }}{{- end }}
+{{- if and .root.Values.migrations.enabled (get $said "check-migrations-apply") }}
+  {{- fail "migrations.enabled has a Job apply the migrations, and with check-migrations-apply the pods do: leave one of them out" }}
+{{- end }}
 {{- $force := dict }}
 {{- range .facts.options }}
   {{- if hasKey $said .word }}
