@@ -1,12 +1,18 @@
 {{- /* Options that cannot be in force together: the server would not start with them. */ -}}
 {{- define "twistserve.combinations" -}}
+{{- if not (index .force "no-probe") }}
+  {{- include "twistserve.combinations.probes" . }}
+{{- end }}
+{{- if and .force.preload (eq (int .force.workers) 1) }}
+  {{- fail (printf "%s: it is workers that are forked from the process with the application, and workers is 1: give 2 or more, or leave preload out" (include "twistserve.at" (dict "it" . "word" "preload"))) }}
+{{- end }}
+{{- end }}
+
+{{- define "twistserve.combinations.probes" -}}
 {{- $it := . }}
 {{- $workers := int .force.workers }}
-{{- if and .force.preload (eq $workers 1) }}
-  {{- fail (printf "%s: it is workers that are forked from the process with the application, and options.workers is 1: give 2 or more, or leave preload out" (include "twistserve.at" (dict "it" . "word" "preload"))) }}
-{{- end }}
 {{- if and (eq (int .force.port) 65535) (not (hasKey .said "probe-port")) }}
-  {{- fail "options.port: 65535 leaves no port after it for the probes: give options.probe-port as well" }}
+  {{- fail (printf "%s: 65535 leaves no port after it for the probes: give probe-port as well" (include "twistserve.at" (dict "it" . "word" "port"))) }}
 {{- end }}
 {{- $paths := list "readiness-probe" "liveness-probe" }}
 {{- if hasKey .said "probe" }}

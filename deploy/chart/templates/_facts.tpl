@@ -16,9 +16,10 @@ started with), said (the same and those of the image), force (all options, with 
 {{- $_ := merge . (dict "facts" $facts "name" $name) }}
 {{- include "twistserve.options" . }}
 {{- include "twistserve.patterns" . }}
-{{- include "twistserve.ports" . }}
+{{- /* In the order in which manage.py kubernetes refuses options. */}}
 {{- include "twistserve.combinations" . }}
 {{- include "twistserve.sense" . }}
+{{- include "twistserve.ports" . }}
 {{- include "twistserve.times" . }}
 {{- include "twistserve.resources" . }}
 {{- end }}
