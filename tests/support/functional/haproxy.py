@@ -50,7 +50,7 @@ urlpatterns = [path("quick/", quick), path("slow/", slow), path("stream/", strea
 """
 CONFIGURATION = """
 global
-    stats socket {directory}/haproxy.sock mode 600
+    stats socket {directory}/haproxy.sock mode 600 level admin
     log stdout format raw local0
 defaults
     mode http
@@ -58,8 +58,7 @@ defaults
     option httplog
     option dontlog-normal
     {connections}
-    retries 0
-    no option redispatch
+    {retries}
     timeout connect 10s
     timeout client 60s
     timeout server 60s
@@ -70,13 +69,17 @@ frontend web
 backend instances
     balance roundrobin
     option httpchk GET /ready
-    default-server check inter 1s fall 1 rise 1
+    default-server {servers_are}
 {servers}
 """
+KEEP_ALIVE = "keep-alive on both sides"
 CONNECTIONS = {
-    "keep-alive on both sides": "option http-keep-alive\n    http-reuse always",
+    KEEP_ALIVE: "option http-keep-alive\n    http-reuse always",
     "a connection for each request on both sides": "option httpclose",
 }
+CHECKED = "check inter 1s fall 1 rise 1"
+NO_RETRIES = "retries 0\n    no option redispatch"
+"""So that it hides nothing."""
 
 
 @dataclass
@@ -87,14 +90,17 @@ class HAProxy:
     socket_path: Path
     log_path: Path
 
-    def statistics(self) -> dict[str, dict[str, str]]:
-        """What it counted and knows of each server, and of the backend as a whole."""
+    def tell(self, command: str) -> str:
+        """What it says to a command."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(str(self.socket_path))
-            connection.sendall(b"show stat\n")
-            text = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-        rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
+            connection.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def statistics(self) -> dict[str, dict[str, str]]:
+        """What it counted and knows of each server, and of the backend as a whole."""
+        rows = csv.DictReader(io.StringIO(self.tell("show stat").removeprefix("# ")))
         return {row["svname"]: row for row in rows if row["pxname"] == "instances"}
 
     def sees(self, states: dict[str, str]) -> bool:
@@ -107,14 +113,27 @@ class HAProxy:
 
 
 @contextmanager
-def haproxy(directory: Path, ports: dict[str, int], connections: str) -> Iterator[HAProxy]:
+def haproxy(
+    directory: Path,
+    ports: dict[str, int],
+    connections: str,
+    servers_are: str = CHECKED,
+    retries: str = NO_RETRIES,
+) -> Iterator[HAProxy]:
     """An HAProxy for as long as the block runs."""
     assert HAPROXY, "haproxy is not installed"
     port = free_port()
     configuration = directory / "haproxy.cfg"
     servers = [f"    server {name} 127.0.0.1:{web} port {web + 1}" for name, web in ports.items()]
     configuration.write_text(
-        CONFIGURATION.format(directory=directory, connections=connections, port=port, servers="\n".join(servers))
+        CONFIGURATION.format(
+            directory=directory,
+            connections=connections,
+            retries=retries,
+            port=port,
+            servers_are=servers_are,
+            servers="\n".join(servers),
+        )
     )
     log_path = directory / "haproxy.log"
     with log_path.open("wb") as log:
@@ -132,8 +151,9 @@ def haproxy(directory: Path, ports: dict[str, int], connections: str) -> Iterato
 class Load:
     """Clients in threads that ask until they are told to stop; each outcome is counted, errors with their texts."""
 
-    def __init__(self, port: int, *, keep_alive: bool) -> None:
+    def __init__(self, port: int, *, keep_alive: bool, below: str = "/") -> None:
         self._port = port
+        self._below = below
         self._keep_alive = keep_alive
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -192,21 +212,21 @@ class Load:
         return {} if self._keep_alive else {"Connection": "close"}
 
     def _get(self, connection: http.client.HTTPConnection, number: int, path: str) -> bytes:
-        connection.request("GET", f"{path}id={number}", headers=self._headers())
+        connection.request("GET", f"{self._below}{path}id={number}", headers=self._headers())
         return b"%d" % number
 
     def _quick(self, connection: http.client.HTTPConnection, number: int) -> bytes:
-        return self._get(connection, number, "/quick/?")
+        return self._get(connection, number, "quick/?")
 
     def _slow(self, connection: http.client.HTTPConnection, number: int) -> bytes:
-        return self._get(connection, number, f"/slow/?seconds={(0.2, 1, 5, 5)[number % 4]}&")
+        return self._get(connection, number, f"slow/?seconds={(0.2, 1, 5, 5)[number % 4]}&")
 
     def _stream(self, connection: http.client.HTTPConnection, number: int) -> bytes:
-        return b"".join(b"%d " % block for block in range(20)) + self._get(connection, number, "/stream/?")
+        return b"".join(b"%d " % block for block in range(20)) + self._get(connection, number, "stream/?")
 
     def _post(self, connection: http.client.HTTPConnection, number: int) -> bytes:
         body = b"%d" % number + BODY
-        connection.request("POST", "/digest/", body, self._headers())
+        connection.request("POST", f"{self._below}digest/", body, self._headers())
         return hashlib.sha256(body).hexdigest().encode()
 
     def _trickle(self, connection: http.client.HTTPConnection, number: int) -> bytes:
@@ -217,7 +237,6 @@ class Load:
                 self._stopped.wait(0.1)
                 yield piece
 
-        connection.request(
-            "POST", "/digest/", slowly(), self._headers() | {"Transfer-Encoding": "chunked"}, encode_chunked=True
-        )
+        headers = self._headers() | {"Transfer-Encoding": "chunked"}
+        connection.request("POST", f"{self._below}digest/", slowly(), headers, encode_chunked=True)
         return hashlib.sha256(b"".join(pieces)).hexdigest().encode()

@@ -1,0 +1,1 @@
+"""Images and pods as they run in a cluster, in real containers: `make test-containers`."""
