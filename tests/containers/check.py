@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.containers import first_process, image, project
-from tests.containers.images import CACHE, make_base, make_image
+from tests.containers.images import CACHE, clean, make_base, make_image
 from tests.containers.scenarios import SCENARIOS, World, start
 from tests.support.functional.harness import MOST_WORKERS
 from tests.support.functional.postgresql import postgresql
 
-HEAD = ["scenario", "requests", "lost", "restarts", "/ready, ms: p50 / p95 / max", "/alive, ms", "what happens"]
+HEAD = [
+    "scenario",
+    "requests",
+    "lost",
+    "restarts",
+    "/ready, ms: p50 / p95 / max",
+    "/alive, ms: the same",
+    "what happens",
+]
 
 OTHERS = ("image", "first process")
 
@@ -39,6 +48,10 @@ def main() -> None:
     wanted = sys.argv[1:] or [*OTHERS, *SCENARIOS]
     if unknown := {*wanted} - {*OTHERS, *SCENARIOS}:
         sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join((*OTHERS, *SCENARIOS))}")
+    if os.geteuid() != 0:
+        sys.exit("the containers need root")
+    # Whatever runs ends with us.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     # Ports that no functional test gets which runs at the same time.
     os.environ["PYTEST_XDIST_WORKER"] = f"gw{MOST_WORKERS - 1}"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -50,6 +63,7 @@ def main() -> None:
         # Another run, of another checkout perhaps, has the same images.
         fcntl.flock(lock, fcntl.LOCK_EX)
         directory, began = Path(name), time.monotonic()
+        clean()
         make_base()
         project.write(directory / "project", database.port)
         make_image(directory / "project", directory / "wheels")
@@ -67,7 +81,7 @@ def main() -> None:
         if "first process" in wanted:
             first_process.check()
             say("the first process behaves")
-        say("\n".join(["", line(HEAD), line(["---"] * len(HEAD)), *map(line, rows)]))
+        say("\n".join(["", line(HEAD), line(["---", *["---:"] * 5, "---"]), *map(line, rows)]))
 
 
 if __name__ == "__main__":

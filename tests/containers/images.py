@@ -38,10 +38,17 @@ def environ() -> dict[str, str]:
     return os.environ | {"CONTAINERS_CONF": str(CACHE / "containers.conf"), "DISABLE_HC_SYSTEMD": "true"}
 
 
-def make_base() -> None:
-    """Import a minimal Debian with Python, unless that was done before."""
+def clean() -> None:
+    """Remove what a run that was killed has left, from a store that nobody else uses."""
     CACHE.mkdir(parents=True, exist_ok=True)
     (CACHE / "containers.conf").write_text(CONFIGURATION)
+    for kind in (["pod"], []):
+        run(*PODMAN, *kind, "rm", "--all", "--force", "--time", "0")
+    run(*PODMAN, "volume", "prune", "--force")
+
+
+def make_base() -> None:
+    """Import a minimal Debian with Python, unless that was done before."""
     if subprocess.run([*PODMAN, "image", "exists", BASE], env=environ(), check=False).returncode == 0:
         return
     sites = run("apt-get", "indextargets", "--format", "$(SITE)").split()
@@ -70,5 +77,5 @@ def make_image(directory: Path, wheels: Path) -> None:
         *("--build-arg", f"BASE={BASE}", "--build-arg", f"SETTINGS={project.SETTINGS_MODULE}"),
         *("-t", IMAGE, directory),
     )
-    # The image of the run before, which has no name any more, and what was copied from to build this one.
+    # The image of the run before and the first stage of this one: neither has a name.
     run(*PODMAN, "image", "prune", "--force")

@@ -96,6 +96,10 @@ class Pod:
         self.answers = {READINESS: Answers(), LIVENESS: Answers()}
         self.open = False
         """Whether the traffic goes to it."""
+        self.closings = 0
+        """How often it was closed to the traffic before it was deleted."""
+        self.statuses: list[int] = []
+        """Those that its container has ended with."""
         self.pid = 0
         self.oom_killed = False
         self._service = service
@@ -113,10 +117,13 @@ class Pod:
         for thread in self._threads:
             thread.start()
 
-    def wait_until_open(self, patience: float = PATIENCE) -> Pod:
+    def wait_until_ready(self) -> None:
+        """Wait until its probes say so, as a Deployment does, whether the traffic has followed or not."""
+        wait_for(lambda: self.kubelet.is_ready or self._failed(), f"{self.rendered.name} to be ready")
+
+    def wait_until_open(self) -> None:
         """Wait until the traffic goes to it."""
-        wait_for(lambda: self.open or self._failed(), f"{self.rendered.name} to be ready", patience)
-        return self
+        wait_for(lambda: self.open or self._failed(), f"{self.rendered.name} to be open")
 
     def delete(self) -> None:
         """Delete it: its address leaves the Service while SIGTERM is sent."""
@@ -188,7 +195,8 @@ class Pod:
             self._start()
         elif action is Act.STOP:
             self.kubelet.stopping()
-            self._stop = self._podman("stop", "--time", str(self.rendered.grace), self._container)
+            stop = [*PODMAN, "stop", "--time", str(self.rendered.grace), self._container]
+            self._stop = subprocess.Popen(stop, stdout=subprocess.DEVNULL, env=environ())
         for name in self.kubelet.due(now):
             threading.Thread(target=self._probe, args=(name, self.kubelet.starts), daemon=True).start()
         wanted = self.kubelet.is_ready
@@ -208,26 +216,25 @@ class Pod:
         else:
             printed = run(*PODMAN, "play", "kube", "--network", "host", self._file).split()
             self._pod, self._container = printed[1], printed[3]
-        self.pid = int(run(*PODMAN, "inspect", "--format", "{{.State.Pid}}", self._container))
+        self.pid = int(self._inspect("{{.State.Pid}}"))
         self._descriptor = os.pidfd_open(self.pid)
         self.kubelet.started(time.monotonic())
 
     def _has_ended(self, now: float) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
-        status = int(run(*PODMAN, "wait", self._container))
-        self.oom_killed |= (
-            run(*PODMAN, "inspect", "--format", "{{.State.OOMKilled}}", self._container).strip() == "true"
-        )
-        self.kubelet.ended(status, now)
+        self.statuses.append(int(run(*PODMAN, "wait", self._container)))
+        self.oom_killed |= self._inspect("{{.State.OOMKilled}}") == "true"
+        self.kubelet.ended(self.statuses[-1], now)
 
     def _set_open(self, wanted: bool) -> None:
         said = self._service.tell(f"set server instances/{self.rendered.name} state {'ready' if wanted else 'drain'}")
         assert not said.strip(), said
+        self.closings += self.open and not wanted and not self.kubelet.deleted
         self.open = wanted
 
-    def _podman(self, *words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*PODMAN, *words], stdout=subprocess.DEVNULL, env=environ())
+    def _inspect(self, form: str) -> str:
+        return run(*PODMAN, "inspect", "--format", form, self._container).strip()
 
     # Threads of probes
 
