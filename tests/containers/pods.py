@@ -37,6 +37,8 @@ from tests.support.functional.manifests import objects, print_manifests
 
 PROPAGATION = 1.0
 """Seconds from a change of readiness until the traffic follows: twistserve/kubernetes/times.py counts on no more."""
+OOM_FILES = ("memory.events", "memory.oom_control")
+"""Where versions 2 and 1 of cgroups count them."""
 OBSERVED_EVERY = 0.2
 """Seconds between two requests for each probe, beside the kubelet's own, which are few."""
 
@@ -101,12 +103,14 @@ class Pod:
         self.statuses: list[int] = []
         """Those that its container has ended with."""
         self.pid = 0
-        self.oom_killed = False
+        self.oom_kills = 0
+        """Processes of its container that the kernel ended for their memory."""
         self._service = service
         self._file = directory / f"{rendered.name}.yaml"
         self._file.write_text(yaml.safe_dump(rendered.manifest))
         self._pod = self._container = ""
         self._descriptor = -1
+        self._cgroups: list[Path] = []
         self._stop: subprocess.Popen[bytes] | None = None
         self._changes: deque[tuple[float, bool]] = deque()
         self._results: queue.SimpleQueue[tuple[str, bool, int]] = queue.SimpleQueue()
@@ -140,14 +144,8 @@ class Pod:
 
     def throttled(self) -> tuple[int, int]:
         """In how many of its periods of 100 ms the container used up its limit of CPU, and how many there were."""
-        for line in Path(f"/proc/{self.pid}/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            # The one hierarchy of version 2 has no name.
-            file = Path("/sys/fs/cgroup", controllers, path.lstrip("/"), "cpu.stat")
-            if file.exists() and "nr_periods" in (text := file.read_text()):
-                found = dict(each.split() for each in text.splitlines())
-                return int(found["nr_throttled"]), int(found["nr_periods"])
-        raise AssertionError("no cgroup has statistics of the CPU")
+        found = read(self._cgroups, "cpu.stat")
+        return found["nr_throttled"], found["nr_periods"]
 
     def log(self) -> str:
         if not self._container:
@@ -188,6 +186,8 @@ class Pod:
 
     def _turn(self, now: float) -> None:
         """Do what is due now."""
+        # podman tells of the first process alone. What the cgroup counts goes with it soon after the end.
+        self.oom_kills = max(self.oom_kills, *(read(self._cgroups, name).get("oom_kill", 0) for name in OOM_FILES))
         if self._running and select.select([self._descriptor], [], [], 0)[0]:
             self._has_ended(now)
         action = self.kubelet.act(now)
@@ -217,6 +217,7 @@ class Pod:
             printed = run(*PODMAN, "play", "kube", "--network", "host", self._file).split()
             self._pod, self._container = printed[1], printed[3]
         self.pid = int(self._inspect("{{.State.Pid}}"))
+        self._cgroups = cgroups(self.pid)
         self._descriptor = os.pidfd_open(self.pid)
         self.kubelet.started(time.monotonic())
 
@@ -224,7 +225,6 @@ class Pod:
         os.close(self._descriptor)
         self._descriptor = -1
         self.statuses.append(int(run(*PODMAN, "wait", self._container)))
-        self.oom_killed |= self._inspect("{{.State.OOMKilled}}") == "true"
         self.kubelet.ended(self.statuses[-1], now)
 
     def _set_open(self, wanted: bool) -> None:
@@ -267,6 +267,22 @@ class Pod:
         answers.seconds.append(took)
         answers.late += took > probe.timeout
         return "passes" if 200 <= response.status < 400 and took <= probe.timeout else "fails"
+
+
+def cgroups(pid: int) -> list[Path]:
+    """The directories of a process's cgroups, of version 1 or 2."""
+    lines = (line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    # The one hierarchy of version 2 has no name.
+    return [Path("/sys/fs/cgroup", controllers, path.lstrip("/")) for _, controllers, path in lines]
+
+
+def read(directories: Sequence[Path], name: str) -> dict[str, int]:
+    """The numbers in a file of cgroups, in whichever directory has it; none if none has."""
+    for directory in directories:
+        with suppress(OSError):
+            pairs = (line.split() for line in (directory / name).read_text().splitlines())
+            return {key: int(value) for key, value in pairs}
+    return {}
 
 
 @contextmanager

@@ -71,12 +71,22 @@ class Row:
         return [f"{self.requests:,}", f"{self.lost:,}", str(self.restarts), *map(str, worst), self.note]
 
 
-def row(load: Clients | Load, started: Sequence[Pod], note: str, restarts: int = 0, lost: int | None = 0) -> Row:
-    """The row, once it is sure: no probe late, as many restarts and lost requests as expected; None for any number."""
+def row(
+    load: Clients | Load,
+    started: Sequence[Pod],
+    note: str,
+    restarts: int = 0,
+    lost: int | None = 0,
+    by_kernel: bool = False,
+) -> Row:
+    """The row, once it is sure: no probe late, and as many restarts and lost requests as expected; None for any number.
+
+    `by_kernel` says that the kernel may have ended a process for its memory.
+    """
     for pod in started:
         for name, answers in pod.answers.items():
             assert answers.late == 0, f"{name} of {pod.rendered.name} was late {answers.late} times: {answers}"
-        assert not pod.oom_killed
+        assert by_kernel or pod.oom_kills == 0
     found = sum(pod.restarts for pod in started)
     assert found == restarts, [pod.kubelet.reasons for pod in started]
     assert lost is None or load.lost == lost, str(load)
@@ -162,29 +172,49 @@ def noticed(probe: Probe) -> float:
 
 def memory(world: World) -> Row:
     """A leak in one of two pods: it ends by --max-memory, before the kernel ends it, and the other one serves."""
-    options = (*STEADY, "--max-memory", str(MAX_MEMORY))
-    rendered = [render(world.project, f"memory-{number}", *options) for number in (1, 2)]
-    limit = rendered[0].manifest["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    rendered = [render(world.project, f"memory-{each}", *STEADY, "--max-memory", str(MAX_MEMORY)) for each in (1, 2)]
     with world.pods(rendered) as (service, [leaking, other]):
-        leak = {f"/leak/?port={leaking.rendered.port}": b"leaked", **PAGES}
-        with Clients(service.port, 4, leak) as load:
-            highest = 0
-
-            def ended() -> bool:
-                nonlocal highest
-                highest = max(highest, resident(leaking))
-                return leaking.kubelet.starts == 2
-
-            wait_for(ended, "the pod to end itself")
-            leaking.wait_until_open()
-        assert leaking.kubelet.reasons == ["status 0"]
+        load, highest = leak(service, leaking)
+        assert leaking.statuses == [0]
+        assert leaking.oom_kills == 0
         assert "MB resident, at most" in leaking.log()
-        return row(
-            load,
-            [leaking, other],
-            f"one of two pods leaks: {highest >> 20} MiB at the end by `--max-memory {MAX_MEMORY}`, limit {limit}",
-            restarts=1,
-        )
+        note = f"one of two pods leaks: {highest} MiB at its end by `--max-memory {MAX_MEMORY}`, limit {limit(leaking)}"
+        return row(load, [leaking, other], note, restarts=1)
+
+
+def memory_without(world: World) -> Row:
+    """The same without the option: the kernel ends it, and what it had in hand is lost."""
+    with world.pods([render(world.project, f"kernel-{each}", *STEADY) for each in (1, 2)]) as (
+        service,
+        [leaking, other],
+    ):
+        load, _ = leak(service, leaking)
+        assert leaking.statuses == [137]
+        assert load.lost
+        note = f"the same without it: the kernel ends the process at {limit(leaking)}"
+        return row(load, [leaking, other], note, restarts=1, lost=None, by_kernel=True)
+
+
+def leak(service: HAProxy, pod: Pod) -> tuple[Clients, int]:
+    """A load that makes a pod leak until it has been started again; what came of it, and its highest memory in MiB."""
+    highest = 0
+
+    def again() -> bool:
+        nonlocal highest
+        highest = max(highest, resident(pod))
+        return pod.kubelet.starts == 2
+
+    with Clients(service.port, 4, {f"/leak/?port={pod.rendered.port}": b"leaked", **PAGES}) as load:
+        wait_for(again, "the pod to end")
+        wait_for(lambda: not pod.open, "the traffic to be closed")
+        pod.wait_until_open()
+    return load, highest >> 20
+
+
+def limit(pod: Pod) -> str:
+    """The memory limit of its manifest."""
+    [container] = pod.rendered.manifest["spec"]["template"]["spec"]["containers"]
+    return str(container["resources"]["limits"]["memory"])
 
 
 def resident(pod: Pod) -> int:
@@ -249,6 +279,7 @@ SCENARIOS = {
     "half a CPU": half_a_cpu,
     "database outage": database_outage,
     "memory": memory,
+    "memory, no bound": memory_without,
     "SIGKILL": killed,
     "roll-out": roll_out,
 }
