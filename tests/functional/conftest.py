@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,14 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def scrape(tmp_path: Path) -> Iterator[Scrape]:
-    """Start a Prometheus that scrapes a port: `scrape(server.probe_port)`, with files of rules as further arguments."""
+    """Start a Prometheus that scrapes a port: `scrape(server.probe_port)`, with files of rules as further arguments.
+
+    `labels` are those of the target.
+    """
     started: list[Prometheus] = []
 
-    def starter(target: int, *rules: Path) -> Prometheus:
-        prometheus = Prometheus(target, tmp_path, *rules)
+    def starter(target: int, *rules: Path, labels: Mapping[str, str] | None = None) -> Prometheus:
+        prometheus = Prometheus(target, tmp_path, *rules, labels=labels)
         started.append(prometheus)
         wait_for(prometheus.is_ready, "Prometheus to be ready")
         return prometheus

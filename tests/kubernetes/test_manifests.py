@@ -9,7 +9,7 @@ import yaml
 
 from tests.support.options import resolved
 from twistserve.errors import StartError
-from twistserve.kubernetes import manifests
+from twistserve.kubernetes import manifests, scaling
 from twistserve.kubernetes.chosen import Chosen
 from twistserve.kubernetes.words import words
 
@@ -17,10 +17,12 @@ SHOP = Chosen(name="shop", image="shop:1")
 KINDS = ["ServiceAccount", "Service", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
 
 
-def rendered(*line: str, chosen: Chosen = SHOP, pod_monitor: bool = False) -> dict[str, dict[str, Any]]:
+def rendered(
+    *line: str, chosen: Chosen = SHOP, pod_monitor: bool = False, scale_by: str = "cpu"
+) -> dict[str, dict[str, Any]]:
     """The objects by their kinds, in their order."""
     found = resolved(*line)
-    text = manifests.text(found, chosen, words(found), pod_monitor)
+    text = manifests.text(found, chosen, words(found), pod_monitor, scale_by)
     return {each["kind"]: each for each in yaml.safe_load_all(text)}
 
 
@@ -72,6 +74,17 @@ def test_the_autoscaler() -> None:
     text = manifests.text(found, Chosen(min_replicas=3, max_replicas=30), words(found), False)
     assert "minReplicas: 3\n" in text
     assert "# At most 30 pods x 2 worker(s) x 4 threads = 240 connections" in text
+
+
+def test_the_autoscaler_follows_the_threads_where_asked_to() -> None:
+    """With the rule of deploy/prometheus/adapter.yaml, for the same Deployment and within the same bounds."""
+    by_cpu, by_threads = (rendered(scale_by=way)["HorizontalPodAutoscaler"]["spec"] for way in scaling.WAYS)
+    [metric] = by_threads.pop("metrics")
+    assert metric == scaling.metric(8)
+    assert by_threads.pop("behavior") == scaling.BEHAVIOR
+    assert by_threads == {key: value for key, value in by_cpu.items() if key != "metrics"}
+    [metric] = rendered("--threads", "32", scale_by="threads")["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric == scaling.metric(32)
 
 
 def test_an_ingress_needs_http() -> None:

@@ -1,13 +1,48 @@
-"""What autoscalers go by is among the server's metrics."""
+"""The rule for an autoscaler: the same for prometheus-adapter, for KEDA and in manifests."""
 
 from __future__ import annotations
 
 import re
+import textwrap
+from itertools import takewhile
+from typing import Any
 
+import pytest
+import yaml
 from prometheus_client import Gauge
 
+from tests.support.functional.harness import ROOT
 from twistserve.kubernetes import scaling
 from twistserve.metrics import catalogue
+
+[RULE] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "adapter.yaml").read_text())["rules"]
+
+
+def without_spaces(text: str) -> str:
+    return "".join(text.split())
+
+
+def test_the_adapter_has_the_same_rule() -> None:
+    """The file is for people to apply; its query and its name are those of the module."""
+    query = RULE["metricsQuery"].replace("<<.LabelMatchers>>", scaling.SELECTOR).replace("<<.GroupBy>>", "pod")
+    assert without_spaces(query) == without_spaces(scaling.POD_QUERY)
+    assert RULE["name"]["as"] == scaling.METRIC
+    assert set(RULE["resources"]["overrides"]) == {"namespace", "pod"}
+
+
+def test_the_metric_of_the_autoscaler() -> None:
+    """A value for each pod, whose average is to be half a request for each thread."""
+    found: dict[str, Any] = scaling.metric(8)
+    assert found["pods"]["metric"]["name"] == "twistserve_thread_load"
+    assert found["pods"]["target"] == {"type": "AverageValue", "averageValue": f"{scaling.TARGET * 1000:g}m"}
+
+
+@pytest.mark.parametrize(
+    ("threads", "target"), [(1, 0.4), (4, 0.4), (6, 0.5), (8, 0.5), (11, 0.5), (12, 0.4), (32, 0.25), (500, 0.25)]
+)
+def test_the_target_depends_on_the_number_of_threads(threads: int, target: float) -> None:
+    """The closest number that was simulated counts, in proportion."""
+    assert scaling.target(threads) == target
 
 
 def test_the_query_is_of_metrics_that_there_are() -> None:
@@ -19,7 +54,15 @@ def test_the_query_is_of_metrics_that_there_are() -> None:
     assert [name for name, selector in asked if name not in known or not selector] == []
 
 
-def test_the_name_of_the_metric_is_not_taken() -> None:
-    """It is one that prometheus-adapter makes of others."""
-    assert re.fullmatch(r"twistserve_[a-z_]+", scaling.METRIC)
-    assert 0 < scaling.TARGET < 1
+def test_the_document_has_the_same_rule_for_keda() -> None:
+    """What people copy from docs/kubernetes.md asks the same, and scales at the same pace."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    lines = text[text.index("    apiVersion: keda.sh") :].splitlines()
+    spec = yaml.safe_load(textwrap.dedent("\n".join(takewhile(str.strip, lines))))["spec"]
+    [trigger] = spec["triggers"]
+    selector = 'namespace="default",pod=~"mysite-[0-9a-f]+-[0-9a-z]+"'
+    assert without_spaces(trigger["metadata"]["query"]) == without_spaces(
+        scaling.QUERY.replace(scaling.SELECTOR, selector)
+    )
+    assert float(trigger["metadata"]["threshold"]) == scaling.TARGET
+    assert spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == scaling.BEHAVIOR

@@ -41,6 +41,16 @@ def test_a_monitor_without_metrics() -> None:
         refuse(resolved("--no-metrics"), pod_monitor=True)
 
 
+def test_an_autoscaler_that_would_learn_nothing() -> None:
+    """Without metrics, or where the number of pods is fixed."""
+    refuse(resolved("--no-metrics"), False, "cpu", replicas=2)
+    refuse(resolved(), False, "threads")
+    with pytest.raises(StartError, match="--scale-by: threads needs the metrics that --no-metrics from the command"):
+        refuse(resolved("--no-metrics"), False, "threads")
+    with pytest.raises(StartError, match="--scale-by: threads is for an autoscaler, and --set replicas=2 is a fixed"):
+        refuse(resolved(), False, "threads", replicas=2)
+
+
 def test_nothing_is_said_of_the_defaults() -> None:
     """Nor of what is as it should be."""
     assert told() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from twistserve.kubernetes import scaling
 from twistserve.kubernetes.words import is_secret
 from twistserve.options import TABLE, Option
 from twistserve.redaction import short_size
@@ -16,15 +17,18 @@ class Line(NamedTuple):
     options: list[str]
     sets: list[str]
     pod_monitor: bool
+    scale_by: str
 
 
 def parted(line: tuple[str, ...]) -> Line:
-    """The options of the server, the values of --set, and whether there is --pod-monitor."""
-    found = Line([], [], "--pod-monitor" in line)
+    """The options of the server, the values of --set, and the options of the manifests."""
+    found = Line([], [], "--pod-monitor" in line, scaling.CPU)
     words = iter(word for word in line if word != "--pod-monitor")
     for word in words:
         if word == "--set":
             found.sets.append(next(words))
+        elif word == "--scale-by":
+            found = found._replace(scale_by=next(words))
         else:
             found.options.append(word)
     return found
@@ -38,6 +42,7 @@ def values(line: Line, setting: Mapping[str, Any]) -> dict[str, Any]:
         "imageOptions": {key.lower().replace("_", "-"): value for key, value in setting.items()},
         "secretOptions": secrets,
         "podMonitor": {"enabled": line.pod_monitor},
+        "autoscaling": {"by": line.scale_by},
     }
     for text in line.sets:
         key, _, value = text.partition("=")
@@ -83,5 +88,5 @@ def _of_set(key: str, value: str, found: Mapping[str, Any]) -> dict[str, Any]:
     if key == "replicas":
         return {"replicas": int(value), "autoscaling": {"enabled": False}}
     if key == "max-replicas":
-        return {"autoscaling": {"maxReplicas": int(value)}}
+        return {"autoscaling": {**found["autoscaling"], "maxReplicas": int(value)}}
     return {"ingress": {"enabled": True, "host": value}} if key == "host" else {}

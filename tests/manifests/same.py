@@ -68,7 +68,7 @@ CASES = {
     ),
     "the image's endpoint": Case((), {"ENDPOINT": [r"tcp6:8000:interface=\:\:", "ssl:port=8443"], "MAX_MEMORY": 250}),
 }
-_IN_THE_CHART = {"set": "", "pod-monitor": "podMonitor"}
+_IN_THE_CHART = {"set": "", "pod-monitor": "podMonitor", "scale-by": "autoscaling.by"}
 """How the chart names what the command calls otherwise; --set has many names."""
 _RANDOM = {
     "--threads": ("1", "3", "16"),
@@ -149,9 +149,9 @@ def _agree(case: Case) -> bool:
     given = values(line, case.setting)
     try:
         configuration = resolved(*line.options, environ=INSIDE, setting=case.setting)
-        refuse(configuration, line.pod_monitor)
         selected = dataclasses.replace(chosen("shop:1", line.sets, None), name=RELEASE, namespace=NAMESPACE)
-        text = manifests.text(configuration, selected, words(configuration), line.pod_monitor)
+        refuse(configuration, line.pod_monitor, line.scale_by, selected.replicas)
+        text = manifests.text(configuration, selected, words(configuration), line.pod_monitor, line.scale_by)
     except StartError as error:
         word = str(error).removeprefix("--").partition(" ")[0].rstrip(":")
         said = refusal(given)

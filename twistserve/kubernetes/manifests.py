@@ -6,7 +6,7 @@ from typing import Any
 
 from twistserve import __version__
 from twistserve.errors import StartError
-from twistserve.kubernetes import resources
+from twistserve.kubernetes import resources, scaling
 from twistserve.kubernetes.chosen import Chosen
 from twistserve.kubernetes.deployment import CONTAINER, deployment, labels, manifest
 from twistserve.kubernetes.ports import probe_port, web_ports
@@ -20,10 +20,15 @@ _HEADER = (
 )
 
 
-def text(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool) -> str:
-    """The manifests as YAML. Raises `StartError` for options that cannot be written as a manifest."""
+def text(
+    configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool, scale_by: str = scaling.CPU
+) -> str:
+    """The manifests as YAML. Raises `StartError` for options that cannot be written as a manifest.
+
+    `scale_by` is one of `scaling.WAYS`.
+    """
     try:
-        documents = [document(each) for each in objects(configuration, chosen, words, pod_monitor)]
+        documents = [document(each) for each in objects(configuration, chosen, words, pod_monitor, scale_by)]
     except UnicodeEncodeError as error:
         raise StartError(
             f"an option is not valid Unicode, which manifests have to be: {error.object!r}: give it in UTF-8"
@@ -32,14 +37,16 @@ def text(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor
     return header + "---\n" + "---\n".join(documents)
 
 
-def objects(configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool) -> list[dict[str, Any]]:
+def objects(
+    configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool, scale_by: str = scaling.CPU
+) -> list[dict[str, Any]]:
     """The objects, in the order to apply them. Raises `StartError`."""
     return [
         _service_account(chosen),
         _service(configuration, chosen),
         deployment(configuration, chosen, words),
         _disruption_budget(chosen),
-        *([_autoscaler(configuration, chosen)] if chosen.replicas is None else []),
+        *([_autoscaler(configuration, chosen, scale_by)] if chosen.replicas is None else []),
         *([_ingress(configuration, chosen)] if chosen.host is not None else []),
         *([_pod_monitor(configuration, chosen)] if pod_monitor else []),
     ]
@@ -64,15 +71,19 @@ def _disruption_budget(chosen: Chosen) -> dict[str, Any]:
     return manifest("policy/v1", "PodDisruptionBudget", chosen, spec=spec)
 
 
-def _autoscaler(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
-    target = {"type": "Utilization", "averageUtilization": resources.busy(configuration, chosen)}
-    cpu = {"name": "cpu", "container": CONTAINER, "target": target}
-    spec = {
+def _autoscaler(configuration: Configuration, chosen: Chosen, scale_by: str) -> dict[str, Any]:
+    spec: dict[str, Any] = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": chosen.name},
         "minReplicas": chosen.min_replicas,
         "maxReplicas": Remark(_connections(configuration, chosen), chosen.max_replicas),
-        "metrics": [{"type": "ContainerResource", "containerResource": cpu}],
     }
+    if scale_by == scaling.THREADS:
+        spec["metrics"] = [scaling.metric(configuration.threads)]
+        spec["behavior"] = scaling.BEHAVIOR
+    else:
+        target = {"type": "Utilization", "averageUtilization": resources.busy(configuration, chosen)}
+        cpu = {"name": "cpu", "container": CONTAINER, "target": target}
+        spec["metrics"] = [{"type": "ContainerResource", "containerResource": cpu}]
     return manifest("autoscaling/v2", "HorizontalPodAutoscaler", chosen, spec=spec)
 
 

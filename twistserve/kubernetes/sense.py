@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from twistserve.errors import StartError
+from twistserve.kubernetes import scaling
 from twistserve.kubernetes.chosen import Chosen, image_notice
 from twistserve.kubernetes.words import Words
 from twistserve.options import TABLE, Configuration
@@ -19,8 +20,13 @@ LEAST_DELAY = 2.0
 """Seconds that proxies need at best to learn that a pod is leaving."""
 
 
-def refuse(configuration: Configuration, pod_monitor: bool) -> None:
-    """Raise `StartError` for options that cannot work in a pod; `ports` does so for addresses and ports."""
+def refuse(
+    configuration: Configuration, pod_monitor: bool, scale_by: str = scaling.CPU, replicas: int | None = None
+) -> None:
+    """Raise `StartError` for options that cannot work in a pod; `ports` does so for addresses and ports.
+
+    `replicas` is the fixed number of pods, or None with an autoscaler.
+    """
     for name, why in FOR_DEVELOPMENT.items():
         if getattr(configuration, name):
             word, source = name.replace("_", "-"), configuration.source(name)
@@ -34,6 +40,16 @@ def refuse(configuration: Configuration, pod_monitor: bool) -> None:
         raise StartError(
             f"--pod-monitor: there are no metrics with --no-metrics from {configuration.source('no_metrics')}: leave"
             " one of them out"
+        )
+    if scale_by == scaling.THREADS and configuration.no_metrics:
+        raise StartError(
+            f"--scale-by: threads needs the metrics that --no-metrics from {configuration.source('no_metrics')} leaves"
+            " out: leave one of them out"
+        )
+    if scale_by == scaling.THREADS and replicas is not None:
+        raise StartError(
+            f"--scale-by: threads is for an autoscaler, and --set replicas={replicas} is a fixed number: leave one of"
+            " them out"
         )
 
 

@@ -50,6 +50,14 @@ def test_it_prints_the_manifests() -> None:
     assert container(objects)["image"] == "shop:1"
 
 
+def test_the_autoscaler_follows_what_is_asked_for() -> None:
+    """CPU, unless told otherwise."""
+    kinds = [run(*words)[0]["HorizontalPodAutoscaler"]["spec"] for words in ((), ("--scale-by", "threads"))]
+    assert [spec["metrics"][0]["type"] for spec in kinds] == ["ContainerResource", "Pods"]
+    with pytest.raises(SystemExit, match="twistserve: --scale-by: threads is for an autoscaler"):
+        run("--scale-by", "threads", "--set", "replicas=3")
+
+
 def test_the_options_are_those_inside_a_pod() -> None:
     """The drain has its delay there, wherever the command is run."""
     assert run()[0]["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 40

@@ -22,6 +22,8 @@ MATRIX = {
         *("--pod-monitor", "--set", "host=shop.example.com", "--set", "namespace=shops", "--set", "max-replicas=50"),
         *("--webhook-url", "https://hooks.example.com/key", "--webhook-secret", "hunter2", "--app-version", "1: yes"),
     ),
+    "threads": ("--scale-by", "threads", "--pod-monitor", "--set", "max-replicas=100"),
+    "many threads": ("--scale-by", "threads", "--threads", "16"),
     "workers": ("--workers", "3", "--preload", "--max-memory", "300", "--set", "cpu=1.5", "--set", "replicas=3"),
     "web port": ("--probe-port", "8000", "--probe", "/health", "--pod-monitor", "--set", "memory=300M"),
     "endpoints": ("--endpoint", "tcp:8080", "--endpoint", "tls:/certs:port=8443", "--endpoint", "tcp:8090"),

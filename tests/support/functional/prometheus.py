@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ scrape_configs:
   - job_name: shop
     static_configs:
       - targets: ["127.0.0.1:{port}"]
+        labels: {labels}
 """
 
 Series = dict[tuple[str, ...], float]
@@ -36,13 +37,17 @@ def promtool(*words: str | Path) -> str:
 
 
 class Prometheus:
-    """A Prometheus server of the test's own and its HTTP API; it evaluates the rules of these files."""
+    """A Prometheus server of the test's own and its HTTP API; it evaluates the rules of these files.
 
-    def __init__(self, target: int, directory: Path, *rules: Path) -> None:
+    `labels` are added to what it scrapes, as those of a pod would be.
+    """
+
+    def __init__(self, target: int, directory: Path, *rules: Path, labels: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.log = directory / "prometheus.log"
         configuration = directory / "prometheus.yml"
-        configuration.write_text(CONFIGURATION.format(port=target, rules=json.dumps([str(path) for path in rules])))
+        words = {"rules": json.dumps([str(path) for path in rules]), "labels": json.dumps(labels or {})}
+        configuration.write_text(CONFIGURATION.format(port=target, **words))
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [

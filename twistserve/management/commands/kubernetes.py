@@ -11,7 +11,7 @@ from typing import Any
 from twistserve import command_line
 from twistserve.checks.in_force import read_settings
 from twistserve.errors import StartError
-from twistserve.kubernetes import manifests
+from twistserve.kubernetes import manifests, scaling
 from twistserve.kubernetes.chosen import KEYS, chosen
 from twistserve.kubernetes.sense import notices, refuse
 from twistserve.kubernetes.words import words
@@ -50,6 +50,14 @@ class Command(TwistserveCommand):
             action="store_true",
             help="print a PodMonitor too, for clusters with the Prometheus operator",
         )
+        group.add_argument(
+            "--scale-by",
+            choices=scaling.WAYS,
+            default=scaling.CPU,
+            help="what the autoscaler follows: cpu, as metrics-server knows it; or threads, the requests that run or"
+            " wait for each request thread, by prometheus-adapter with deploy/prometheus/adapter.yaml"
+            " (default: %(default)s)",
+        )
         command_line.add_arguments(parser, but=("settings", "pythonpath"), in_words=("command",))
         parser.add_argument(
             "--skip-checks",
@@ -81,10 +89,11 @@ class Command(TwistserveCommand):
         if arguments["skip_checks"]:
             given["system_checks"] = False
         configuration = resolve(given, {**os.environ, **INSIDE}, load_settings, read_settings=read_settings)
-        refuse(configuration, arguments["pod_monitor"])
         selected = chosen(arguments["image"], arguments["chosen"], configuration.settings)
+        wanted = arguments["pod_monitor"], arguments["scale_by"]
+        refuse(configuration, *wanted, selected.replicas)
         started_with = words(configuration)
-        text = manifests.text(configuration, selected, started_with, arguments["pod_monitor"])
+        text = manifests.text(configuration, selected, started_with, *wanted)
         unknown = [
             f"the environment variable {name} is not a known option, and has no effect"
             + (f" (did you mean {meant}?)" if meant else "")
