@@ -23,6 +23,7 @@
 | probes, probed, container | probes under load, the project that is probed, a container with half a CPU |
 | scrapes | what a scrape of the metrics costs |
 | starting, reloading | how long a start takes, and a reload |
+| autoscale | rules of an autoscaler compared by simulation |
 
 `project/` is the Django project that is served; `scripts/` runs in the servers' environments, and imports none of this.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -39,6 +39,10 @@ class Chart:
     y_title: str
     labels: Sequence[str]
     series: Mapping[str, Sequence[float]]
+    dots: bool = True
+    """Whether each value has a dot."""
+    logarithmic: bool = False
+    """Whether the y axis has powers of ten, from 1 on; what is less is drawn there."""
 
 
 def svg(charts: Sequence[Chart], *, columns: int = 2) -> str:
@@ -77,31 +81,45 @@ def _legend(names: Sequence[str]) -> list[str]:
 
 
 def _chart(chart: Chart) -> list[str]:
-    end, step = top_of_scale(
-        max((v for values in chart.series.values() for v in values if math.isfinite(v)), default=0)
-    )
+    finite = [value for values in chart.series.values() for value in values if math.isfinite(value)]
+    lines, height = (_powers if chart.logarithmic else _even)(max(finite, default=0))
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def across(number: int) -> float:
         return LEFT + 14 + number * (right - LEFT - 28) / max(1, len(chart.labels) - 1)
 
     def up(value: float) -> float:
-        return bottom - value / end * (bottom - TOP)
+        return bottom - height(value) * (bottom - TOP)
 
     parts = [f'<text class="title" x="{LEFT}" y="20">{escape(chart.title)}</text>']
-    for count in range(round(end / step) + 1):
-        y = f"{up(count * step):.1f}"
+    for line in lines:
+        y = f"{up(line):.1f}"
         parts.append(f'<path class="grid" d="M{LEFT} {y}H{right}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{count * step:,g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{line:,g}</text>')
     for number, label in enumerate(chart.labels):
-        parts.append(f'<text x="{across(number):.1f}" y="{bottom + 16}" text-anchor="middle">{escape(label)}</text>')
+        if label:
+            place = f'x="{across(number):.1f}" y="{bottom + 16}"'
+            parts.append(f'<text {place} text-anchor="middle">{escape(label)}</text>')
     middle = (LEFT + right) / 2
     parts.append(f'<text x="{middle:g}" y="{bottom + 34}" text-anchor="middle">{escape(chart.x_title)}</text>')
     place = f'x="13" y="{(TOP + bottom) / 2:g}" transform="rotate(-90 13 {(TOP + bottom) / 2:g})"'
     parts.append(f'<text {place} text-anchor="middle">{escape(chart.y_title)}</text>')
     for series, values in enumerate(chart.series.values()):
         points = [(across(number), up(value)) for number, value in enumerate(values) if math.isfinite(value)]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline class="line s{series}" stroke-dasharray="{DASHES[series]}" points="{line}"/>')
-        parts += (f'<circle class="dot s{series}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline class="line s{series}" stroke-dasharray="{DASHES[series]}" points="{drawn}"/>')
+        if chart.dots:
+            parts += (f'<circle class="dot s{series}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
     return parts
+
+
+def _even(highest: float) -> tuple[list[float], Callable[[float], float]]:
+    """Grid lines from zero, and the share of the axis below a value."""
+    end, step = top_of_scale(highest)
+    return [count * step for count in range(round(end / step) + 1)], lambda value: value / end
+
+
+def _powers(highest: float) -> tuple[list[float], Callable[[float], float]]:
+    """The same with powers of ten."""
+    end = max(1, math.ceil(math.log10(max(highest, 1))))
+    return [10.0**power for power in range(end + 1)], lambda value: math.log10(max(value, 1)) / end

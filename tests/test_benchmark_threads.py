@@ -87,6 +87,17 @@ class TestPlot:
         lines = [element.get("points", "") for element in root.iter(f"{SVG}polyline")]
         assert [len(line.split()) for line in lines] == [2, 1]
 
+    def test_an_axis_of_powers_of_ten(self) -> None:
+        """From 1 on, where less is drawn too; without dots there are lines alone."""
+        drawn = svg([Chart("p99", "minutes", "ms", ["0", "", "2"], {"a": [0, 10, 1000]}, False, True)], columns=1)
+        root = ElementTree.fromstring(drawn)
+        texts = [element.text for element in root.iter(f"{SVG}text")]
+        assert {"1", "10", "100", "1,000"} <= set(texts)
+        [line] = root.iter(f"{SVG}polyline")
+        heights = [float(point.partition(",")[2]) for point in line.get("points", "").split()]
+        assert heights[0] - heights[1] == pytest.approx((heights[0] - heights[2]) / 3, abs=0.1)
+        assert list(root.iter(f"{SVG}circle")) == []
+
     def test_a_chart_for_the_rate_and_one_for_the_p99_of_each_workload(self) -> None:
         rate, p99 = threads.charts([MEASURED], ["new", "Granian"], (1, 8))
         assert (rate.title, p99.title) == ("Hello: requests/s", "Hello: p99, ms")

@@ -1,0 +1,1 @@
+"""A simulation of the autoscaler of Kubernetes in front of twistserve: `python -m benchmarks.autoscale --help`."""
