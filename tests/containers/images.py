@@ -29,7 +29,8 @@ OFFLINE = "[global]\nno-index = true\nfind-links = /wheels\n"
 
 def run(*words: str | Path, **kwargs: Any) -> str:
     """Run a program that must succeed; what it printed."""
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=environ(), **kwargs)
+    # conmon leaves a file, oom, where it was started if the kernel kills the container.
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=environ(), cwd=CACHE, **kwargs)
     return str(done.stdout)
 
 

@@ -212,7 +212,8 @@ class Pod:
 
     def _start(self) -> None:
         if self._container:
-            run(*PODMAN, "start", self._container)
+            # podman stops the pod's own container after the last of the others, which may be just now.
+            wait_for(self._start_again, "podman to start the container again")
         else:
             printed = run(*PODMAN, "play", "kube", "--network", "host", self._file).split()
             self._pod, self._container = printed[1], printed[3]
@@ -220,6 +221,12 @@ class Pod:
         self._cgroups = cgroups(self.pid)
         self._descriptor = os.pidfd_open(self.pid)
         self.kubelet.started(time.monotonic())
+
+    def _start_again(self) -> bool:
+        with suppress(subprocess.CalledProcessError):
+            run(*PODMAN, "start", self._container)
+            return True
+        return False
 
     def _has_ended(self, now: float) -> None:
         os.close(self._descriptor)
