@@ -18,7 +18,7 @@ ORDER = (
     *("allocator", "backoff", "periodic", "load", "net", "http", "threads", "metrics", "recycling", "process", "files"),
     *("wsgi", "checks"),
     *("project", "webhooks", "probes", "kubernetes"),
-    *("status", "development", "server", "workers", "composition", "service"),
+    *("services", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
 ENTRIES = ("plugin", "management", "middleware", "apps", "workers.__main__", "probes.__main__", "development.__main__")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from twistserve.errors import StartError
 from twistserve.options import STATUS_JSON, Configuration
+from twistserve.values import parsed_service
 
 
 def complete(config: Configuration) -> Configuration:
@@ -21,11 +22,23 @@ def complete(config: Configuration) -> Configuration:
             "--preload: it is workers that are forked from the process with the application, and --workers is 1: give"
             " --workers 2 or more, or leave it out"
         )
+    _check_names_of_services(config)
     if config.static_watch:
         _check_static_watch(config)
     if config.debugger:
         _check_debugger(config)
     return config
+
+
+def _check_names_of_services(config: Configuration) -> None:
+    by_name: dict[str, str] = {}
+    for name, dotted in map(parsed_service, config.service):
+        if name in by_name:
+            raise StartError(
+                f"--service: {by_name[name]} and {dotted} are both named {name!r}: give one another name, such as"
+                f" --service {name}-2={dotted}"
+            )
+        by_name[name] = dotted
 
 
 def _check_static_watch(config: Configuration) -> None:

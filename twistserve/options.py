@@ -116,6 +116,7 @@ _web = partial(_option, "Web server")
 _files = partial(_option, "Static and media files")
 _probes = partial(_option, "Probes and metrics")
 _startup = partial(_option, "Start-up")
+_services = partial(_option, "Other services")
 _webhooks = partial(_option, "Webhooks")
 _ending = partial(_option, "Draining and recycling")
 _logging = partial(_option, "Logging")
@@ -247,6 +248,13 @@ class Configuration:
     check_migrations_apply: bool = _startup(
         "before serving, apply unapplied migrations, under a lock of the database: of several instances one"
         " applies them and the others wait"
+    )
+
+    service: tuple[str, ...] = _services(
+        "a Twisted service that starts before requests are served and stops after them: an IService, or a class or"
+        " function that makes one; repeat the option for more",
+        Kind("[NAME=]DOTTED", values.service),
+        (),
     )
 
     webhook_url: tuple[str, ...] = _webhooks(

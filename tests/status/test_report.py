@@ -49,6 +49,7 @@ class Bench:
             self.lifecycle,
             self,  # type: ignore[arg-type]
             lambda: succeed(WORKERS),
+            lambda: succeed([]),
             self.clock,
         )
 

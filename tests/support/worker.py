@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 from twistserve.lifecycle import Lifecycle
 from twistserve.probes.checks import Result
 from twistserve.workers.child import Parent, WorkerSide
+from twistserve.workers.from_worker import FromWorker
 from twistserve.workers.protocol import (
     FROM_WORKER,
     TO_WORKER,
 )
 from twistserve.workers.worker_process import WorkerProcess
-from twistserve.workers.worker_service import FromWorker
 
 
 class Transport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import succeed
@@ -27,16 +27,20 @@ from twistserve.development.static_watch import static_watch
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
+from twistserve.metrics import catalogue as metrics
 from twistserve.net.listeners import Endpoint, Listener
 from twistserve.options import Configuration
 from twistserve.probes.django_checks import DjangoChecks
-from twistserve.probes.handlers import Metrics, ProbeResults
+from twistserve.probes.handlers import Checks, Metrics, ProbeResults
 from twistserve.process.ending import Ending
 from twistserve.project.application import django_version
 from twistserve.project.preparing import preparing_steps
 from twistserve.project.startup import Progress, StartupService
 from twistserve.server import Serving
 from twistserve.status.report import StatusReport
+
+if TYPE_CHECKING:
+    from twistserve.services.host import ServiceHost
 
 logger = get_logger(__name__)
 
@@ -63,7 +67,15 @@ def one_process(
     serving = Serving(configuration, listeners, lifecycle, log, reactor)
     serving.web.last = inheritance is None
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
-    results = ProbeResults(lifecycle, serving.pool, checks, configuration.req_queue_len)
+    hosts: list[ServiceHost] = []
+    asked: Checks = checks
+    if configuration.service:
+        # Imported here, with what it needs: for this alone.
+        from twistserve.composition.services import STOP, WithServices, declared, service_host, service_step
+
+        hosts = [service_host(configuration, lifecycle, reactor, configuration.drain_delay, STOP)]
+        asked = WithServices(checks, hosts[0].check)
+    results = ProbeResults(lifecycle, serving.pool, asked, configuration.req_queue_len)
 
     def checks_can_run() -> None:
         if not configuration.no_probe:
@@ -77,10 +89,19 @@ def one_process(
         *(step for debugger in debuggers for step in debugger.steps),
         *serving.steps(preparing, checks_can_run),
         *checks.steps(),
+        *(service_step(declared(configuration), host, reactor) for host in hosts),
     ]
     workers = lambda: succeed([serving.describe()])  # noqa: E731
-    report = StatusReport(configuration, django_version(), lifecycle, results, workers, reactor)
-    exposed = Metrics(serving.flush_metrics, reactor)
+    described = lambda: [each for host in hosts for each in host.describe()]  # noqa: E731
+    report = StatusReport(
+        configuration, django_version(), lifecycle, results, workers, lambda: succeed(described()), reactor
+    )
+
+    def flush() -> None:
+        serving.flush_metrics()
+        metrics.show_services(described())
+
+    exposed = Metrics(flush, reactor)
     services: list[Service] = [
         log,
         *development_services(configuration),
@@ -98,6 +119,7 @@ def one_process(
             # Where a parent has the port, what comes during the start waits there, or gets why it has failed.
             lambda probes: serving.put_probes_first(probes, lifecycle.fail if inheritance is None else None),
         ),
+        *hosts,
         serving.pool,
         serving.web,
         StartupService(steps, serving.web.open, lifecycle, progress, reactor),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from twistserve import collector
 from twistserve.composition.announcement import announce_addresses
@@ -33,6 +34,10 @@ from twistserve.threads.stacks import log_all_stacks
 from twistserve.workers.aggregate import AllMetrics, WorkersChecks, describe_all
 from twistserve.workers.protocol import FlushMetrics
 from twistserve.workers.worker_service import WorkerService
+
+if TYPE_CHECKING:
+    from twistserve.probes.handlers import Checks
+    from twistserve.workers.service_processes import ServiceProcesses
 
 logger = get_logger(__name__)
 
@@ -68,25 +73,55 @@ def parent(
     sockets = shared_sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, lock, preloaded)
-    ending.at_cut = workers.kill
+    supervisor = workers.supervisor
+    beside: list[ServiceProcesses] = []
+    checks: Checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
+    if configuration.service:
+        # Imported here, with what it needs: for this alone.
+        from twistserve.services.readiness import WithServices
+        from twistserve.workers.service_processes import ServiceProcesses
+
+        processes = ServiceProcesses(
+            configuration,
+            lifecycle,
+            lambda: workers.metrics_directory,
+            supervisor,
+            workers.check_ready,
+            reactor,
+            log.lines,
+            lock,
+        )
+        workers.run_once, workers.may_serve = processes.run_once, lambda: processes.ready
+        checks = WithServices(checks, processes.check)
+        beside.append(processes)
+    all_processes: list[WorkerService | ServiceProcesses] = [workers, *beside]
+
+    def kill() -> None:
+        for each in all_processes:
+            each.kill()
+
+    ending.at_cut = kill
     # The worker whose start has failed had the rest.
     ending.after_failure = END - WORKER_END
-    supervisor = workers.supervisor
-    checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
     results = ProbeResults(lifecycle, supervisor, checks, configuration.req_queue_len)
     results.django_ready = True
 
+    def describe_services() -> Deferred[list[dict[str, Any]]]:
+        return beside[0].describe() if beside else succeed([])
+
     def flush() -> Any:
         metrics.flush_log()
-        return supervisor.ask_all(FlushMetrics, FLUSH_TIMEOUT)
+        flushed = supervisor.ask_all(FlushMetrics, FLUSH_TIMEOUT)
+        return DeferredList([flushed, describe_services().addCallback(metrics.show_services)])
 
     metrics_handler = Metrics(flush, reactor, AllMetrics(lambda: workers.metrics_directory, REGISTRY))
     described = partial(describe_all, supervisor)
-    report = StatusReport(configuration, django_version(), lifecycle, results, described, reactor)
+    report = StatusReport(configuration, django_version(), lifecycle, results, described, describe_services, reactor)
     services = [
         log,
         *development_services(configuration),
         *outside_services(configuration, results, metrics_handler, report, lifecycle, log, reactor),
+        *beside,
         workers,
     ]
     tell_states(lifecycle)
@@ -94,7 +129,12 @@ def parent(
 
     def log_stacks(name: str) -> None:
         log_all_stacks(name, {})
-        workers.log_stacks()
+        for each in all_processes:
+            each.log_stacks()
+
+    def reload(name: str) -> None:
+        for each in all_processes:
+            each.reload()
 
     return service_tree(
         services,
@@ -106,7 +146,7 @@ def parent(
             signal.SIGTERM: lifecycle.shut_down,
             signal.SIGINT: lifecycle.shut_down,
             signal.SIGQUIT: log_stacks,
-            signal.SIGHUP: lambda name: workers.reload(),
+            signal.SIGHUP: reload,
             signal.SIGTTIN: lambda name: supervisor.resize(1),
             signal.SIGTTOU: lambda name: supervisor.resize(-1),
         },

@@ -30,10 +30,15 @@ class ServiceTree(MultiService):
         self._lifecycle = lifecycle
         self.before_start: Callable[[], None] = lambda: None
         """Called before the children start."""
-        self.stopping = ""
-        """The name of the child that is being stopped, for a log line about what takes so long."""
+        self._stopping: Any = None
+        """The child that is being stopped."""
         self.log_observer: Any = None
         """What is to get Twisted's log events, for the application that twistd makes."""
+
+    @property
+    def stopping(self) -> str:
+        """The name of the child that is being stopped, for a log line about what takes so long."""
+        return "" if self._stopping is None else self._stopping.name or type(self._stopping).__name__
 
     def setServiceParent(self, parent: Any) -> None:
         """Become a part of the application, which twistd asks for its log observer."""
@@ -55,10 +60,10 @@ class ServiceTree(MultiService):
         self._lifecycle.enter(State.DRAINING, "the service was stopped")
         self.running = 0
         for child in reversed([child for child in self if child.running]):
-            self.stopping = child.name or type(child).__name__
+            self._stopping = child
             try:
                 yield maybeDeferred(child.stopService)
             except Exception:
                 logger.exception("%s did not stop cleanly", self.stopping)
-        self.stopping = ""
+        self._stopping = None
         self._lifecycle.enter(State.STOPPED, "all services have stopped")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.error import ReactorNotRunning
@@ -27,7 +27,12 @@ from twistserve.project.preparing import preparing_steps
 from twistserve.project.startup import Progress, StartupService, Step
 from twistserve.server import Serving
 from twistserve.workers.child import Parent, WorkerSide, connect, end_early, stop_listening
-from twistserve.workers.protocol import FIRST_WORKER, Descriptors
+from twistserve.workers.protocol import FIRST_WORKER, SERVICE, Descriptors
+
+if TYPE_CHECKING:
+    from twistserve.probes.handlers import Checks
+    from twistserve.services.host import ServiceHost
+    from twistserve.services.loading import Loaded
 
 logger = get_logger(__name__)
 
@@ -45,6 +50,11 @@ def run(name: str, descriptors: Descriptors, reactor: Any, preloaded: Preloaded 
     Process.name = name
 
     def begin(configuration: dict[str, Any], prepares: bool, parent: Parent) -> WorkerSide:
+        if name.startswith(SERVICE):
+            # Imported here: for this alone.
+            from twistserve.composition.service_process import service_process
+
+            return service_process(configuration, name, descriptors, parent)
         return worker(configuration, name, descriptors, prepares, parent, preloaded)
 
     def end() -> None:
@@ -78,7 +88,7 @@ def worker(
     ending.grant(configuration.graceful_timeout)
     ending.follow(lifecycle, reactor)
     parent.follow(lifecycle)
-    log = _log(configuration, descriptors, ending, preloaded)
+    log = log_of(configuration, descriptors, ending, preloaded)
     if configuration.debug:
         # Imported here: with what it imports it takes 0.4 MiB.
         from twistserve.development.slow_imports import ImportTimes
@@ -87,8 +97,10 @@ def worker(
         imports.begin()
         imports.follow(lifecycle)
     progress = Progress(lifecycle, reactor)
-    signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), _not_ours)
+    signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), not_ours)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
+    asked: Checks = checks
+    hosts: list[ServiceHost] = []
     serving: Serving | None = None
     names = [name_of(descriptor) for descriptor in descriptors.sockets]
     try:
@@ -106,10 +118,21 @@ def worker(
         else:
             tells = name == FIRST_WORKER and not configuration.no_probe
             steps = [*serving.steps(preparing, checks.tell if tells else lambda: None, prepared), *checks.steps()]
+            if configuration.service:
+                # Imported here, with what it needs: for this alone.
+                from twistserve.composition.services import WithServices, declared, service_host, service_step
+
+                host = service_host(configuration, lifecycle, reactor)
+                hosts.append(host)
+                asked = WithServices(checks, host.check)
+                steps.append(
+                    service_step(declared(configuration), host, reactor, partial(_in_each_worker, parent, reactor))
+                )
         services: list[Service] = [
             log,
             *development_services(configuration),
             *serving.observers,
+            *hosts,
             serving.pool,
             serving.web,
             StartupService(steps, serving.web.open, lifecycle, progress, reactor),
@@ -132,11 +155,17 @@ def worker(
     )
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     tree.startService()
-    return WorkerSide(lifecycle, serving, checks)
+    return WorkerSide(lifecycle, serving, asked, hosts[0] if hosts else None)
 
 
-def _log(
-    configuration: Configuration, descriptors: Descriptors, ending: Ending, preloaded: Preloaded | None
+def _in_each_worker(parent: Parent, reactor: Any, loaded: Sequence[Loaded]) -> Sequence[Loaded]:
+    """The services for this worker; the parent is told of those that run once. The start-up's thread."""
+    reactor.callFromThread(parent.run_once, [each.declared.name for each in loaded if not each.in_each_worker])
+    return [each for each in loaded if each.in_each_worker]
+
+
+def log_of(
+    configuration: Configuration, descriptors: Descriptors, ending: Ending, preloaded: Preloaded | None = None
 ) -> LogService:
     """The log of the process, begun here or before the fork."""
     if preloaded is not None:
@@ -162,5 +191,5 @@ def _only_preparing(
     return [set_up, *preparing, ("making way for the workers", make_way)]
 
 
-def _not_ours(name: str) -> None:
+def not_ours(name: str) -> None:
     """A signal to the whole group of processes: the parent knows what to do."""

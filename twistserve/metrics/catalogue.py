@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -127,6 +127,16 @@ probe_status = Gauge(
     "What the probe answered last: 1 passing, 0 failing. Ask a failing one yourself: its answer names the reason.",
     ["probe"],
     multiprocess_mode="livemin",
+)
+service_up = Gauge(
+    "twistserve_service_up",
+    "Whether a service of --service runs: 1, or 0 where it has not started, has ended, or does not run in each worker.",
+    ["service"],
+)
+service_value = Gauge(
+    "twistserve_service_value",
+    "The numbers that a service of --service tells of itself, of all workers together.",
+    ["service", "name"],
 )
 check_duration = _durations(
     "twistserve_check_duration_seconds",
@@ -287,6 +297,22 @@ def show_load(load: Load) -> None:
     request_queue_length.set(load.queued)
     requests_in_progress.set(load.requests)
     connections.set(load.connections)
+
+
+def show_services(described: Iterable[Mapping[str, Any]]) -> None:
+    """Let the gauges show the services; one that runs in each worker is described by each. Before a scrape."""
+    up: dict[str, bool] = {}
+    values: dict[tuple[str, str], float] = {}
+    for each in described:
+        name = each["name"]
+        up[name] = up.get(name, True) and each["up"]
+        for key, value in each["values"].items():
+            values[name, key] = values.get((name, key), 0.0) + value
+    service_value.clear()
+    for labels, value in values.items():
+        service_value.labels(*labels).set(value)
+    for name, is_up in up.items():
+        service_up.labels(name).set(is_up)
 
 
 def flush_log() -> None:

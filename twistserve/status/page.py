@@ -54,6 +54,7 @@ def render(status: Described) -> bytes:
         _problems(status["probes"], workers),
         [_load(worker, alone=len(workers) == 1) for worker in workers],
         _requests(workers),
+        _services(status["services"]) if status["services"] else None,
         _probes(status["probes"]),
         _options(status["options"]),
         _versions(status["versions"]),
@@ -237,6 +238,19 @@ def _requests(workers: Sequence[Described]) -> Html:
 def _stage(stage: str) -> Html:
     text = STAGES.get(stage, stage)
     return badge("fail", text) if stage == "overdue" else element("small", text)
+
+
+def _services(services: Sequence[Described]) -> Html:
+    rows: list[Content] = [
+        (
+            element("td", element("b", each["name"]), element("small", f" {each['dotted']}"), _note(each["where"])),
+            element("td", duration(each["seconds"]), _class="number"),
+            element("td", badge("pass" if each["up"] else "warn", each["state"]), _class="short"),
+        )
+        for each in services
+    ]
+    columns = {"service": None, "for": "number", "state": "short"}
+    return section("services", "Other services", table("What runs beside the web service", columns, rows))
 
 
 # What is asked, and what is set

@@ -46,7 +46,7 @@ class AskedProbe:
 class StatusReport:
     """Gathers everything anew for each look; `workers` describes the processes that serve. Reactor thread.
 
-    `django` is its version.
+    `django` is its version, and `services` describes those of --service.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class StatusReport:
         lifecycle: Lifecycle,
         results: ProbeResults,
         workers: Callable[[], Deferred[list[Described]]],
+        services: Callable[[], Deferred[list[Described]]],
         reactor: Any,
     ) -> None:
         self._lifecycle = lifecycle
@@ -66,6 +67,7 @@ class StatusReport:
         if configuration.probe is None:
             self._probes.append(AskedProbe("liveness", configuration.liveness_probe, results.liveness))
         self._workers = workers
+        self._services = services
         self._reactor = reactor
         self._latest: dict[str, tuple[float, Results]] = {}
         """What each probe answered last when we asked, and when that was."""
@@ -82,7 +84,7 @@ class StatusReport:
     def gather(self) -> Deferred[Described]:
         """Everything, within about `PATIENCE`."""
         probes = gatherResults([self._ask(probe) for probe in self._probes])
-        return gatherResults([probes, self._workers()]).addCallback(self._describe)
+        return gatherResults([probes, self._workers(), self._services()]).addCallback(self._describe)
 
     def _ask(self, probe: AskedProbe) -> Deferred[Described]:
         """The probe's results if they come in time, else those from before: it goes on being asked."""
@@ -105,7 +107,7 @@ class StatusReport:
         return answer.addTimeout(PATIENCE, self._reactor)
 
     def _describe(self, found: list[Any]) -> Described:
-        probes, workers = found
+        probes, workers, services = found
         lifecycle, now = self._lifecycle, datetime.now(UTC)
         return {
             "time": _rfc3339(now),
@@ -118,6 +120,7 @@ class StatusReport:
             },
             "probes": probes,
             "workers": workers,
+            "services": services,
             "versions": self._versions,
             "options": self._options,
         }

@@ -217,7 +217,10 @@ def _added(one: Metric, other: Metric) -> Metric:
 
 PARENTS = frozenset(
     f"twistserve_{name}"
-    for name in ("build_info", "startup_seconds", "lifecycle_state", "probe_status", "worker_restarts")
+    for name in (
+        *("build_info", "startup_seconds", "lifecycle_state", "probe_status", "worker_restarts"),
+        *("service_up", "service_value"),
+    )
 )
 """Metrics that only the parent has."""
 LOST_LINES = "twistserve_log_lines_dropped"

@@ -64,8 +64,8 @@ def count_as(name: str) -> None:
 
 
 def number_of(name: str) -> str:
-    """The number of a worker with a name such as worker-2."""
-    return name.split("-")[1]
+    """The number of a worker with a name such as worker-2, or the name of the service of a process."""
+    return name.partition("-")[2]
 
 
 class AllocatedDict(MmapedDict):

@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.stdio import StandardIO
@@ -22,9 +22,9 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
-from twistserve.probes.django_checks import DjangoChecks
 from twistserve.probes.responses import Results
 from twistserve.server import Serving
+from twistserve.threads.stacks import log_all_stacks
 from twistserve.workers.allocated_files import shortage
 from twistserve.workers.protocol import (
     AnnounceEnd,
@@ -32,6 +32,7 @@ from twistserve.workers.protocol import (
     Begin,
     Connection,
     Describe,
+    DescribeServices,
     Descriptors,
     DrainWorker,
     Failed,
@@ -41,9 +42,14 @@ from twistserve.workers.protocol import (
     Prepared,
     Ready,
     ReplaceMe,
+    RunOnce,
     RunProbe,
 )
 from twistserve.workers.results import to_json
+
+if TYPE_CHECKING:
+    from twistserve.probes.handlers import Checks
+    from twistserve.services.host import ServiceHost
 
 logger = get_logger(__name__)
 
@@ -60,10 +66,13 @@ LONGEST = 10_000
 class WorkerSide:
     """What the parent's commands need of a worker. `serving` is None if the start failed before it was made."""
 
-    def __init__(self, lifecycle: Lifecycle, serving: Serving | None, checks: DjangoChecks) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, serving: Serving | None, checks: Checks, services: ServiceHost | None = None
+    ) -> None:
         self.lifecycle = lifecycle
         self.serving = serving
         self.checks = checks
+        self.services = services
 
 
 class Parent(Connection):
@@ -98,6 +107,11 @@ class Parent(Connection):
     def prepared(self) -> None:
         """Tell the parent that the other workers may begin."""
         self._send(Prepared)
+
+    def run_once(self, names: Sequence[str]) -> None:
+        """Leave these services to processes of their own."""
+        if self.transport is not None:
+            self.callRemote(RunOnce, names=list(names))
 
     def ask_for_replacement(self, cause: str, reason: str) -> None:
         """Ask to be replaced: this worker drains when another one is ready."""
@@ -146,6 +160,12 @@ class Parent(Connection):
         """Respond with the description for the status page, None while this worker is starting."""
         return {"status": self._serving.describe() if self._serving is not None else None}
 
+    @DescribeServices.responder
+    def describe_services(self) -> dict[str, Any]:
+        """Respond with the services that run here."""
+        host = self._side.services if self._side is not None else None
+        return {"services": host.describe() if host is not None else []}
+
     @FlushMetrics.responder
     def flush_metrics(self) -> dict[str, Any]:
         """Bring the metrics up to date."""
@@ -157,6 +177,8 @@ class Parent(Connection):
         """Log the stacks of all threads."""
         if self._serving is not None:
             self._serving.log_stacks("SIGQUIT")
+        else:
+            log_all_stacks("SIGQUIT", {})
         return {}
 
     @AnnounceEnd.responder

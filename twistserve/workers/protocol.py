@@ -41,6 +41,9 @@ class Descriptors(NamedTuple):
 FIRST_WORKER = "worker-1"
 """The name of the worker that logs what needs to be logged once."""
 
+SERVICE = "service-"
+"""What the name of a service's process begins with."""
+
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that a terminal may send to the whole group of processes, for the parent to act on; workers start with
 them blocked."""
@@ -115,6 +118,13 @@ class Ready(amp.Command):
     requiresAnswer = False
 
 
+class RunOnce(amp.Command):
+    """To the parent: these services of --service, of those that this worker has imported, are to run once."""
+
+    arguments: ClassVar = [(b"names", JSON())]
+    requiresAnswer = False
+
+
 class Failed(amp.Command):
     """To the parent: the start failed, for this reason, and the worker ends."""
 
@@ -146,6 +156,12 @@ class Describe(amp.Command):
     """To the worker: describe yourself for the status page; None while it is starting."""
 
     response: ClassVar = [(b"status", JSON())]
+
+
+class DescribeServices(amp.Command):
+    """To the worker, or to the process of a service: describe the services that you run."""
+
+    response: ClassVar = [(b"services", JSON())]
 
 
 class FlushMetrics(amp.Command):

@@ -22,7 +22,6 @@ from prometheus_client.multiprocess import mark_process_dead
 from setproctitle import setproctitle
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succeed
-from twisted.protocols import amp
 
 from twistserve.errors import StartError
 from twistserve.http.port import Drain
@@ -34,9 +33,10 @@ from twistserve.net.open_files import SPARE, count_open, most_probes, raise_limi
 from twistserve.options import Configuration
 from twistserve.project.preparing import is_asked_for
 from twistserve.workers.directory import make_directory, remove_abandoned
+from twistserve.workers.from_worker import FromWorker
 from twistserve.workers.preloaded_process import ForkedFromParent, ForkRequest
 from twistserve.workers.preloaded_processes import PreloadedProcesses
-from twistserve.workers.protocol import AtStep, Begin, Failed, LogStacks, Prepared, Ready, ReplaceMe
+from twistserve.workers.protocol import Begin, LogStacks
 from twistserve.workers.supervisor import MARGIN, Supervisor
 from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
 from twistserve.workers.worker_state import Worker
@@ -58,55 +58,6 @@ def check_room_for(workers: int) -> None:
             f"--workers: {workers} workers need {needed} open files in the parent, and the limit leaves {usable}:"
             " raise it (ulimit -Hn, LimitNOFILE=, the container runtime's default), or start fewer"
         )
-
-
-class FromWorker(amp.CommandLocator):
-    """The commands that a worker may send."""
-
-    def __init__(
-        self,
-        at_step: Callable[[str, str], None],
-        ready: Callable[[], None],
-        failed: Callable[[str], None],
-        replace_me: Callable[[str, str], None],
-        prepared: Callable[[], None],
-    ) -> None:
-        super().__init__()
-        self._prepared = prepared
-        self._at_step = at_step
-        self._ready = ready
-        self._failed = failed
-        self._replace_me = replace_me
-
-    @AtStep.responder
-    def at_step(self, step: str, detail: str) -> dict[str, Any]:
-        """A step of its start has begun."""
-        self._at_step(step, detail)
-        return {}
-
-    @Prepared.responder
-    def prepared(self) -> dict[str, Any]:
-        """What is to run once has run."""
-        self._prepared()
-        return {}
-
-    @Ready.responder
-    def ready(self) -> dict[str, Any]:
-        """It is ready."""
-        self._ready()
-        return {}
-
-    @Failed.responder
-    def failed(self, message: str) -> dict[str, Any]:
-        """It cannot start."""
-        self._failed(message)
-        return {}
-
-    @ReplaceMe.responder
-    def replace_me(self, cause: str, reason: str) -> dict[str, Any]:
-        """It asks to be replaced."""
-        self._replace_me(cause, reason)
-        return {}
 
 
 class WorkerService(Service):
@@ -146,6 +97,10 @@ class WorkerService(Service):
         self._reload = False
         """Whether SIGHUP came meanwhile: the worker that runs it has imported old code."""
         self.metrics_directory = ""
+        self.run_once: Callable[[Sequence[str]], None] = lambda names: None
+        """Called with the names of the services that a worker leaves to processes of their own."""
+        self.may_serve: Callable[[], bool] = lambda: True
+        """Whether what runs beside the workers is ready, when the first of them is."""
         self._preloaded: PreloadedProcesses | None = None
         if configuration.preload:
             self._preloaded = PreloadedProcesses(
@@ -290,6 +245,7 @@ class WorkerService(Service):
             failed,
             lambda cause, reason: self.supervisor.wants_replacement(worker, cause, reason),
             self._prepared,
+            self.run_once,
         )
         process = WorkerProcess(commands, lambda how: self._exited(worker, how), self._lines)
         name, descriptors = f"worker-{worker.number}", [each.fileno() for each in self._sockets]
@@ -343,7 +299,11 @@ class WorkerService(Service):
             self._lifecycle.fail(worker.failure or f"{worker} has ended before the start-up was done: {how}")
 
     def _on_ready(self, worker: Worker) -> None:
-        if self._lifecycle.state is State.STARTING:
+        self.check_ready()
+
+    def check_ready(self) -> None:
+        """Enter READY as soon as the first worker is ready, and what is to run beside the workers."""
+        if self._lifecycle.state is State.STARTING and self.supervisor.ready and self.may_serve():
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "the first worker is ready")
             contain(startup_seconds.set, seconds)

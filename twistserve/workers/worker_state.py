@@ -60,6 +60,8 @@ class Worker:
     number: int
     since: float
     """When it was started."""
+    name: str = ""
+    """What people call it; a worker is called by its number."""
     process: Process = field(init=False)
     state: WorkerState = WorkerState.STARTING
     prepares: bool = False
@@ -89,7 +91,8 @@ class Worker:
     """The delayed call that kills it if it does not end in time."""
 
     def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.process.pid})" if not self.waits else f"worker {self.number}"
+        name = self.name or f"worker {self.number}"
+        return name if self.waits else f"{name} (pid {self.process.pid})"
 
     def silence(self, now: float) -> float:
         """Seconds for which it has left a heartbeat unanswered."""

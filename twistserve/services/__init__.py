@@ -1,0 +1,1 @@
+"""Other Twisted services in the process, under the lifecycle of the web service: --service."""
