@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.application.service import Service
+from twisted.internet.defer import succeed
 
 from tests.support.composition import Composed, Log, Port, Reactor, configuration, named
 from twistserve.composition import parent as module
@@ -29,8 +30,15 @@ class Workers(Service):
         self.metrics_directory = ""
         self.supervisor = SimpleNamespace(
             resize=lambda step: self.told.append(("resize", step)),
-            ask_all=lambda command, seconds: self.told.append((command, seconds)),
+            ask_all=self.ask_all,
         )
+
+    def ask_all(self, command: Any, seconds: float) -> Any:
+        self.told.append((command, seconds))
+        return succeed([])
+
+    def check_ready(self) -> None:
+        self.told.append("check ready")
 
     def reload(self) -> None:
         self.told.append("reload")

@@ -84,6 +84,20 @@ def test_a_failed_start_is_one_line_and_stops_the_reactor(capfd: pytest.CaptureF
     assert lifecycle.failure == "the port is in use"
 
 
+def test_the_child_that_holds_the_end_up_is_named() -> None:
+    """By the name that it has at the moment: one that stops others names those."""
+    tree, _, parts = tree_of([], None, None)
+    tree.startService()
+    assert tree.stopping == ""
+    tree.stopService()
+    assert tree.stopping == parts[1].name
+    parts[1].name = "a part of it"
+    assert tree.stopping == "a part of it"
+    for part in reversed(parts):
+        part.stopped.callback(None)
+    assert tree.stopping == ""
+
+
 @pytest.mark.usefixtures("capfd")
 def test_only_what_has_started_is_stopped() -> None:
     """After a start that failed half-way."""

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import twisted.internet
 
-from tests.support.composition import Composed, Log, Port, Reactor, Serving, configuration, named
-from twistserve.composition import parts
+from tests.support.composition import Composed, End, Log, Parent, Port, Reactor, Serving, configuration, named
+from twistserve.composition import child, parts
 from twistserve.composition import worker as module
 from twistserve.errors import StartError
 from twistserve.lifecycle import State
 from twistserve.probes.django_checks import DjangoChecks
 from twistserve.workers.protocol import FIRST_SOCKET, LOG_LOCK, Descriptors
-
-
-class Parent:
-    """In place of the connection to the parent: notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def follow(self, lifecycle: Any) -> None:
-        lifecycle.on_failure = self.told.append
-
-    def prepared(self) -> None:
-        self.told.append("prepared")
-
-    def ask_for_replacement(self, cause: str, reason: str) -> None:
-        self.told.append((cause, reason))
-
-
-class End:
-    """In place of the process's end, which would be watched over."""
-
-    made: ClassVar[list[End]] = []
-
-    def __init__(self, **options: Any) -> None:
-        self.replaced: dict[int, Any] = {}
-        self.made.append(self)
-
-    def grant(self, seconds: float) -> None:
-        pass
-
-    def follow(self, lifecycle: Any, reactor: Any) -> None:
-        pass
 
 
 class Worker:
@@ -69,11 +37,11 @@ class Worker:
         self.steps: list[Any] = []
         monkeypatch.setattr(twisted.internet, "reactor", self.reactor, raising=False)
         monkeypatch.setattr(parts, "Port", self.make_port)
-        monkeypatch.setattr(module, "LogService", self.make_log)
-        monkeypatch.setattr(module, "Ending", End)
+        monkeypatch.setattr(child, "LogService", self.make_log)
+        monkeypatch.setattr(child, "Ending", End)
         monkeypatch.setattr(module, "Serving", self.make_serving)
         monkeypatch.setattr(module, "StartupService", self.make_startup)
-        monkeypatch.setattr(module, "service_tree", self.make_tree)
+        monkeypatch.setattr(child, "service_tree", self.make_tree)
         monkeypatch.setattr(module, "name_of", lambda descriptor: f"descriptor {descriptor}")
         monkeypatch.setattr(module, "load_settings", self.load_settings)
         self.error: StartError | None = given.pop("error", None)
@@ -192,7 +160,7 @@ def test_one_that_makes_way_runs_the_commands_and_ends(worker: Any) -> None:
 def test_what_a_forked_one_has_already(worker: Any) -> None:
     """The log, and the handlers of signals that the application has installed where it was imported."""
     log, handlers = Log(), {signal.SIGTERM: print}
-    found = worker(preloaded=module.Preloaded(log, handlers), preload=True)  # type: ignore[arg-type]
+    found = worker(preloaded=child.Preloaded(log, handlers), preload=True)  # type: ignore[arg-type]
     assert found.tree.services[0] is log
     assert log.lock == LOG_LOCK
     assert End.made[0].replaced == handlers

@@ -24,6 +24,7 @@ GIVEN = {
     "app_version": "$(X) v1 =\u00fc",
     "log_level": "debug",
     "cpu_affinity": "auto",
+    "service": "restock=stock.restock",
     "log_format": "json",
     "probe": "health",
     "endpoint": r"tcp6:8000:interface=\:\:",

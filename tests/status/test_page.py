@@ -77,6 +77,7 @@ def status(*workers: dict[str, Any], state: str = "ready", **fields: Any) -> dic
         },
         "probes": [probe("readiness", check("database:default")), probe("liveness", check("reactor"))],
         "workers": list(workers),
+        "services": [],
         "versions": {"twistserve": "1.0", "application": None, "django": "5.2"},
         "options": [
             {"option": "--port", "group": "Web server", "value": "8000", "source": "the command line"},
@@ -188,6 +189,17 @@ def test_what_is_wrong_comes_on_top_with_its_reasons() -> None:
     order += [f"fail {7 - MOST_OVERDUE} more requests", "warn Readiness: creaks it creaks", "Load now"]
     positions = [text.index(words) for words in order]
     assert positions == sorted(positions)
+
+
+def test_services_have_a_line_each() -> None:
+    """Where there are any: what runs, where, for how long, and what does not run any more."""
+    feed = {"name": "feed", "dotted": "prices.Feed", "state": "running", "seconds": 75.0, "up": True}
+    timer = {"name": "restock", "dotted": "stock.restock", "state": "stopped", "seconds": 3.0, "up": False}
+    places = [{**feed, "where": "process 4711", "values": {}}, {**timer, "where": "worker 2", "values": {}}]
+    text = read(status(worker(), services=places)).text
+    for words in ("feed prices.Feed process 4711 75.0 s running", "restock stock.restock worker 2 3.0 s stopped"):
+        assert words in text
+    assert "Other services" not in read(status(worker())).text
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import Service
 
@@ -152,4 +152,39 @@ class Composed:
         self.started += 1
 
     def stopService(self) -> None:
+        pass
+
+
+class Parent:
+    """In place of the connection to the parent: notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def follow(self, lifecycle: Any) -> None:
+        lifecycle.on_failure = self.told.append
+
+    def run_once(self, names: Sequence[str]) -> None:
+        self.told.append(("once", names))
+
+    def prepared(self) -> None:
+        self.told.append("prepared")
+
+    def ask_for_replacement(self, cause: str, reason: str) -> None:
+        self.told.append((cause, reason))
+
+
+class End:
+    """In place of the process's end, which would be watched over."""
+
+    made: ClassVar[list[End]] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.replaced: dict[int, Any] = {}
+        self.made.append(self)
+
+    def grant(self, seconds: float) -> None:
+        pass
+
+    def follow(self, lifecycle: Any, reactor: Any) -> None:
         pass

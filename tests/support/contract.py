@@ -25,6 +25,8 @@ CONTRACT: dict[str, tuple[type[MetricWrapperBase], tuple[str, ...]]] = {
     "threads_stuck": (Gauge, ()),
     "core_changes_total": (Counter, ()),
     "probe_status": (Gauge, ("probe",)),
+    "service_up": (Gauge, ("service",)),
+    "service_value": (Gauge, ("service", "name")),
     "check_duration_seconds": (Histogram, ("check",)),
     "reactor_lag_seconds": (Histogram, ()),
     "log_lines_dropped_total": (Counter, ()),

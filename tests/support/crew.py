@@ -70,7 +70,7 @@ class FakeWorker(Worker):
 class Crew:
     """A supervisor, its clock, and what it has told; `start()` makes all workers ready."""
 
-    def __init__(self, size: int = 2) -> None:
+    def __init__(self, size: int = 2, sole: str = "") -> None:
         self.clock = Clock()
         self.spawned: list[Worker] = []
         self.spawned_at: list[float] = []
@@ -80,7 +80,14 @@ class Crew:
         self.failures: list[str] = []
         self.counted_before = self._count()
         self.supervisor = Supervisor(
-            size, self._spawn, GRACE, self.clock, self.told_ready.append, self.told_gone.append, self.failures.append
+            size,
+            self._spawn,
+            GRACE,
+            self.clock,
+            self.told_ready.append,
+            self.told_gone.append,
+            self.failures.append,
+            sole,
         )
 
     def _spawn(self, worker: Worker) -> FakeProcess:

@@ -76,6 +76,7 @@ class Started:
             lambda message: self.told.append(("failed", message)),
             lambda cause, reason: self.told.append(("replace", cause, reason)),
             lambda: self.told.append(("prepared",)),
+            lambda names: self.told.append(("once", names)),
         )
         self.process = WorkerProcess(told, self.ends.append, self.lines.append if lines else None)
         self.process.start(self.reactor, "worker-2", {"NAME": "value"}, sockets)
@@ -110,6 +111,7 @@ class Conversation(Started):
     def __init__(self, checks: Any = None, serving: Any = None, preloaded: bool = False) -> None:
         super().__init__()
         self.checks, self.serving = checks, serving
+        self.services: Any = None
         self.configurations: list[dict[str, Any]] = []
         self.lifecycle = Lifecycle(self.reactor)
         self.ended: list[bool] = []
@@ -122,7 +124,7 @@ class Conversation(Started):
         self.configurations.append(configuration)
         self.preparing.append(prepares)
         parent.follow(self.lifecycle)
-        return WorkerSide(self.lifecycle, self.serving, self.checks)
+        return WorkerSide(self.lifecycle, self.serving, self.checks, self.services)
 
     def deliver(self) -> None:
         """Let arrive what either has said."""

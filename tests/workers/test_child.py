@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from twistserve.workers.child import _Pipes
 from twistserve.workers.protocol import (
     Begin,
     Describe,
+    DescribeServices,
     DrainWorker,
     FlushMetrics,
     Heartbeat,
+    LogStacks,
     RunProbe,
 )
 from twistserve.workers.results import from_json
@@ -191,6 +194,36 @@ def test_a_worker_that_prepares() -> None:
     conversation.parent.prepared()
     conversation.deliver()
     assert conversation.told == [("prepared",)]
+
+
+def test_services_that_run_once_are_left_to_the_parent() -> None:
+    """By their names; nothing is said when there is no parent any more."""
+    conversation = Conversation()
+    conversation.parent.run_once(["feed", "restock"])
+    conversation.deliver()
+    assert conversation.told == [("once", ["feed", "restock"])]
+    conversation.parent.connectionLost(Failure(ConnectionDone()))
+    conversation.parent.run_once(["feed"])
+
+
+def test_the_services_of_a_process_are_described() -> None:
+    """None before they are there, or where there are none."""
+    conversation = Conversation()
+    assert conversation.ask(DescribeServices) == {"services": []}
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    assert conversation.ask(DescribeServices) == {"services": []}
+    described = [{"name": "feed", "values": {"symbols": 3.5}}]
+    conversation.services = SimpleNamespace(describe=lambda: described)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    assert conversation.ask(DescribeServices) == {"services": described}
+
+
+def test_stacks_are_logged_without_requests_too(caplog: pytest.LogCaptureFixture) -> None:
+    """In the process of a service, which serves none."""
+    conversation = Conversation()
+    conversation.process.ask(LogStacks)
+    conversation.deliver()
+    assert "SIGQUIT" in caplog.text
 
 
 def test_what_is_said_is_on_its_way_at_once() -> None:

@@ -1080,6 +1080,53 @@ Whatever.TestCase.settings = settings(max_examples=200, stateful_step_count=30, 
 TestWhateverHappens = Whatever.TestCase
 
 
+# A sole process
+
+
+def test_a_sole_process_is_replaced_by_ending_first(caplog: pytest.LogCaptureFixture) -> None:
+    """For new code and when it asks for it: there are never two."""
+    caplog.set_level("INFO")
+    crew = Crew(1, sole="service feed").start()
+    for begin in (crew.supervisor.replace_all, lambda: crew.wants(crew.workers[0], "signal")):
+        [old] = crew.workers
+        begin()
+        crew.run_for(2)
+        assert crew.of(DRAINING) == crew.workers == [old]
+        assert old.process.drains == [False]
+        crew.end(old)
+        [new] = crew.of(STARTING)
+        crew.get_ready()
+        assert new is not old
+    assert crew.restarts == {"reload": 1, "signal": 1}
+    assert f"service feed (pid {new.process.pid}) is ready after 0.0 s" in caplog.messages
+
+
+def test_a_sole_process_that_starts_with_old_code_makes_room_first() -> None:
+    """It is killed, and the next begins when it is gone."""
+    crew = Crew(1, sole="service feed")
+    crew.supervisor.start()
+    [old] = crew.workers
+    crew.supervisor.replace_all()
+    assert old.process.killed
+    assert len(crew.workers) == 1
+    crew.bury()
+    assert crew.of(STARTING) == crew.workers != [old]
+
+
+def test_a_sole_process_that_dies_is_started_again() -> None:
+    """After a pause if it does so early again and again; one that never was ready is a failure."""
+    crew = Crew(1, sole="service feed").start()
+    for _ in range(4):
+        crew.end(crew.workers[0], "killed by SIGKILL")
+        crew.run_for(PAUSES)
+        crew.get_ready()
+    assert crew.restarts == {"died": 4}
+    failing = Crew(1, sole="service feed")
+    failing.supervisor.start()
+    failing.end(failing.workers[0], "status 1")
+    assert failing.failures == ["service feed (pid 1001) has ended before it was ready: status 1"]
+
+
 # With --preload
 
 

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from twistserve import collector
-from twistserve.composition.worker import Preloaded
+from twistserve.composition.child import Preloaded
 from twistserve.composition.worker import run as run_worker
 from twistserve.development.slow_imports import ImportTimes
 from twistserve.errors import StartError, describe

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
-from twistserve.composition.parts import development_services, service_tree
+from twistserve.composition.child import Child
+from twistserve.composition.parts import development_services
 from twistserve.composition.services import service_host, service_step
-from twistserve.composition.worker import log_of, not_ours
 from twistserve.errors import StartError
-from twistserve.lifecycle import Lifecycle
 from twistserve.options import Configuration
 from twistserve.probes.responses import Results
-from twistserve.process.ending import WORKER_END, Ending
 from twistserve.project.application import DjangoApplication, load_settings
 from twistserve.project.startup import Progress, StartupService
 from twistserve.services.host import ServiceHost
@@ -42,12 +39,8 @@ def service_process(values: dict[str, Any], name: str, descriptors: Descriptors,
 
     reactor: Any = installed
     configuration = Configuration.of_values(values)
-    lifecycle = Lifecycle(reactor)
-    ending = Ending(end=WORKER_END, asks=())
-    ending.grant(configuration.graceful_timeout)
-    ending.follow(lifecycle, reactor)
-    parent.follow(lifecycle)
-    log = log_of(configuration, descriptors, ending)
+    child = Child(configuration, descriptors, parent, reactor)
+    lifecycle, log = child.lifecycle, child.log
     host = service_host(configuration, lifecycle, reactor)
 
     def set_django_up() -> None:
@@ -62,27 +55,10 @@ def service_process(values: dict[str, Any], name: str, descriptors: Descriptors,
         host,
         StartupService(steps, lambda: succeed(None), lifecycle, Progress(lifecycle, reactor), reactor),
     ]
-    signals: dict[int, Callable[[str], None]] = {
-        signal.SIGINT: not_ours,
-        signal.SIGHUP: not_ours,
-        signal.SIGTERM: lambda name: parent.ask_for_replacement("signal", f"received {name}"),
-        signal.SIGQUIT: lambda name: log_all_stacks(name, {}),
-    }
     try:
         load_settings(configuration.settings, None, configuration.pythonpath)
     except StartError as error:
         lifecycle.fail(str(error))
         services = []
-    tree = service_tree(
-        services,
-        lifecycle,
-        ending,
-        list,
-        reactor,
-        signals,
-        files=(descriptors.to_worker, descriptors.from_worker, descriptors.lifeline),
-        at_drain=(signal.SIGTERM,),
-    )
-    reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
-    tree.startService()
+    child.start(services, [], {signal.SIGQUIT: lambda name: log_all_stacks(name, {})})
     return WorkerSide(lifecycle, None, _Checks(host), host)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.error import ReactorNotRunning
 
-from twistserve.composition.parts import development_services, recycling_service, service_tree, shared_listeners
+from twistserve.composition.child import Child, Preloaded
+from twistserve.composition.parts import development_services, recycling_service, shared_listeners
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
 from twistserve.logs.context import Process
-from twistserve.logs.log import LogService
 from twistserve.options import Configuration
 from twistserve.probes.django_checks import DjangoChecks
-from twistserve.process.ending import WORKER_END, Ending
 from twistserve.process.forks import name_of
 from twistserve.project.application import load_settings
 from twistserve.project.preparing import preparing_steps
@@ -35,14 +34,6 @@ if TYPE_CHECKING:
     from twistserve.services.loading import Loaded
 
 logger = get_logger(__name__)
-
-
-class Preloaded(NamedTuple):
-    """What a worker has of the process that it was forked from, besides the application."""
-
-    log: LogService
-    handlers: Mapping[int, Any]
-    """The application's handlers of signals."""
 
 
 def run(name: str, descriptors: Descriptors, reactor: Any, preloaded: Preloaded | None = None) -> None:
@@ -83,12 +74,8 @@ def worker(
 
     reactor: Any = installed
     configuration = Configuration.of_values(values)
-    lifecycle = Lifecycle(reactor)
-    ending = Ending(end=WORKER_END, asks=())
-    ending.grant(configuration.graceful_timeout)
-    ending.follow(lifecycle, reactor)
-    parent.follow(lifecycle)
-    log = log_of(configuration, descriptors, ending, preloaded)
+    child = Child(configuration, descriptors, parent, reactor, preloaded)
+    lifecycle, log = child.lifecycle, child.log
     if configuration.debug:
         # Imported here: with what it imports it takes 0.4 MiB.
         from twistserve.development.slow_imports import ImportTimes
@@ -97,7 +84,7 @@ def worker(
         imports.begin()
         imports.follow(lifecycle)
     progress = Progress(lifecycle, reactor)
-    signals: dict[int, Callable[[str], None]] = dict.fromkeys((signal.SIGINT, signal.SIGHUP), not_ours)
+    signals: dict[int, Callable[[str], None]] = {}
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     asked: Checks = checks
     hosts: list[ServiceHost] = []
@@ -138,23 +125,11 @@ def worker(
             StartupService(steps, serving.web.open, lifecycle, progress, reactor),
             *recycling_service(configuration, serving, lifecycle, parent.ask_for_replacement, reactor),
         ]
-        signals[signal.SIGTERM] = lambda name: parent.ask_for_replacement("signal", f"received {name}")
         signals[signal.SIGQUIT] = serving.log_stacks
     except StartError as error:
         lifecycle.fail(str(error))
         services = []
-    tree = service_tree(
-        services,
-        lifecycle,
-        ending,
-        lambda: names,
-        reactor,
-        signals,
-        files=(descriptors.to_worker, descriptors.from_worker, descriptors.lifeline),
-        at_drain=(signal.SIGTERM,),
-    )
-    reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
-    tree.startService()
+    child.start(services, names, signals)
     return WorkerSide(lifecycle, serving, asked, hosts[0] if hosts else None)
 
 
@@ -162,20 +137,6 @@ def _in_each_worker(parent: Parent, reactor: Any, loaded: Sequence[Loaded]) -> S
     """The services for this worker; the parent is told of those that run once. The start-up's thread."""
     reactor.callFromThread(parent.run_once, [each.declared.name for each in loaded if not each.in_each_worker])
     return [each for each in loaded if each.in_each_worker]
-
-
-def log_of(
-    configuration: Configuration, descriptors: Descriptors, ending: Ending, preloaded: Preloaded | None = None
-) -> LogService:
-    """The log of the process, begun here or before the fork."""
-    if preloaded is not None:
-        log = preloaded.log
-        ending.replaced.update(preloaded.handlers)
-    else:
-        log = LogService(configuration.log_level, configuration.log_format)
-    log.use_lock(descriptors.log_lock)
-    log.take_streams()
-    return log
 
 
 def _only_preparing(
@@ -189,7 +150,3 @@ def _only_preparing(
 
     set_up = serving.steps([], lambda: None)[0]
     return [set_up, *preparing, ("making way for the workers", make_way)]
-
-
-def not_ours(name: str) -> None:
-    """A signal to the whole group of processes: the parent knows what to do."""

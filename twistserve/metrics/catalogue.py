@@ -130,12 +130,12 @@ probe_status = Gauge(
 )
 service_up = Gauge(
     "twistserve_service_up",
-    "Whether a service of --service runs: 1, or 0 where it has not started, has ended, or does not run in each worker.",
+    "Whether a service of --service runs: 1, or 0, also if one worker lacks it. At 0 it has ended: the log says why.",
     ["service"],
 )
 service_value = Gauge(
     "twistserve_service_value",
-    "The numbers that a service of --service tells of itself, of all workers together.",
+    "A number that a service of --service tells of itself, summed over workers. Its name is the service's own.",
     ["service", "name"],
 )
 check_duration = _durations(

@@ -96,14 +96,15 @@ def _arguments(service: Declared, target: Any, offered: Mapping[str, object]) ->
         # Of C code.
         return {}
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    wanted = {each.name for each in parameters if each.kind in by_name}
+    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for each in parameters:
-        required = each.default is inspect.Parameter.empty and each.kind not in (
-            inspect.Parameter.VAR_POSITIONAL,
-            inspect.Parameter.VAR_KEYWORD,
-        )
-        if required and (each.name not in offered or each.kind not in by_name):
+        if each.default is not inspect.Parameter.empty or each.kind in any_number:
+            continue
+        if each.name not in offered:
             raise StartError(
                 f"{service} cannot be made: it takes {each.name!r}, and there is only {' and '.join(offered)} to give"
             )
+        if each.kind not in by_name:
+            raise StartError(f"{service} cannot be made: it takes {each.name!r} by position: have it take it by name")
+    wanted = {each.name for each in parameters if each.kind in by_name}
     return {name: value for name, value in offered.items() if name in wanted}
