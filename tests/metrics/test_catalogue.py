@@ -106,17 +106,17 @@ def test_no_method_becomes_a_label_or_takes_memory() -> None:
 
 def test_services_are_shown_as_they_are_now() -> None:
     """One of each worker is up if it is in all of them, and its numbers are added up; what is gone is shown no more."""
-    cache = [
-        {"name": "cache", "up": True, "values": {"size": 2.0}},
-        {"name": "cache", "up": True, "values": {"size": 3}},
-    ]
+
+    def number(service: str, name: str) -> float | None:
+        return REGISTRY.get_sample_value("twistserve_service_value", {"service": service, "name": name})
+
+    cache = [{"name": "cache", "up": True, "values": {"size": size}} for size in (2.0, 3)]
     metrics.show_services([*cache, {"name": "feed", "up": True, "values": {"symbols": 7.0}}])
-    assert value("service_value", service="cache", name="size") == 5
-    assert value("service_value", service="feed", name="symbols") == 7
+    assert (number("cache", "size"), number("feed", "symbols")) == (5, 7)
     assert value("service_up", service="cache") == value("service_up", service="feed") == 1
     metrics.show_services([cache[0], {**cache[1], "up": False}])
     assert value("service_up", service="cache") == 0
-    assert REGISTRY.get_sample_value("twistserve_service_value", {"service": "feed", "name": "symbols"}) is None
+    assert number("feed", "symbols") is None
 
 
 def test_gauges_show_the_load_of_the_moment() -> None:
