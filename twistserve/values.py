@@ -133,12 +133,12 @@ def service(text: str) -> str:
 
 def parsed_service(text: str) -> tuple[str, str]:
     """The name of a service, and its dotted name. Raises ValueError."""
-    name, _, dotted = text.strip().rpartition("=")
+    name, equals, dotted = text.strip().rpartition("=")
     example = "such as catalogue.services.restock, or restock=catalogue.services.Restock"
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*", dotted):
         raise ValueError(f"give the dotted name of a Twisted service, {example}")
     dotted = dotted.replace(":", ".")
-    name = name or dotted.rpartition(".")[2].lower().replace("_", "-").strip("-")
+    name = name if equals else dotted.rpartition(".")[2].lower().replace("_", "-").strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name, re.ASCII):
         raise ValueError(
             f"{name!r} is no name for it: give one of at most 40 lower-case letters, digits and dashes before it,"

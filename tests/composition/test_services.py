@@ -26,7 +26,7 @@ def test_what_is_left_of_the_drain(ready: bool, drained: float, seconds: float) 
     """Requests come first; a start that has failed waits for nobody's drain."""
     reactor = Reactor()
     lifecycle = Lifecycle(reactor)
-    host = service_host(configuration(graceful_timeout="20"), lifecycle, reactor, 5.0, STOP)
+    host = service_host(configuration(graceful_timeout="20"), lifecycle, reactor, lambda: 5.0, STOP)
     if ready:
         lifecycle.enter(State.READY, "a test")
     lifecycle.enter(State.DRAINING, "a test")

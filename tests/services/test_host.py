@@ -103,7 +103,17 @@ def test_they_are_made_with_the_lifecycle_and_the_reactor() -> None:
         return Service()
 
     hosting = Hosting(make)
-    assert given == [hosting.lifecycle, hosting.reactor]
+    lifecycle, reactor = given
+    assert (lifecycle.state, reactor) == (State.STARTING, hosting.reactor)
+
+
+def test_one_that_ends_by_itself_is_logged_without_a_probe(caplog: pytest.LogCaptureFixture) -> None:
+    """Within a second, once."""
+    service = Noting([])
+    hosting = Hosting(service)
+    service.running = 0
+    hosting.reactor.pump([0.5] * 6)
+    assert caplog.messages == ["the service s0 (a.b0) has ended by itself"]
 
 
 def test_they_stop_together() -> None:
@@ -128,7 +138,7 @@ def test_one_that_never_stops_is_left_behind(caplog: pytest.LogCaptureFixture) -
     assert stopped == []
     hosting.reactor.advance(0.1)
     assert stopped == [None]
-    assert caplog.messages[-1] == "the service s0 (a.b0) has not stopped within 3.0 s: it is left behind"
+    assert caplog.messages[-1] == "the service s0 (a.b0) has not stopped after 3.0 s: it is left behind"
 
 
 def test_a_second_signal_waits_for_none() -> None:
@@ -151,7 +161,7 @@ def test_one_that_fails_to_stop_is_logged(error: Any, caplog: pytest.LogCaptureF
 
 
 def test_the_one_that_holds_the_end_up_is_named() -> None:
-    """For the line about what does not end: while a `stopService` blocks."""
+    """In the line about what does not end: while a `stopService` blocks."""
     names: list[str] = []
 
     class Blocking(Service):
@@ -161,7 +171,7 @@ def test_the_one_that_holds_the_end_up_is_named() -> None:
     hosting = Hosting(Blocking)
     assert hosting.host.name == "services"
     hosting.stop()
-    assert names == ["service s0"]
+    assert names == ["s0"]
 
 
 def test_what_readiness_is_told() -> None:

@@ -29,11 +29,17 @@ class Feed(Service):
 
 
 def hosted(service: Any, clock: Clock | None = None, state: ServiceState = ServiceState.RUNNING) -> Hosted:
-    found = Hosted(Declared("feed", "prices.Feed"), service, SECONDS, clock or Clock())
+    found = make(service, clock or Clock())
     if state is not ServiceState.STARTING:
         service.startService()
+        found.started()
     found.enter(state)
     return found
+
+
+def make(service: Any, clock: Clock) -> Hosted:
+    logger = logging.getLogger("twistserve.service.feed")
+    return Hosted(Declared("feed", "prices.Feed"), service, SECONDS, logger, clock)
 
 
 def result(found: Hosted) -> Result:
@@ -106,10 +112,24 @@ def test_one_that_has_ended_by_itself_warns_and_is_down(caplog: pytest.LogCaptur
     assert found.up
     feed.running = 0
     for _ in range(2):
+        found.note_end()
         assert result(found) == Result(Status.WARN, "stopped", "does not run any more")
     assert [record.getMessage() for record in caplog.records] == ["the service feed (prices.Feed) has ended by itself"]
     assert caplog.records[0].levelno == logging.ERROR
     assert found.describe()["state"] == "stopped"
+
+
+def test_one_that_does_not_say_whether_it_runs_is_up() -> None:
+    """A `startService` that leaves out the one of twisted's Service."""
+
+    class Quiet(Service):
+        def startService(self) -> None:
+            pass
+
+    found = hosted(Quiet())
+    assert found.up
+    found.note_end()
+    assert result(found) == Result(Status.PASS, "running")
 
 
 def test_a_timer_whose_function_has_raised_is_down() -> None:
@@ -120,9 +140,9 @@ def test_a_timer_whose_function_has_raised_is_down() -> None:
     below = MultiService()
     TimerService(1.0, lambda: None).setServiceParent(below)
     for service in (timer, below):
-        found = Hosted(Declared("feed", "prices.Feed"), service, SECONDS, clock)
+        found = make(service, clock)
         service.startService()
-        found.enter(ServiceState.RUNNING)
+        found.started()
         assert found.up is (service is below)
 
 

@@ -70,7 +70,7 @@ class FakeWorker(Worker):
 class Crew:
     """A supervisor, its clock, and what it has told; `start()` makes all workers ready."""
 
-    def __init__(self, size: int = 2, sole: str = "") -> None:
+    def __init__(self, size: int = 2, name: str = "") -> None:
         self.clock = Clock()
         self.spawned: list[Worker] = []
         self.spawned_at: list[float] = []
@@ -87,7 +87,7 @@ class Crew:
             self.told_ready.append,
             self.told_gone.append,
             self.failures.append,
-            sole,
+            name,
         )
 
     def _spawn(self, worker: Worker) -> FakeProcess:

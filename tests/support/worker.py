@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -76,11 +77,15 @@ class Started:
             lambda message: self.told.append(("failed", message)),
             lambda cause, reason: self.told.append(("replace", cause, reason)),
             lambda: self.told.append(("prepared",)),
-            lambda names: self.told.append(("once", names)),
+            self._note_services,
         )
         self.process = WorkerProcess(told, self.ends.append, self.lines.append if lines else None)
         self.process.start(self.reactor, "worker-2", {"NAME": "value"}, sockets)
         self.transport = self.reactor.transport
+
+    def _note_services(self, names: Sequence[str]) -> Deferred[None]:
+        self.told.append(("once", names))
+        return succeed(None)
 
     def end(self, reason: Exception, closed: bool = True) -> None:
         """Let it end, its pipes being closed with it or not."""

@@ -19,6 +19,7 @@ from twistserve.load import Load
 from twistserve.probes.checks import Status
 from twistserve.workers.child import _Pipes
 from twistserve.workers.protocol import (
+    AnnounceEnd,
     Begin,
     Describe,
     DescribeServices,
@@ -197,13 +198,31 @@ def test_a_worker_that_prepares() -> None:
 
 
 def test_services_that_run_once_are_left_to_the_parent() -> None:
-    """By their names; nothing is said when there is no parent any more."""
+    """By their names; the worker goes on when they run. Without a parent it fails."""
     conversation = Conversation()
-    conversation.parent.run_once(["feed", "restock"])
+    answers: list[Any] = []
+    conversation.parent.run_once(["feed", "restock"]).addCallback(answers.append)
+    conversation.parent.may_start().addCallback(answers.append)
+    assert answers == []
     conversation.deliver()
     assert conversation.told == [("once", ["feed", "restock"])]
+    assert answers == [{}, {}]
     conversation.parent.connectionLost(Failure(ConnectionDone()))
-    conversation.parent.run_once(["feed"])
+    conversation.parent.run_once(["feed"]).addErrback(lambda failure: answers.append(failure.type))
+    assert answers[2:] == [ConnectionDone]
+
+
+def test_a_service_learns_of_the_drain_of_the_instance() -> None:
+    """Before it is asked to end."""
+    conversation = Conversation()
+    conversation.process.ask(AnnounceEnd)
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    states: list[State] = []
+    conversation.lifecycle.observe(lambda state, reason: states.append(state))
+    conversation.process.ask(AnnounceEnd)
+    conversation.deliver()
+    assert states == [State.STARTING, State.DRAINING]
+    assert not conversation.ended
 
 
 def test_the_services_of_a_process_are_described() -> None:

@@ -17,7 +17,7 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
 from twistserve.probes.checks import Result, Status
 from twistserve.workers import service_processes as module
-from twistserve.workers.protocol import Begin, DescribeServices, DrainWorker, LogStacks, RunProbe
+from twistserve.workers.protocol import AnnounceEnd, Begin, DescribeServices, DrainWorker, LogStacks, RunProbe
 from twistserve.workers.results import to_json
 from twistserve.workers.service_processes import ServiceProcesses
 
@@ -55,7 +55,6 @@ class Services:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.processes: list[Process] = []
         self.dead: list[tuple[Any, str]] = []
-        self.ready = 0
         monkeypatch.setattr(module, "WorkerProcess", self.make)
         monkeypatch.setattr(module, "mark_process_dead", lambda *arguments: self.dead.append(arguments))
         self.reactor = Reactor()
@@ -64,15 +63,12 @@ class Services:
         self.of_workers: list[Any] = []
         supervisor: Any = SimpleNamespace(ask_all=lambda command, seconds: succeed(self.of_workers))
         directory = lambda: "/run/metrics"  # noqa: E731
-        self.service = ServiceProcesses(options, self.lifecycle, directory, supervisor, self.note, self.reactor)
+        self.service = ServiceProcesses(options, self.lifecycle, directory, supervisor, self.reactor)
         self.service.startService()
 
     def make(self, *arguments: Any) -> Process:
         self.processes.append(Process(*arguments))
         return self.processes[-1]
-
-    def note(self) -> None:
-        self.ready += 1
 
     def run(self, *names: str) -> list[Process]:
         """Have these run, and be ready."""
@@ -98,25 +94,57 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Services:
 
 
 def test_each_has_a_process_when_a_worker_says_so(services: Services) -> None:
-    """Not before, and one however many workers say it. All must be ready."""
-    assert (services.processes, services.service.ready) == ([], False)
-    services.service.run_once(["feed", "restock"])
-    services.service.run_once(["feed", "restock"])
+    """Not before, and one however many workers say it. The workers start when all are ready."""
+    assert services.processes == []
+    started: list[Any] = []
+    for _ in range(2):
+        services.service.run_once(["feed", "restock"]).addCallback(started.append)
     feed, restock = services.processes
     assert [each.name for each in services.processes] == ["service-feed", "service-restock"]
     assert feed.environ["PROMETHEUS_MULTIPROC_DIR"] == "/run/metrics"
     assert (feed.descriptors, feed.asked) == ([], [Begin])
     feed.commands.ready()
-    assert not services.service.ready
+    assert started == []
     restock.commands.ready()
-    assert services.service.ready
-    assert services.ready == 2
+    assert len(started) == 2
 
 
-def test_none_that_runs_once_is_ready_at_once(services: Services) -> None:
-    """But not before a worker has said so."""
-    services.service.run_once([])
-    assert services.service.ready
+def test_a_later_worker_waits_for_nothing(services: Services) -> None:
+    """Nor does one whose services all run in workers."""
+    started: list[Any] = []
+    services.service.run_once([]).addCallback(started.append)
+    assert len(started) == 1
+    services.lifecycle.enter(State.READY, "a test")
+    services.service.run_once(["feed"]).addCallback(started.append)
+    assert len(started) == 2
+    services.service.stopService()
+    services.service.run_once(["feed"]).addCallback(started.append)
+    assert len(started) == 3
+
+
+def test_one_that_replaces_another_waits_for_its_end(services: Services) -> None:
+    """When it has imported what it is to start."""
+    [old] = services.run("feed")
+    services.lifecycle.enter(State.READY, "a test")
+    services.service.reload()
+    [_, new] = services.processes
+    assert DrainWorker not in old.asked
+    started: list[Any] = []
+    new.commands.may_start().addCallback(started.append)
+    assert DrainWorker in old.asked
+    assert started == []
+    old.exited("status 0")
+    assert started == [{}]
+
+
+def test_a_drain_is_announced_at_once(services: Services) -> None:
+    """Services may take on nothing more, while requests are still served."""
+    [feed] = services.run("feed")
+    services.lifecycle.enter(State.READY, "a test")
+    assert AnnounceEnd not in feed.asked
+    services.lifecycle.enter(State.DRAINING, "a test")
+    assert AnnounceEnd in feed.asked
+    assert DrainWorker not in feed.asked
 
 
 def test_the_set_follows_what_new_workers_say(services: Services) -> None:
@@ -151,9 +179,6 @@ def test_one_that_never_runs_later_is_logged_and_tried_again_on_sighup(
     assert "SIGHUP tries again" in caplog.text
     services.service.reload()
     assert len(services.processes) == 2
-    services.processes[1].commands.ready()
-    services.service.reload()
-    assert DrainWorker in services.processes[1].asked
 
 
 def test_its_readiness_is_asked_of_its_process(services: Services) -> None:
@@ -219,7 +244,7 @@ def test_one_that_does_not_end_is_killed(services: Services, caplog: pytest.LogC
     assert process.signals == []
     services.reactor.pump([0.1] * 2)
     assert process.signals == [signal.SIGKILL]
-    assert "the service feed (prices.Feed) has not stopped within 5.0 s: its process is killed" in caplog.messages
+    assert "the service feed (prices.Feed) has not stopped after 5.1 s: its process is killed" in caplog.messages
     process.exited("killed by SIGKILL")
     assert stopped == [None]
 
@@ -238,6 +263,7 @@ def test_one_that_asks_for_another_is_replaced(services: Services) -> None:
     before = REGISTRY.get_sample_value("twistserve_worker_restarts_total", {"reason": "signal"}) or 0
     [process] = services.run("feed")
     process.commands.replace_me("signal", "received SIGTERM")
-    process.exited("status 0")
     assert len(services.processes) == 2
+    services.processes[1].commands.may_start()
+    process.exited("status 0")
     assert REGISTRY.get_sample_value("twistserve_worker_restarts_total", {"reason": "signal"}) == before + 1

@@ -1080,48 +1080,68 @@ Whatever.TestCase.settings = settings(max_examples=200, stateful_step_count=30, 
 TestWhateverHappens = Whatever.TestCase
 
 
-# A sole process
+# A process by another name, which is alone
 
 
-def test_a_sole_process_is_replaced_by_ending_first(caplog: pytest.LogCaptureFixture) -> None:
-    """For new code and when it asks for it: there are never two."""
+def test_the_old_one_makes_way_for_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    """For new code and when it asks for it: the new one goes on when the old one has ended."""
     caplog.set_level("INFO")
-    crew = Crew(1, sole="service feed").start()
+    crew = Crew(1, name="service feed").start()
     for begin in (crew.supervisor.replace_all, lambda: crew.wants(crew.workers[0], "signal")):
         [old] = crew.workers
         begin()
-        crew.run_for(2)
-        assert crew.of(DRAINING) == crew.workers == [old]
-        assert old.process.drains == [False]
-        crew.end(old)
         [new] = crew.of(STARTING)
+        assert old.process.drains == []
+        alone: list[Any] = []
+        crew.supervisor.make_way(new).addCallback(alone.append)
+        assert (old.process.drains, alone) == ([False], [])
+        crew.end(old)
+        assert len(alone) == 1
         crew.get_ready()
-        assert new is not old
+        assert crew.workers == [new]
     assert crew.restarts == {"reload": 1, "signal": 1}
     assert f"service feed (pid {new.process.pid}) is ready after 0.0 s" in caplog.messages
 
 
-def test_a_sole_process_that_starts_with_old_code_makes_room_first() -> None:
-    """It is killed, and the next begins when it is gone."""
-    crew = Crew(1, sole="service feed")
-    crew.supervisor.start()
+def test_a_new_one_that_fails_before_leaves_the_old_one() -> None:
+    """It has not been asked to make way."""
+    crew = Crew(1, name="service feed").start()
     [old] = crew.workers
     crew.supervisor.replace_all()
-    assert old.process.killed
-    assert len(crew.workers) == 1
+    crew.end(crew.of(STARTING)[0], "status 1")
+    assert crew.workers == crew.of(READY) == [old]
+    assert crew.supervisor.outdated
+
+
+def test_all_that_still_end_are_waited_for() -> None:
+    """Code that changes again while the old one ends."""
+    crew = Crew(1, name="service feed").start()
+    [old] = crew.workers
+    crew.supervisor.replace_all()
+    [second] = crew.of(STARTING)
+    crew.supervisor.make_way(second)
+    crew.supervisor.replace_all()
     crew.bury()
-    assert crew.of(STARTING) == crew.workers != [old]
+    [third] = crew.of(STARTING)
+    alone: list[Any] = []
+    crew.supervisor.make_way(third).addCallback(alone.append)
+    assert (crew.of(DRAINING), alone) == ([old], [])
+    crew.end(old)
+    assert len(alone) == 1
 
 
-def test_a_sole_process_that_dies_is_started_again() -> None:
-    """After a pause if it does so early again and again; one that never was ready is a failure."""
-    crew = Crew(1, sole="service feed").start()
-    for _ in range(4):
-        crew.end(crew.workers[0], "killed by SIGKILL")
-        crew.run_for(PAUSES)
+def test_one_that_is_the_first_need_not_wait() -> None:
+    """Nor one that is started in the place of one that died."""
+    crew = Crew(1, name="service feed")
+    crew.supervisor.start()
+    for _ in range(2):
+        [worker] = crew.of(STARTING)
+        alone: list[Any] = []
+        crew.supervisor.make_way(worker).addCallback(alone.append)
+        assert len(alone) == 1
         crew.get_ready()
-    assert crew.restarts == {"died": 4}
-    failing = Crew(1, sole="service feed")
+        crew.end(worker, "killed by SIGKILL")
+    failing = Crew(1, name="service feed")
     failing.supervisor.start()
     failing.end(failing.workers[0], "status 1")
     assert failing.failures == ["service feed (pid 1001) has ended before it was ready: status 1"]

@@ -35,13 +35,16 @@ class Child:
         parent: Parent,
         reactor: Any,
         preloaded: Preloaded | None = None,
+        delay: float = 0.0,
+        end: float = WORKER_END,
     ) -> None:
+        """The end may take `delay`, --graceful-timeout and `end` seconds in all."""
         self._descriptors = descriptors
         self._parent = parent
         self._reactor = reactor
         self.lifecycle = Lifecycle(reactor)
-        self._ending = Ending(end=WORKER_END, asks=())
-        self._ending.grant(configuration.graceful_timeout)
+        self._ending = Ending(end=end, asks=())
+        self._ending.grant(delay + configuration.graceful_timeout)
         self._ending.follow(self.lifecycle, reactor)
         parent.follow(self.lifecycle)
         if preloaded is not None:

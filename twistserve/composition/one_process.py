@@ -73,7 +73,7 @@ def one_process(
         # Imported here, with what it needs: for this alone.
         from twistserve.composition.services import STOP, WithServices, declared, service_host, service_step
 
-        hosts = [service_host(configuration, lifecycle, reactor, configuration.drain_delay, STOP)]
+        hosts = [service_host(configuration, lifecycle, reactor, lambda: configuration.drain_delay, STOP)]
         asked = WithServices(checks, hosts[0].check)
     results = ProbeResults(lifecycle, serving.pool, asked, configuration.req_queue_len)
 

@@ -86,12 +86,11 @@ def parent(
             lifecycle,
             lambda: workers.metrics_directory,
             supervisor,
-            workers.check_ready,
             reactor,
             log.lines,
             lock,
         )
-        workers.run_once, workers.may_serve = processes.run_once, lambda: processes.ready
+        workers.run_once = processes.run_once
         checks = WithServices(checks, processes.check)
         beside.append(processes)
     all_processes: list[WorkerService | ServiceProcesses] = [workers, *beside]

@@ -23,7 +23,11 @@ STOP_IN_WORKER = 1.0
 
 
 def service_host(
-    configuration: Configuration, lifecycle: Lifecycle, reactor: Any, delay: float = 0.0, stop: float = STOP_IN_WORKER
+    configuration: Configuration,
+    lifecycle: Lifecycle,
+    reactor: Any,
+    delay: Callable[[], float] = lambda: 0.0,
+    stop: float = STOP_IN_WORKER,
 ) -> ServiceHost:
     """The host of the services.
 
@@ -32,7 +36,7 @@ def service_host(
 
     def bound() -> float:
         since = lifecycle.age if lifecycle.state is State.DRAINING else 0.0
-        left = max(delay + configuration.graceful_timeout - since, 0.0)
+        left = max(delay() + configuration.graceful_timeout - since, 0.0)
         return left + stop if lifecycle.started else stop
 
     return ServiceHost(lifecycle, configuration.check_timeout, bound, reactor)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.threads import blockingCallFromThread
 
 from twistserve.composition.child import Child, Preloaded
 from twistserve.composition.parts import development_services, recycling_service, shared_listeners
@@ -134,8 +135,8 @@ def worker(
 
 
 def _in_each_worker(parent: Parent, reactor: Any, loaded: Sequence[Loaded]) -> Sequence[Loaded]:
-    """The services for this worker; the parent is told of those that run once. The start-up's thread."""
-    reactor.callFromThread(parent.run_once, [each.declared.name for each in loaded if not each.in_each_worker])
+    """The services for this worker, when the others run in processes of the parent's. The start-up's thread."""
+    blockingCallFromThread(reactor, parent.run_once, [each.declared.name for each in loaded if not each.in_each_worker])
     return [each for each in loaded if each.in_each_worker]
 
 

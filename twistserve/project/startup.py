@@ -66,14 +66,14 @@ class Progress:
 
 
 class StartupService(Service):
-    """Runs the steps in the main thread, while the reactor runs in another; then it opens the ports, and is READY."""
+    """Runs the steps in the main thread, while the reactor runs in another; then it opens any ports, and is READY."""
 
     name = "start-up"
 
     def __init__(
         self,
         steps: Sequence[Step],
-        open_ports: Callable[[], Deferred[Any]],
+        open_ports: Callable[[], Deferred[Any]] | None,
         lifecycle: Lifecycle,
         progress: Progress,
         reactor: Any,
@@ -130,6 +130,9 @@ class StartupService(Service):
 
     def _finish(self) -> None:
         if self._lifecycle.state is not State.STARTING:
+            return
+        if self._open_ports is None:
+            self._ready(None)
             return
         self._lifecycle.at_step("opening the web ports")
         self._open_ports().addCallbacks(self._ready, lambda failure: self._lifecycle.fail(str(failure.value)))

@@ -11,11 +11,14 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults, inline
 from twistserve.errors import StartError, describe
 from twistserve.lifecycle import Lifecycle
 from twistserve.logs import get_logger
+from twistserve.periodic import PeriodicService
 from twistserve.probes.responses import Results
 from twistserve.services.hosted import Hosted, ServiceState
+from twistserve.services.lifecycle import ServiceLifecycle
 from twistserve.services.loading import Loaded, make
 
-logger = get_logger(__name__)
+LOOK_EVERY = 1.0
+"""Seconds between two looks for services that have ended by themselves."""
 
 
 class ServiceHost(Service):
@@ -31,6 +34,16 @@ class ServiceHost(Service):
         self._reactor = reactor
         self._hosted: list[Hosted] = []
         self._at = ""
+        self._looking = PeriodicService(LOOK_EVERY, self._look, reactor)
+
+    def startService(self) -> None:
+        """Begin to look whether services have ended by themselves."""
+        super().startService()
+        self._looking.startService()
+
+    def _look(self) -> None:
+        for each in self._hosted:
+            each.note_end()
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -40,10 +53,9 @@ class ServiceHost(Service):
     @inlineCallbacks
     def start(self, services: Sequence[Loaded]) -> Any:
         """Make and start the services, one after another. Fails with `StartError`."""
-        offered = {"lifecycle": self._lifecycle, "reactor": self._reactor}
         for each in services:
             self._lifecycle.say(each.declared.name)
-            hosted = Hosted(each.declared, make(each, offered), self._seconds, self._reactor)
+            hosted = self._make(each)
             self._hosted.append(hosted)
             try:
                 hosted.service.privilegedStartService()
@@ -52,24 +64,30 @@ class ServiceHost(Service):
                 hosted.enter(ServiceState.STOPPED)
                 raise StartError(f"{each.declared} does not start: {describe(error)}") from error
             if hosted.state is ServiceState.STARTING:
-                hosted.enter(ServiceState.RUNNING)
-                hosted.logger.info("%s has started", each.declared)
+                hosted.started()
+
+    def _make(self, loaded: Loaded) -> Hosted:
+        logger = get_logger(f"twistserve.service.{loaded.declared.name}")
+        offered = {"lifecycle": ServiceLifecycle(self._lifecycle, loaded.declared, logger), "reactor": self._reactor}
+        return Hosted(loaded.declared, make(loaded, offered), self._seconds, logger, self._reactor)
 
     @inlineCallbacks
     def stopService(self) -> Any:
         """Stop all at the same time; leave those behind that have not stopped within the bound."""
         super().stopService()
+        self._looking.stopService()
         stopping = [each for each in reversed(self._hosted) if each.state is not ServiceState.STOPPED]
         stopped: Deferred[Any] = DeferredList([self._stop(each) for each in stopping])
-        seconds = self._bound()
-        yield self._lifecycle.wait(stopped, seconds)
+        asked_at = self._reactor.seconds()
+        yield self._lifecycle.wait(stopped, self._bound())
         for each in stopping:
             if each.state is not ServiceState.STOPPED:
-                each.logger.warning("%s has not stopped within %.1f s: it is left behind", each.declared, seconds)
+                seconds = self._reactor.seconds() - asked_at
+                each.logger.warning("%s has not stopped after %.1f s: it is left behind", each.declared, seconds)
 
     def _stop(self, hosted: Hosted) -> Deferred[None]:
         hosted.enter(ServiceState.STOPPING)
-        self._at = f"service {hosted.declared.name}"
+        self._at = hosted.declared.name
         stopped = maybeDeferred(hosted.service.stopService)
         self._at = ""
 

@@ -14,7 +14,6 @@ from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from twistserve.logs import get_logger
 from twistserve.net.timer_service import has_failed
 from twistserve.probes.checks import Result, Status
 from twistserve.services.loading import Declared
@@ -54,17 +53,19 @@ RUNNING, READY = "running", "ready"
 class Hosted:
     """A service in this process. `seconds` is --check-timeout."""
 
-    def __init__(self, declared: Declared, service: Any, seconds: float, reactor: Any) -> None:
+    def __init__(self, declared: Declared, service: Any, seconds: float, logger: Any, reactor: Any) -> None:
         self.declared = declared
         self.service = service
         self.state = ServiceState.STARTING
-        self.logger = get_logger(f"twistserve.service.{declared.name}")
+        self.logger = logger
         self._seconds = seconds
         self._reactor = reactor
         self._since: float = reactor.seconds()
         self._asked_at: float | None = None
         self._waiting: list[Deferred[Result]] = []
         self._raised = ""
+        self._tells = False
+        """Whether its `running` tells if it runs: not where its start leaves out that of twisted's Service."""
         self._ended = False
         """Whether the log knows that it has ended by itself."""
 
@@ -72,10 +73,16 @@ class Hosted:
         """Go to another state."""
         self.state, self._since = state, self._reactor.seconds()
 
+    def started(self) -> None:
+        """It has started."""
+        self._tells = bool(getattr(self.service, "running", False))
+        self.enter(ServiceState.RUNNING)
+        self.logger.info("%s has started", self.declared)
+
     @property
     def up(self) -> bool:
         """Whether it has started, and has not ended by itself since."""
-        return self.state is ServiceState.RUNNING and _runs(self.service)
+        return self.state is ServiceState.RUNNING and (_runs(self.service) or not self._tells)
 
     def check(self) -> Deferred[Result]:
         """Whether it is ready, within --check-timeout. A check that hangs is not started again."""
@@ -93,7 +100,8 @@ class Hosted:
 
     def _look(self) -> Any:
         if not self.up:
-            return Result(Status.WARN, self._shown_state, self._note_end())
+            ended = self._shown_state == ServiceState.STOPPED.value
+            return Result(Status.WARN, self._shown_state, "does not run any more" if ended else None)
         check = getattr(self.service, "check_ready", None)
         if check is None:
             return Result(Status.PASS, RUNNING)
@@ -102,7 +110,7 @@ class Hosted:
     def _answered(self, found: Any) -> None:
         waiting, self._waiting, self._asked_at = self._waiting, [], None
         if isinstance(found, Failure):
-            self._log_once(found)
+            self._log_once("check_ready()", found)
             found = Result(Status.FAIL, output=f"raised {type(found.value).__name__}")
         for waiter in waiting:
             waiter.callback(found)
@@ -111,21 +119,18 @@ class Hosted:
         self._waiting.remove(waiter)
         waiter.callback(Result(Status.FAIL, output=f"no answer within {self._seconds:g} s"))
 
-    def _log_once(self, failure: Failure) -> None:
+    def _log_once(self, what: str, failure: Failure) -> None:
         """Log what was raised, unless it was the same the time before: probes ask every few seconds."""
-        raised = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+        raised = f"{what} {type(failure.value).__name__}: {failure.getErrorMessage()}"
         if raised != self._raised:
             self._raised = raised
-            self.logger.error("%s has raised", self.declared, exc_info=failure.value)
+            self.logger.error("%s of %s has raised", what, self.declared, exc_info=failure.value)
 
-    def _note_end(self) -> str | None:
-        """Log once that it has ended by itself; what readiness says of that."""
-        if self._shown_state != ServiceState.STOPPED.value:
-            return None
-        if self.state is ServiceState.RUNNING and not self._ended:
+    def note_end(self) -> None:
+        """Log once that it has ended by itself."""
+        if self.state is ServiceState.RUNNING and not self.up and not self._ended:
             self._ended = True
             self.logger.error("%s has ended by itself", self.declared)
-        return "does not run any more"
 
     @property
     def _shown_state(self) -> str:
@@ -151,7 +156,7 @@ class Hosted:
         try:
             return {str(name): float(value) for name, value in numbers().items()}
         except Exception:
-            self._log_once(Failure())
+            self._log_once("metrics()", Failure())
             return {}
 
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
@@ -39,6 +40,7 @@ from twistserve.workers.protocol import (
     FlushMetrics,
     Heartbeat,
     LogStacks,
+    MayStart,
     Prepared,
     Ready,
     ReplaceMe,
@@ -59,6 +61,8 @@ PARENT_DIED = signal.SIGSTKFLT
 """The signal that the kernel sends when the parent dies; nothing else uses it. Its number, 16, serves as seconds."""
 _PR_SET_PDEATHSIG = 1
 
+ANNOUNCED = "the instance drains"
+"""Why the process of a service drains before it is asked to end."""
 LONGEST = 10_000
 """Characters of a text for the parent: AMP takes 64 KiB, and a character may become six bytes."""
 
@@ -73,6 +77,13 @@ class WorkerSide:
         self.serving = serving
         self.checks = checks
         self.services = services
+
+    def announce(self) -> None:
+        """The instance has begun to drain."""
+        if self.serving is not None:
+            self.serving.site.announce()
+        else:
+            self.lifecycle.enter(State.DRAINING, ANNOUNCED)
 
 
 class Parent(Connection):
@@ -108,10 +119,16 @@ class Parent(Connection):
         """Tell the parent that the other workers may begin."""
         self._send(Prepared)
 
-    def run_once(self, names: Sequence[str]) -> None:
-        """Leave these services to processes of their own."""
-        if self.transport is not None:
-            self.callRemote(RunOnce, names=list(names))
+    def run_once(self, names: Sequence[str]) -> Deferred[Any]:
+        """Leave these services to processes of their own; fires when they run. Fails when the parent has died."""
+        return self._ask(RunOnce, names=list(names))
+
+    def may_start(self) -> Deferred[Any]:
+        """Wait until no other process has the service of this one. Fails when the parent has died."""
+        return self._ask(MayStart)
+
+    def _ask(self, command: Any, **arguments: Any) -> Deferred[Any]:
+        return fail(ConnectionDone()) if self.transport is None else self.callRemote(command, **arguments)
 
     def ask_for_replacement(self, cause: str, reason: str) -> None:
         """Ask to be replaced: this worker drains when another one is ready."""
@@ -183,9 +200,9 @@ class Parent(Connection):
 
     @AnnounceEnd.responder
     def announce_end(self) -> dict[str, Any]:
-        """Close each connection with its next response."""
-        if self._serving is not None:
-            self._serving.site.announce()
+        """Close each connection with its next response; a service learns that the service as a whole drains."""
+        if self._side is not None:
+            self._side.announce()
         return {}
 
     @DrainWorker.responder

@@ -8,9 +8,10 @@ import twistserve.workers.amp_before_tls  # noqa: F401
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.protocols import amp
 
-from twistserve.workers.protocol import AtStep, Failed, Prepared, Ready, ReplaceMe, RunOnce
+from twistserve.workers.protocol import AtStep, Failed, MayStart, Prepared, Ready, ReplaceMe, RunOnce
 
 
 class FromWorker(amp.CommandLocator):
@@ -23,10 +24,12 @@ class FromWorker(amp.CommandLocator):
         failed: Callable[[str], None],
         replace_me: Callable[[str, str], None],
         prepared: Callable[[], None] = lambda: None,
-        run_once: Callable[[Sequence[str]], None] = lambda names: None,
+        run_once: Callable[[Sequence[str]], Deferred[None]] = lambda names: succeed(None),
+        may_start: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         super().__init__()
         self._run_once = run_once
+        self._may_start = may_start
         self._prepared = prepared
         self._at_step = at_step
         self._ready = ready
@@ -46,10 +49,14 @@ class FromWorker(amp.CommandLocator):
         return {}
 
     @RunOnce.responder
-    def run_once(self, names: list[str]) -> dict[str, Any]:
+    def run_once(self, names: list[str]) -> Deferred[dict[str, Any]]:
         """It leaves these services to processes of their own."""
-        self._run_once(names)
-        return {}
+        return self._run_once(names).addCallback(lambda result: {})
+
+    @MayStart.responder
+    def may_start(self) -> Deferred[dict[str, Any]]:
+        """It is about to start its service."""
+        return self._may_start().addCallback(lambda result: {})
 
     @Ready.responder
     def ready(self) -> dict[str, Any]:

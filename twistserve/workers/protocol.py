@@ -119,10 +119,16 @@ class Ready(amp.Command):
 
 
 class RunOnce(amp.Command):
-    """To the parent: these services of --service, of those that this worker has imported, are to run once."""
+    """To the parent: these services, of those that this worker has imported, are to run once.
+
+    It answers when they run, as far as a start has to wait for that.
+    """
 
     arguments: ClassVar = [(b"names", JSON())]
-    requiresAnswer = False
+
+
+class MayStart(amp.Command):
+    """To the parent, from a process that has imported its service. It answers when no other process has the service."""
 
 
 class Failed(amp.Command):

@@ -40,8 +40,8 @@ STOP = 2.5
 class ServiceProcesses(Service):
     """Runs each service that workers leave to it in a process.
 
-    `metrics_directory` returns where the processes write metrics, `workers` supervises the workers, and `on_ready` is
-    called when a service has become ready. For `lines` and `log_lock` see `WorkerService`.
+    `metrics_directory` returns where the processes write metrics, and `workers` supervises the workers. For `lines` and
+    `log_lock` see `WorkerService`.
     """
 
     name = "services"
@@ -52,7 +52,6 @@ class ServiceProcesses(Service):
         lifecycle: Lifecycle,
         metrics_directory: Callable[[], str],
         workers: Supervisor,
-        on_ready: Callable[[], None],
         reactor: Any,
         lines: Callable[[str], None] | None = None,
         log_lock: int = -1,
@@ -61,28 +60,51 @@ class ServiceProcesses(Service):
         self._lifecycle = lifecycle
         self._metrics_directory = metrics_directory
         self._workers = workers
-        self._on_ready = on_ready
         self._reactor = reactor
         self._lines = lines
         self._log_lock = log_lock
         self._declared = {each.name: each for each in declared(configuration)}
-        self._known = False
-        """Whether a worker has said which services run once."""
         self._supervisors: dict[str, Supervisor] = {}
+        self._waiting: list[Deferred[None]] = []
+        """Of workers that start when all of the services run."""
         self._without_check: set[str] = set()
         """The names of services that have no readiness check."""
 
-    def run_once(self, names: Sequence[str]) -> None:
-        """Have a process for each of these services, and for no others: a worker has found them to run once."""
+    def startService(self) -> None:
+        """Have services know of a drain from its beginning."""
+        super().startService()
+        self._lifecycle.observe(self._follow)
+
+    def _follow(self, state: State, reason: str) -> None:
+        if state is State.DRAINING:
+            for supervisor in self._supervisors.values():
+                supervisor.leave()
+
+    def run_once(self, names: Sequence[str]) -> Deferred[None]:
+        """Have a process for each of these services, and for no others: a worker has found them to run once.
+
+        During the start of the instance this fires when all of them run; later at once.
+        """
         if not self.running:
-            return
-        self._known = True
+            return succeed(None)
         for name in names:
             if name in self._declared and name not in self._supervisors:
                 self._start(self._declared[name])
         for name in self._supervisors.keys() - set(names):
             logger.info("%s runs in each worker now", self._declared[name])
             self._supervisors.pop(name).stop()
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        self._let_start()
+        return waiter
+
+    def _let_start(self) -> None:
+        """Let workers start that wait for services."""
+        if self._lifecycle.state is State.STARTING and not all(each.ready for each in self._supervisors.values()):
+            return
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
 
     def _start(self, service: Declared) -> None:
         supervisor = Supervisor(
@@ -90,7 +112,7 @@ class ServiceProcesses(Service):
             lambda worker: self._spawn(service, worker),
             self._configuration.graceful_timeout,
             self._reactor,
-            lambda worker: self._on_ready(),
+            lambda worker: self._let_start(),
             lambda worker: self._gone(service),
             lambda reason: self._failed(service, reason),
             f"service {service.name}",
@@ -103,6 +125,7 @@ class ServiceProcesses(Service):
 
         def at_step(step: str, detail: str) -> None:
             worker.step = f"{step}: {detail}" if detail else step
+            self._lifecycle.follow(f"starting the service {service.name}: {step}", detail)
 
         def failed(message: str) -> None:
             worker.failure = message
@@ -112,6 +135,7 @@ class ServiceProcesses(Service):
             lambda: supervisor.became_ready(worker),
             failed,
             lambda cause, reason: supervisor.wants_replacement(worker, cause, reason),
+            may_start=lambda: supervisor.make_way(worker),
         )
         process = WorkerProcess(commands, lambda how: supervisor.exited(worker, how), self._lines)
         environ = environment_of_a_worker(self._metrics_directory() or None)
@@ -134,13 +158,8 @@ class ServiceProcesses(Service):
 
     # What the parent does with them
 
-    @property
-    def ready(self) -> bool:
-        """Whether all of them run."""
-        return self._known and all(each.ready for each in self._supervisors.values())
-
     def reload(self) -> None:
-        """End each process, and start it anew with freshly imported code."""
+        """Replace each process by one with freshly imported code, whose service starts when the old one has ended."""
         for name, supervisor in list(self._supervisors.items()):
             if supervisor.running:
                 supervisor.replace_all()
@@ -165,10 +184,12 @@ class ServiceProcesses(Service):
         super().stopService()
         drain = self._configuration.drain_delay + self._configuration.graceful_timeout
         seconds = max(drain - self._lifecycle.age, 0.0) * self._lifecycle.started + STOP
+        asked_at = self._reactor.seconds()
         yield self._lifecycle.wait(self._stop_processes(), seconds)
         late = [name for name, supervisor in self._supervisors.items() if supervisor.workers]
         for name in late:
-            logger.error("%s has not stopped within %.1f s: its process is killed", self._declared[name], seconds)
+            took = self._reactor.seconds() - asked_at
+            logger.error("%s has not stopped after %.1f s: its process is killed", self._declared[name], took)
         if late:
             self.kill()
             yield self._stop_processes().addTimeout(KILLED, self._reactor).addErrback(lambda failure: None)

@@ -41,8 +41,8 @@ class Supervisor:
     """Starts, watches, replaces and ends workers.
 
     `on_ready` is called with each worker that becomes ready, `on_gone` with each that has ended, and `on_failure` with
-    the reason when all workers have ended before one was ever ready. A `sole` process has this name and no other beside
-    it: it is replaced by ending first.
+    the reason when all workers have ended before one was ever ready. `name` is what people call the only process there
+    is, where it is no worker.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Supervisor:
         on_ready: Callable[[Worker], None],
         on_gone: Callable[[Worker], None],
         on_failure: Callable[[str], None],
-        sole: str = "",
+        name: str = "",
     ) -> None:
-        self._sole = sole
+        self._name = name
         self.size = size
         self.workers: list[Worker] = []
         self.outdated = False
@@ -135,6 +135,18 @@ class Supervisor:
             self._fill()
         self._replace_next()
 
+    def make_way(self, worker: Worker) -> Deferred[Any]:
+        """Let the worker that this one replaces end now, although this one is not ready.
+
+        Fires when no other is left; all that drain are waited for.
+        """
+        if worker.predecessor is not None:
+            self._retire(worker.predecessor)
+        leaving = [each for each in self.workers if each.state is WorkerState.DRAINING and each is not worker]
+        for each in leaving:
+            each.on_end = each.on_end or Deferred()
+        return DeferredList([each.on_end for each in leaving if each.on_end is not None])
+
     def wants_replacement(self, worker: Worker, cause: str, reason: str) -> None:
         """Replace a worker that asks for it: it drains when another one is ready. `cause` is a label of the metric."""
         if worker.prepares:
@@ -149,10 +161,6 @@ class Supervisor:
         if worker.state is not WorkerState.READY or self._leaving or too_early or self._is_being_replaced(worker):
             return
         logger.info("%s is replaced: %s", worker, reason)
-        if self._sole:
-            worker.end = cause
-            self._retire(worker)
-            return
         self._replacements.append((worker, cause))
         self._replace_next()
 
@@ -166,6 +174,8 @@ class Supervisor:
         if worker.kill is not None and worker.kill.active():
             worker.kill.cancel()
         self._on_gone(worker)
+        if worker.on_end is not None:
+            worker.on_end.callback(None)
         if self._stopping:
             if not self.workers:
                 self._all_gone()
@@ -216,7 +226,7 @@ class Supervisor:
         """
         if not self.running or self._leaving:
             return
-        logger.info("replacing %s", self._sole or "all workers, one by one")
+        logger.info("replacing %s", self._name or "all workers, one by one")
         self._early_deaths, self._not_before = 0, 0.0
         for call in self._pending:
             if call.active():
@@ -225,10 +235,7 @@ class Supervisor:
             if worker.state is WorkerState.STARTING:
                 self._discard(worker, "reload")
         for worker in self.ready:
-            if self._sole:
-                worker.end = "reload"
-                self._retire(worker)
-            elif not self._is_being_replaced(worker):
+            if not self._is_being_replaced(worker):
                 self._replacements.append((worker, "reload"))
         self._fill()
         self._replace_next()
@@ -315,12 +322,8 @@ class Supervisor:
     def _members(self) -> list[Worker]:
         """The workers that count towards the size: not those that drain, nor replacements whose predecessor serves.
 
-        A sole process counts until it has ended.
-
-        So does the one that has only run what is to run once, so that the next gets its number.
+        The one that has only run what is to run once counts until it has ended, so that the next gets its number.
         """
-        if self._sole:
-            return self.workers
         counted = (WorkerState.STARTING, WorkerState.READY)
         return [
             worker
@@ -341,7 +344,7 @@ class Supervisor:
         for _ in range(missing):
             if self._early_deaths > 1:
                 pause = self._pause()
-                logger.info("%s is started in %g s", self._sole or "the next worker", pause)
+                logger.info("%s is started in %g s", self._name or "the next worker", pause)
                 self._pending.append(self._reactor.callLater(pause, self._start_if_missing))
             else:
                 self._start_one()
@@ -359,11 +362,11 @@ class Supervisor:
             return
         numbers = {worker.number for worker in self.workers}
         number = next(each for each in range(1, len(numbers) + 2) if each not in numbers)
-        worker = Worker(number, self._reactor.seconds(), self._sole, predecessor=predecessor)
+        worker = Worker(number, self._reactor.seconds(), self._name, predecessor=predecessor)
         try:
             worker.process = self._spawn(worker)
         except OSError as error:
-            self._not_started(predecessor, f"the process of {self._sole or 'a worker'} cannot be started: {error}")
+            self._not_started(predecessor, f"the process of {self._name or 'a worker'} cannot be started: {error}")
             return
         self.workers.append(worker)
         logger.info("%s is starting", worker)

@@ -97,10 +97,8 @@ class WorkerService(Service):
         self._reload = False
         """Whether SIGHUP came meanwhile: the worker that runs it has imported old code."""
         self.metrics_directory = ""
-        self.run_once: Callable[[Sequence[str]], None] = lambda names: None
-        """Called with the names of the services that a worker leaves to processes of their own."""
-        self.may_serve: Callable[[], bool] = lambda: True
-        """Whether what runs beside the workers is ready, when the first of them is."""
+        self.run_once: Callable[[Sequence[str]], Deferred[None]] = lambda names: succeed(None)
+        """Called with the names of services that a worker leaves to other processes; it starts when that fires."""
         self._preloaded: PreloadedProcesses | None = None
         if configuration.preload:
             self._preloaded = PreloadedProcesses(
@@ -299,11 +297,7 @@ class WorkerService(Service):
             self._lifecycle.fail(worker.failure or f"{worker} has ended before the start-up was done: {how}")
 
     def _on_ready(self, worker: Worker) -> None:
-        self.check_ready()
-
-    def check_ready(self) -> None:
-        """Enter READY as soon as the first worker is ready, and what is to run beside the workers."""
-        if self._lifecycle.state is State.STARTING and self.supervisor.ready and self.may_serve():
+        if self._lifecycle.state is State.STARTING:
             seconds = self._lifecycle.age
             self._lifecycle.enter(State.READY, "the first worker is ready")
             contain(startup_seconds.set, seconds)

@@ -87,6 +87,8 @@ class Worker:
     """Why the parent ended it, as a label of the metric; empty if it ended by itself."""
     failure: str | None = None
     """Why it did not start, where more is known than how its process ended."""
+    on_end: Deferred[None] | None = None
+    """Fires when its process has ended, for the one that takes its place."""
     kill: Any = None
     """The delayed call that kills it if it does not end in time."""
 
