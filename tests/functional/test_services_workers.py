@@ -244,7 +244,7 @@ def test_a_process_that_is_killed_is_started_again(run: Run) -> None:
 
 @PRELOADED_TOO
 def test_sighup(run: Run) -> None:
-    """Another process with fresh code, which starts the service once the old one has ended; workers are replaced too."""
+    """Another process with fresh code, whose service starts once the old one has ended; workers are replaced too."""
     server = run("stock.Closing", "stock.Cache")
     old, pids = process_of(server, "closing"), {*workers(server)}
     module = server.cwd / "stock.py"
