@@ -132,3 +132,11 @@ def test_a_preloaded_application_is_for_workers() -> None:
     """One process has nothing to fork, and says what to give."""
     assert resolved("--preload", "--workers", "2").preload
     assert "--workers is 1: give --workers 2 or more, or leave it out" in error("--preload")
+
+
+def test_mounts_have_paths_of_their_own() -> None:
+    """Neither another's nor, with probes on the web port, a probe's."""
+    assert resolved("--mount", "/a/=x.y", "--mount", "b=x:z").mount == ("/a=x.y", "/b=x.z")
+    assert "'/a' is given to x.y and to x.z: give each" in error("--mount", "/a=x.y", "--mount", "a=x.z")
+    assert "the path of --readiness-probe too" in error("--mount", "/ready=x.y", "--probe-port", "8000")
+    assert resolved("--mount", "/ready=x.y").mount == ("/ready=x.y",)

@@ -58,8 +58,8 @@ class Index:
     def load(self) -> None:
         self.loaded = True
 
-    def check_url(self) -> None:
-        pass
+    def check_url(self) -> str:
+        return self.prefix
 
     def find(self, relative: str, url: str) -> None:
         return None

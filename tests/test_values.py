@@ -82,3 +82,29 @@ def test_what_has_to_exist(tmp_path: Path) -> None:
     for text in (str(tmp_path / "nothing"), "", "a\0b"):
         with pytest.raises(ValueError, match="there is no such file or directory"):
             values.existing(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "a path and the dotted name"),
+        ("/live", "a path and the dotted name"),
+        ("mysite.live.resource", "a path and the dotted name"),
+        ("/=mysite.live", "the root would hide Django"),
+        ("=mysite.live", "the root would hide Django"),
+        ("/live=", "dotted name after the path"),
+        ("/live=resource", "dotted name after the path"),
+        ("/li ve=mysite.live", "give a path"),
+        ("/a//b=mysite.live", "give a path"),
+    ],
+)
+def test_what_mount_does_not_take(text: str, said: str) -> None:
+    """What is right is said."""
+    with pytest.raises(ValueError, match=said):
+        values.mount(text)
+
+
+def test_what_mount_takes() -> None:
+    """A path, with or without slashes around it, and a dotted name."""
+    assert values.mount(" live/=mysite.live:resource") == "/live=mysite.live.resource"
+    assert values.mount("/live=mysite.live.app.resource") == "/live=mysite.live.app.resource"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 
 from twistserve.errors import StartError
 from twistserve.options import STATUS_JSON, Configuration
-from twistserve.values import parsed_service
+from twistserve.values import parsed_mount, parsed_service
 
 
 def complete(config: Configuration) -> Configuration:
@@ -27,6 +28,8 @@ def complete(config: Configuration) -> Configuration:
         _check_static_watch(config)
     if config.debugger:
         _check_debugger(config)
+    if config.mount:
+        _check_mounts(config)
     return config
 
 
@@ -39,6 +42,22 @@ def _check_names_of_services(config: Configuration) -> None:
                 f" --service {name}-2={dotted}"
             )
         by_name[name] = dotted
+
+
+def _check_mounts(config: Configuration) -> None:
+    seen: dict[str, str] = {}
+    names = ("startup_probe", "readiness_probe", "liveness_probe", "metrics") if config.probes_on_web_port else ()
+    probes = {getattr(config, name): name.replace("_", "-") for name in names}
+    for text in config.mount:
+        path, dotted = astuple(parsed_mount(text))
+        if path in seen:
+            raise StartError(f"--mount: {path!r} is given to {seen[path]} and to {dotted}: give each a path of its own")
+        if path in probes:
+            raise StartError(
+                f"--mount: {path!r} is the path of --{probes[path]} too, which is on the web port: give the resource"
+                " another, or the probes a port of their own"
+            )
+        seen[path] = dotted
 
 
 def _check_static_watch(config: Configuration) -> None:

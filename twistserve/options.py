@@ -201,6 +201,13 @@ class Configuration:
         " upload may run scripts on the site's own origin"
     )
 
+    mount: tuple[str, ...] = _files(
+        "put a resource of twisted.web beside Django: DOTTED names one, or what returns one without arguments, such as"
+        " a Klein application; it has all paths below PATH; repeat the option for more",
+        Kind("/PATH=DOTTED", values.mount),
+        (),
+    )
+
     probe_host: str | None = _probes("address or name to serve probes on", _HOST, None, default_text="as --host")
     probe_port: int = _probes(
         "port to serve probes and metrics on; that of --port has them on the web port, without the status page",

@@ -21,7 +21,7 @@ from twistserve.http.deadlines import Deadlines
 from twistserve.http.limits import Limits
 from twistserve.http.port import Drain, WebService
 from twistserve.http.request import Request
-from twistserve.http.router import Router, depth_of
+from twistserve.http.router import MountRouter, Router, depth_of
 from twistserve.http.site import Site
 from twistserve.lifecycle import Lifecycle
 from twistserve.load import Load
@@ -51,6 +51,7 @@ from twistserve.wsgi.handler import Call, DjangoHandler
 if TYPE_CHECKING:
     from twistserve.probes.handlers import ProbeRoot
     from twistserve.probes.web_port import SharedSite
+    from twistserve.resources.mounts import Mounts
     from twistserve.threads.core_keeper import CoreKeeper
 
 logger = get_logger(__name__)
@@ -90,7 +91,9 @@ class Serving:
         timed = configuration.request_timeout and not configuration.debugger
         self._deadlines = Deadlines(configuration.request_timeout, reactor) if timed else None
         self.django = self._make_handler(configuration, returns)
-        self._root = Router(self.django)
+        self._resources: Mounts | None = None
+        """What --mount puts beside Django."""
+        self._root = self._make_root(configuration, reactor)
         self._mounted: dict[str, str] = {}
         """The kinds of files by their prefix."""
         self._renewal: Renewal | None = None
@@ -127,13 +130,17 @@ class Serving:
             self._application.set_up(self._log.applying_logging)
             self._log.settle()
             # Before migrations and commands do what cannot be undone.
-            check_urls(self._files)
+            prefixes = check_urls(self._files)
+            if self._resources is not None:
+                self._resources.check(prefixes)
             set_up()
 
-        (name, first), *rest = [
-            *((f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files),
-            ("loading the WSGI application", self._load),
-        ]
+        loads: list[Step] = [("loading the WSGI application", self._load)]
+        if self._resources is not None:
+            loads.append(("importing the resources of --mount", self._resources.load))
+        indexing = [(f"indexing the {index.kind} files", partial(self._mount, index)) for index in self._files]
+        steps: list[Step] = [*indexing, *loads]
+        (name, first), *rest = steps
 
         def go_on() -> None:
             prepared()
@@ -203,6 +210,16 @@ class Serving:
         call = TimedCall if configuration.debug else Call
         sent = self._file_threads("sent")
         return DjangoHandler(self._application, self.pool, returns, environs, self._deadlines, sent, call)
+
+    def _make_root(self, configuration: Configuration, reactor: Any) -> Router:
+        if not configuration.mount:
+            return Router(self.django)
+        # Imported here: twisted.web takes its time and memory.
+        from twistserve.resources.mounts import Mounts
+
+        root = MountRouter(self.django)
+        self._resources = Mounts(configuration.mount, root, self.django.environs, self._deadlines, reactor)
+        return root
 
     def _make_site(self, configuration: Configuration, counted: bool, reactor: Any) -> Site:
         as_json = configuration.log_format == "json"

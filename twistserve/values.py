@@ -202,6 +202,34 @@ def path(text: str) -> str:
     return path
 
 
+@dataclass(frozen=True)
+class Mount:
+    """A path of the web port, without a final slash, and the dotted name of the resource that has it."""
+
+    path: str
+    dotted: str
+
+
+def mount(text: str) -> str:
+    """A mount, its path as `path` makes it."""
+    parsed = parsed_mount(text)
+    return f"{parsed.path}={parsed.dotted}"
+
+
+def parsed_mount(text: str) -> Mount:
+    """The path and the dotted name of a mount. Raises ValueError."""
+    where, equals, name = text.strip().partition("=")
+    if not equals:
+        raise ValueError("give a path and the dotted name of its resource, such as /live=mysite.live.resource")
+    if not where.strip("/" + string.whitespace):
+        raise ValueError("the root would hide Django: give a path such as /live")
+    try:
+        dotted = dotted_attribute(name.strip())
+    except ValueError:
+        raise ValueError("give the resource's dotted name after the path, such as /live=mysite.live.resource") from None
+    return Mount(path(where), dotted)
+
+
 def command(text: str) -> str:
     """A management command with its arguments, quoted as for a shell."""
     try:

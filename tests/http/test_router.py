@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.requests import make_request
 from twistserve.http.request import Request
-from twistserve.http.router import Router, depth_of
+from twistserve.http.router import MountRouter, Router, depth_of
 from twistserve.http.site import Handler
 
 
@@ -15,7 +15,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.handled: list[tuple[str, Request]] = []
-        self.router = Router(self.handler("default"))
+        self.router: Router = Router(self.handler("default"))
         self.router.mount("/static/", self.handler("static"))
         self.router.mount("static/media", self.handler("media"))
         self.router.mount_at(["/robots.txt", "/static/robots.txt", "/b\u00fccher.txt"], self.handler("outside"))
@@ -107,3 +107,29 @@ def test_the_depth_of_a_prefix(prefix: bytes, depth: int) -> None:
     """So many segments of a path come before what is relative to it."""
     assert depth_of(prefix) == depth
     assert len(make_request(prefix + b"a").segments) == depth + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (b"/live", "live"),
+        (b"/live/", "live"),
+        (b"/live/a", "live"),
+        (b"/l%69ve", "live"),
+        (b"/live/in", "in"),
+        (b"/live/in/a", "in"),
+        (b"/live/inner", "live"),
+        (b"/lively", "default"),
+        (b"/live%2Fin", "default"),
+        (b"/", "default"),
+        (b"/static/a", "static"),
+    ],
+)
+def test_a_path_and_all_below(target: bytes, name: str) -> None:
+    """A mount has its path without the slash too, and the longer one wins."""
+    bench = Bench()
+    bench.router = router = MountRouter(bench.handler("default"))
+    router.mount("/static/", bench.handler("static"))
+    router.mount_all("/live", bench.handler("live"))
+    router.mount_all("/live/in", bench.handler("in"))
+    assert bench.asked(target) == name

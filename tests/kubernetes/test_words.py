@@ -19,6 +19,7 @@ GIVEN = {
     "header_timeout": "1000000000",
     "keep_alive_timeout": "0.00001",
     "check": "disk=/tmp:1M",
+    "mount": "/live=shop.live.resource",
     "command": "seed --text 'a b' =x",
     "webhook_format": "hurricane",
     "app_version": "$(X) v1 =\u00fc",

@@ -47,14 +47,17 @@ class StaticIndex:
         """Whether each request looks for its file, which blocks; known once it is loaded."""
         return bool(self._whitenoise.autorefresh)
 
-    def check_url(self) -> None:
-        """Refuse a STATIC_URL that cannot be served; in the thread that has set Django up. Raises `StartError`."""
+    def check_url(self) -> str:
+        """The prefix to be, of a STATIC_URL that can be served. In the thread that has set Django up.
+
+        Raises `StartError`.
+        """
         from django.conf import settings
 
         # WhiteNoise takes the path from WHITENOISE_STATIC_PREFIX, else from STATIC_URL, whichever host that names:
         # a CDN asks us for the same path.
-        if not hasattr(settings, "WHITENOISE_STATIC_PREFIX"):
-            _checked(self.kind, settings.STATIC_URL)
+        own: str | None = getattr(settings, "WHITENOISE_STATIC_PREFIX", None)
+        return _checked(self.kind, settings.STATIC_URL) if own is None else f"/{own.strip('/')}/".replace("//", "/")
 
     def load(self) -> None:
         """Make the index, after the commands. Blocks; in the thread that has set Django up. Raises `StartError`."""
@@ -116,8 +119,8 @@ class MediaIndex:
         self._whitenoise: Any = None
         self.prefix = ""
 
-    def check_url(self) -> None:
-        """Refuse a MEDIA_URL that cannot be served; in the thread that has set Django up. Raises `StartError`."""
+    def check_url(self) -> str:
+        """The same of MEDIA_URL."""
         from django.conf import settings
 
         url = settings.MEDIA_URL
@@ -127,6 +130,7 @@ class MediaIndex:
                 " leave --media out, or set MEDIA_URL to a path such as '/media/'"
             )
         self.prefix = _checked(self.kind, url)
+        return self.prefix
 
     def load(self) -> None:
         """Find out what the files are, after `check_url` and the commands. Blocks. Raises `StartError`."""
@@ -182,10 +186,9 @@ def file_indexes(configuration: Configuration) -> Sequence[StaticIndex | MediaIn
     return [*static, *media]
 
 
-def check_urls(indexes: Sequence[StaticIndex | MediaIndex]) -> None:
-    """Refuse settings that cannot be served; in the thread that has set Django up. Raises `StartError`."""
-    for index in indexes:
-        index.check_url()
+def check_urls(indexes: Sequence[StaticIndex | MediaIndex]) -> dict[str, str]:
+    """The prefixes of files by their kind; in the thread that has set Django up. Raises `StartError`."""
+    return {index.kind: index.check_url() for index in indexes}
 
 
 def _index(storage: Any) -> Any:

@@ -54,7 +54,7 @@ class Request:
         """When, by `time.perf_counter`, all of it had come; then, when those before it were responded to."""
         self.request_id = b""
         self.handler = "none"
-        """What responds, as a metric's label: django, static, media."""
+        """What responds, as a metric's label: django, static, media, or mount:/path."""
         self.pending: Pending | None = None
         self.queue_time = 0.0
         """Seconds that it waited for a thread."""

@@ -33,13 +33,34 @@ class Router:
         """Find the handler, and let it handle the request."""
         path = request.path
         if b"%" in path:
-            # Segment by segment: a slash that is encoded does not divide.
-            path = b"/" + b"/".join([segment.replace(b"/", b"%2F") for segment in request.segments])
+            path = decoded_path(request)
         for prefix, handler in self._prefixes:
             if path.startswith(prefix):
                 handler(request)
                 return
         self._paths.get(path, self.default)(request)
+
+
+class MountRouter(Router):
+    """A router that has prefixes whose path without the final slash belongs to them too."""
+
+    def __init__(self, default: Handler) -> None:
+        super().__init__(default)
+        self._bare: dict[bytes, Handler] = {}
+
+    def mount_all(self, path: str, handler: Handler) -> None:
+        """Serve `handler` at a URL path such as '/live', and below it."""
+        self.mount(path, handler)
+        self._bare[path.encode()] = handler
+
+    def __call__(self, request: Request) -> None:
+        """Find the handler, and let it handle the request."""
+        (self._bare.get(decoded_path(request)) or super().__call__)(request)
+
+
+def decoded_path(request: Request) -> bytes:
+    """The path, decoded segment by segment: a slash that is encoded does not divide."""
+    return b"/" + b"/".join([segment.replace(b"/", b"%2F") for segment in request.segments])
 
 
 def depth_of(prefix: bytes) -> int:

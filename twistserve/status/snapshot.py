@@ -8,7 +8,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from twistserve.files.handler import Opening
 from twistserve.http.access_log import escape
+from twistserve.http.request import Pending
 from twistserve.http.site import Site
 from twistserve.load import Load
 from twistserve.status.history import History
@@ -67,7 +69,7 @@ def _requests(site: Site, pool: RequestThreadPool) -> tuple[list[dict[str, Any]]
     calls = {request: request.pending for request in site.requests}
     calls |= {call.request: call for call in at_work}
     stages = {
-        request: call.stage(call in at_work) if isinstance(call, Call) else ("sending" if call is None else "opening")
+        request: call.stage(call in at_work) if isinstance(call, Call) else _stage_without_thread(call)
         for request, call in calls.items()
     }
     longest = heapq.nsmallest(
@@ -88,6 +90,13 @@ def _requests(site: Site, pool: RequestThreadPool) -> tuple[list[dict[str, Any]]
             }
         )
     return shown, len(calls) - len(shown)
+
+
+def _stage_without_thread(pending: Pending | None) -> str:
+    """The stage of a request of a file, or of a mounted resource."""
+    if isinstance(pending, Opening):
+        return "opening"
+    return "running" if pending is not None and pending.is_waiting() else "sending"
 
 
 def _shortened(text: str) -> str:

@@ -89,7 +89,7 @@ class EnvironMaker:
         for name, raw in request.fields:
             key = _KEYS.get(name, "")
             if key == "":
-                key = _remember(name)
+                key = environ_key(name)
             if key is not None:
                 if key in environ:
                     environ[key] += ("; " if key == "HTTP_COOKIE" else ",") + raw.decode("latin-1")
@@ -124,7 +124,7 @@ def unquote(path: bytes) -> bytes:
     return _HEX.sub(lambda match: bytes((int(match[1], 16),)), path)
 
 
-def _remember(name: bytes) -> str | None:
+def environ_key(name: bytes) -> str | None:
     """The environ's key for a header name; None for one that must not arrive.
 
     An underscore could pose as another field's dash, and HTTP_PROXY steers HTTP clients (httpoxy). The length

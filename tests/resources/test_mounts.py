@@ -1,0 +1,96 @@
+"""What --mount names: found, made, and put into the router; and what is said of the rest."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from klein import Klein
+from twisted.internet import threads
+from twisted.internet.task import Clock
+from twisted.web.resource import Resource
+
+from tests.support.requests import make_request
+from twistserve.errors import StartError
+from twistserve.http.router import MountRouter
+from twistserve.resources import mounts
+from twistserve.resources.mounts import Mounts, find, made
+from twistserve.wsgi.environ import EnvironMaker
+from twistserve.wsgi.forwarded import TrustedPeers
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A project's module with resources."""
+    made_up: Any = ModuleType("shop_live")
+    made_up.instance, made_up.Class, made_up.app = Resource(), Resource, Klein()
+    made_up.function = Resource
+    made_up.nothing = 1
+    monkeypatch.setitem(sys.modules, "shop_live", made_up)
+    return made_up  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["instance", "Class", "app", "app.resource", "function"])
+def test_what_a_name_may_be(module: ModuleType, name: str) -> None:
+    """A resource, what makes one, or a Klein application."""
+    assert hasattr(made(find(f"shop_live.{name}")), "render")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "said"),
+    [
+        ("shop_live.absent", "'shop_live' has no 'absent'"),
+        ("shop_live.app.absent", "'shop_live.app' has no 'absent'"),
+        ("shop_dead.resource", "there is no module 'shop_dead'"),
+        ("shop_live.nothing", "it is no resource of twisted.web but a int: name an IResource"),
+        ("builtins.dict", "what it returns is no resource of twisted.web but a dict"),
+        ("json.loads", "making the resource failed: TypeError"),
+        ("sys.exit", "making the resource failed: SystemExit"),
+    ],
+)
+def test_what_it_may_not_be(module: ModuleType, dotted: str, said: str) -> None:
+    """Each in a sentence."""
+    with pytest.raises(StartError, match=said.replace("(", r"\(")):
+        made(find(dotted))
+
+
+def test_a_module_that_fails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is told, and of an extra that is missing how to get it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_fails.py").write_text("1 // 0\n")
+    (tmp_path / "shop_sockets.py").write_text("raise ModuleNotFoundError('wsproto', name='wsproto')\n")
+    with pytest.raises(StartError, match="the module cannot be imported: ZeroDivisionError"):
+        find("shop_fails.resource")
+    with pytest.raises(StartError, match=r"need twistserve\[websocket\]"):
+        find("shop_sockets.resource")
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, *given: str) -> tuple[Mounts, MountRouter, list[Any]]:
+    monkeypatch.setattr(mounts, "blockingCallFromThread", lambda reactor, function, *each: function(*each))
+    assert threads is not None
+    others: list[Any] = []
+    router = MountRouter(others.append)
+    return Mounts(given, router, EnvironMaker(TrustedPeers([])), None, Clock()), router, others
+
+
+def test_where_it_is(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its path and below, and nowhere else; the error of another names the mount."""
+    many, router, others = loaded(monkeypatch, "/live=shop_live.instance")
+    many.load()
+    router(make_request(b"/lively"))
+    assert len(others) == 1
+    with pytest.raises(StartError, match=r"--mount: /live=shop_live\.nothing: it is no resource"):
+        loaded(monkeypatch, "/live=shop_live.nothing")[0].load()
+
+
+@pytest.mark.parametrize(("path", "refused"), [("/static", True), ("/static/x", True), ("/s", False), ("/st", False)])
+def test_beside_files(monkeypatch: pytest.MonkeyPatch, path: str, refused: bool) -> None:
+    """A mount may not hide what --static serves; files below a mount stay where they are."""
+    many, _, _ = loaded(monkeypatch, f"{path}=shop_live.instance")
+    if refused:
+        with pytest.raises(StartError, match=f"{path} would hide what --static serves below /static/"):
+            many.check({"static": "/static/", "media": "/"})
+    else:
+        many.check({"static": "/static/"})

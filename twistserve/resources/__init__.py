@@ -1,0 +1,1 @@
+"""Resources of twisted.web beside Django, and WebSockets; imported only with --mount."""
