@@ -17,7 +17,7 @@ ORDER = (
     *("options", "combinations", "resolution", "in_force", "command_line", "lifecycle"),
     *("allocator", "backoff", "periodic", "load", "net", "http", "threads", "metrics", "recycling", "process", "files"),
     *("wsgi", "checks"),
-    *("project", "resources", "webhooks", "probes", "kubernetes"),
+    *("project", "resources", "websocket", "webhooks", "probes", "kubernetes"),
     *("services", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""

@@ -16,6 +16,7 @@ class Load:
     stuck: int = 0
     requests: int = 0
     connections: int = 0
+    websockets: int = 0
 
     @classmethod
     def total(cls, loads: Iterable[Load]) -> Load:

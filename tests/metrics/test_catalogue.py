@@ -123,7 +123,7 @@ def test_gauges_show_the_load_of_the_moment() -> None:
     """Each its number; what is over is shown no more."""
     names = ["threads", "threads_busy", "threads_stuck"]
     names += ["http_request_queue_length", "http_requests_in_progress", "http_connections"]
-    metrics.show_load(Load(threads=4, busy=3, queued=2, stuck=1, requests=6, connections=40))
+    metrics.show_load(Load(threads=4, busy=3, queued=2, stuck=1, requests=6, connections=40, websockets=5))
     assert list(map(value, names)) == [4, 3, 1, 2, 6, 40]
     metrics.show_load(Load(threads=4))
     assert list(map(value, names)) == [4, 0, 0, 0, 0, 0]

@@ -36,6 +36,7 @@ class Site:
         self.requests = set(requests)
         self.in_flight = len(requests)
         self.connections = {1, 2, 3}
+        self.upgraded = {2, 3}
 
 
 class Watching(History):
@@ -57,6 +58,7 @@ def told(site: Site, pool: RequestThreadPool | None = None) -> dict[str, Any]:
 def test_counts() -> None:
     """Plain numbers of the process."""
     found = told(Site(Request()))
+    assert found["websockets"] == 2
     assert (found["in_flight"], found["connections"], found["answered"], found["memory"]) == (1, 3, 5, 1 << 20)
     threads = {"total": 0, "busy": 0, "stuck": 0, "limit": None}
     assert (found["seconds"], found["queued"], found["threads"]) == (12.3, 0, threads)

@@ -78,6 +78,7 @@ class Started:
             lambda cause, reason: self.told.append(("replace", cause, reason)),
             lambda: self.told.append(("prepared",)),
             self._note_services,
+            publish=lambda group, text: self.told.append(("publish", group, text)),
         )
         self.process = WorkerProcess(told, self.ends.append, self.lines.append if lines else None)
         self.process.start(self.reactor, "worker-2", {"NAME": "value"}, sockets)

@@ -17,10 +17,13 @@ from tests.support.worker import Asked, Conversation
 from twistserve.lifecycle import State
 from twistserve.load import Load
 from twistserve.probes.checks import Status
+from twistserve.resources.groups import Groups
+from twistserve.workers import child
 from twistserve.workers.child import _Pipes
 from twistserve.workers.protocol import (
     AnnounceEnd,
     Begin,
+    Deliver,
     Describe,
     DescribeServices,
     DrainWorker,
@@ -259,3 +262,20 @@ def test_what_is_said_is_on_its_way_at_once() -> None:
         os.close(descriptor)
     for end in list(reactor.readers):
         end.connectionLost(Failure(ConnectionDone()))
+
+
+def test_texts_for_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this worker go to the parent, and those of others to the groups here, however long they are."""
+    monkeypatch.setattr(child, "groups", groups := Groups())
+    conversation = Conversation()
+    conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
+    delivered: list[tuple[str, str]] = []
+    monkeypatch.setattr(groups, "deliver", lambda group, text: delivered.append((group, text)))
+    text = "".join(map(chr, range(32, 55_000))) * 3
+    groups.publish("news", text)
+    conversation.deliver()
+    assert conversation.told == [("publish", "news", text)]
+    assert conversation.ask(Deliver, message=["news", text]) == {}
+    assert delivered == [("news", text)]
+    conversation.parent.connectionLost(Failure(ConnectionDone()))
+    groups.publish("news", "late")

@@ -19,8 +19,9 @@ from twistserve.lifecycle import Lifecycle, State
 from twistserve.load import Load
 from twistserve.resolution import resolve
 from twistserve.workers import worker_service as module
-from twistserve.workers.protocol import Begin, LogStacks
+from twistserve.workers.protocol import Begin, Deliver, LogStacks
 from twistserve.workers.worker_service import WorkerService, check_room_for
+from twistserve.workers.worker_state import WorkerState
 
 
 class Reactor(Clock):
@@ -389,3 +390,15 @@ def test_the_end_is_that_of_all_processes(bench: Bench) -> None:
     assert bench.preloaded.did[-1] == "stop"
     bench.reactor.pump([0.5] * 80)
     assert bench.preloaded.did[-2:] == ["kill", "stop"]
+
+
+def test_texts_for_websockets(bench: Bench) -> None:
+    """Of one worker go to the others that serve, and not back to it."""
+    bench.start()
+    sender, other = bench.service.supervisor.workers
+    sender.state = WorkerState.READY
+    publish = bench.processes[0].commands.publish
+    publish(["news", "early"])
+    other.state = WorkerState.DRAINING
+    publish(["news", "hello"])
+    assert [process.asked.count(Deliver) for process in bench.processes] == [0, 1]

@@ -320,6 +320,33 @@ class Http1Connection(Protocol):
         self.site.responded(request)
         self.abortConnection()
 
+    def hand_over(self, successor: Any) -> None:
+        """Leave the connection to the protocol that the present request has asked for (RFC 9110 section 7.8).
+
+        `successor` is a connection of the site too, and writes the response, which is told of as status 101. Raises
+        ValueError, with the reason, where the connection has to go on with HTTP.
+        """
+        request, parser, transport = self.request, self._parser, self.transport
+        assert request is not None
+        if request.version != "1.1":
+            raise ValueError("an upgrade needs HTTP/1.1")
+        if self._ended or self._waiting or parser.receiving or parser.finished:
+            # RFC 6455 section 4.1: the client waits for the response.
+            raise ValueError("nothing may follow a request for an upgrade before its response")
+        request.status = 101
+        self.request, self._phase = None, _CLOSING
+        parser.drop()
+        self._read_on()
+        transport.unregisterProducer()
+        if hasattr(transport, "wrappedProtocol"):
+            # Of TLS or the PROXY protocol.
+            transport.wrappedProtocol = successor
+        else:
+            transport.protocol = successor
+        self.site.connections.replaced(self, successor)
+        self.site.responded(request)
+        successor.makeConnection(transport)
+
     def _go_on(self) -> None:
         """Handle what waits; then wait for more, or end."""
         site, parser = self.site, self._parser

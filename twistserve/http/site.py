@@ -62,6 +62,8 @@ class Site(Factory):
         """Requests that HTTP/2 connections have open; as many are allowed as connections."""
         self.requests: set[Request] = set()
         """Those in flight: a handler has them."""
+        self.upgraded: set[Any] = set()
+        """Connections that have left HTTP: WebSockets."""
         self.responses = 0
         """How many requests were responded to so far."""
         self._reactor = reactor

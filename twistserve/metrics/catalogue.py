@@ -90,6 +90,22 @@ connections = _live_sum(
     "twistserve_http_connections",
     "Open connections of the web port, idle ones included. At --max-connections new ones wait: raise it or scale.",
 )
+websockets = _live_sum(
+    "twistserve_websockets",
+    "Open WebSockets, each of them a connection too. They end with a drain: clients have to come back by themselves.",
+)
+websocket_closes = Counter(
+    "twistserve_websocket_closes_total",
+    "WebSockets that have ended: closed by either side, or going_away in a drain. The others are named in the log: many"
+    " that are too_slow are sent too much.",
+    ["reason"],
+)
+for _reason in ("closed", "going_away", "too_slow", "silent", "too_big", "failed"):
+    websocket_closes.labels(_reason)
+websocket_texts_dropped = Counter(
+    "twistserve_websocket_texts_dropped_total",
+    "Texts of twistserve.websocket.send() that found no room. Above 0, a process takes them too slowly.",
+)
 rejected_requests = Counter(
     "twistserve_http_rejected_requests_total",
     "Requests refused before the application saw them. malformed and timeout point to clients, queue_full to too few"
@@ -297,6 +313,7 @@ def show_load(load: Load) -> None:
     request_queue_length.set(load.queued)
     requests_in_progress.set(load.requests)
     connections.set(load.connections)
+    websockets.set(load.websockets)
 
 
 def show_services(described: Iterable[Mapping[str, Any]]) -> None:

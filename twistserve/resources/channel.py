@@ -20,13 +20,45 @@ from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
 from twistserve.logs.context import serving
 from twistserve.metrics import catalogue as metrics
+from twistserve.net.websocket_wire import UpgradingChannel, bound_messages
 from twistserve.resources.flow import Flow
+from twistserve.resources.socket import Socket
 from twistserve.wsgi.response_head import checked_field, checked_status
 
 logger = get_logger(__name__)
 
 
-class Channel:
+class UpgradeError(Exception):
+    """The connection cannot become a WebSocket."""
+
+
+class Transport:
+    """What a resource finds behind its request's channel. What it writes begins a WebSocket, or goes nowhere."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes) -> None:
+        """Send the response to the handshake of a WebSocket."""
+        if self._channel.socket is not None:
+            self._channel.socket.open(data)
+
+    def getPeer(self) -> Any:
+        """The client's address."""
+        return self._channel.getPeer()
+
+    def getHost(self) -> Any:
+        """Our address."""
+        return self._channel.getHost()
+
+    def loseConnection(self) -> None:
+        """End the connection."""
+        self._channel.loseConnection()
+
+    abortConnection = loseConnection
+
+
+class Channel(UpgradingChannel):
     """What a request of twisted.web takes for its channel; our request's pending, and its response's producer.
 
     `environ` is what Django would get: who the client is, behind trusted proxies. --request-timeout bounds the time
@@ -48,7 +80,7 @@ class Channel:
         """The request of twisted.web, once there is one."""
         self._environ = environ
         self._connection = request.connection
-        self.transport: Any = self._connection.transport
+        self.transport = Transport(self)
         self._deadlines = deadlines
         self._flow = flow
         self._status, self._line = 0, b""
@@ -59,6 +91,8 @@ class Channel:
         """What was written before the response began."""
         self._sent = 0
         self._begun = self._over = False
+        self.socket: Socket | None = None
+        """What the connection has become."""
 
     @property
     def line(self) -> str:
@@ -214,13 +248,12 @@ class Channel:
 
     def failed(self, failure: Failure) -> bool:
         """Log what the resource has raised. Whether an error can still be the response; else it is broken off."""
+        if failure.check(UpgradeError):
+            return True
         with serving(self.request):
-            logger.error(
-                "the resource at %s failed: %s",
-                self.path,
-                self.line,
-                exc_info=failure.value,
-            )
+            logger.error("the resource at %s failed: %s", self.path, self.line, exc_info=failure.value)
+        if self.socket is not None:
+            self.socket.close(1011, "failed")
         if self._over or not self._status:
             return not self._over
         self._end()
@@ -237,6 +270,24 @@ class Channel:
         self._end()
         self._connection.respond(error(400))
         self.mounted.connectionLost(Failure(errors.ConnectionLost("the request was refused")))
+
+    def upgrade(self, wire: Any) -> None:
+        """Make a WebSocket of the connection, which speaks by `wire` from now on. Raises `UpgradeError`."""
+        if self._over or self._begun:
+            raise UpgradeError("the request has a response already")
+        hand_over = getattr(self._connection, "hand_over", None)
+        if hand_over is None:
+            raise UpgradeError("HTTP/2 has no upgrade: ask by HTTP/1.1")
+        socket = Socket(wire, self._connection.site, self.request, self.getPeer())
+        try:
+            hand_over(socket)
+        except ValueError as error:
+            raise UpgradeError(str(error)) from None
+        self.socket = socket
+        self._end()
+        self.mounted.content.close()
+        bound_messages(wire, socket.most)
+        wire.makeConnection(socket)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let a producer write as the client takes it."""

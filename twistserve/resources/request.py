@@ -9,7 +9,7 @@ from twisted.web.resource import IResource, getChildForRequest
 from twisted.web.server import Request, Site
 
 from twistserve.http.response import PLAIN
-from twistserve.resources.channel import Channel
+from twistserve.resources.channel import Channel, UpgradeError
 
 
 class MountedSite(Site):
@@ -51,15 +51,19 @@ class MountedRequest(Request):
             super().finish()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Log what the resource has raised, and respond by 500, or break off what has begun."""
+        """Log what the resource has raised, and respond by 500, or break off what has begun.
+
+        An upgrade that cannot be made is the client's fault: 400.
+        """
         if self._channel.failed(reason):
-            body = b"The resource failed.\n"
+            refused = reason.check(UpgradeError) is not None
+            body = f"No WebSocket: {reason.value}.\n".encode() if refused else b"The resource failed.\n"
             for name in [name for name, _ in self.responseHeaders.getAllRawHeaders()]:
                 self.responseHeaders.removeHeader(name)
             self._encoder = None
             self.lastModified = self.etag = None
             self.cookies = []
-            self.setResponseCode(500)
+            self.setResponseCode(400 if refused else 500)
             self.setHeader(b"Content-Type", PLAIN)
             self.setHeader(b"Content-Length", b"%d" % len(body))
             if self.producer is not None:

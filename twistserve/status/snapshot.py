@@ -25,7 +25,9 @@ LONG = 5.0
 
 def load_of(site: Site, pool: RequestThreadPool) -> Load:
     """What there is to do now. Reactor thread."""
-    return replace(pool.snapshot(), requests=site.in_flight, connections=len(site.connections))
+    return replace(
+        pool.snapshot(), requests=site.in_flight, connections=len(site.connections), websockets=len(site.upgraded)
+    )
 
 
 def worker_status(
@@ -54,6 +56,7 @@ def worker_status(
         "threads": {"total": load.threads, "busy": load.busy, "stuck": load.stuck, "limit": limit},
         "core": core,
         "connections": load.connections,
+        "websockets": load.websockets,
         "requests": requests,
         "more_requests": more,
         "history": history.columns(),

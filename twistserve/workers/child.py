@@ -24,6 +24,7 @@ from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.probes.checks import Result, Status
 from twistserve.probes.responses import Results
+from twistserve.resources.groups import groups
 from twistserve.server import Serving
 from twistserve.threads.stacks import log_all_stacks
 from twistserve.workers.allocated_files import shortage
@@ -32,6 +33,7 @@ from twistserve.workers.protocol import (
     AtStep,
     Begin,
     Connection,
+    Deliver,
     Describe,
     DescribeServices,
     Descriptors,
@@ -42,11 +44,13 @@ from twistserve.workers.protocol import (
     LogStacks,
     MayStart,
     Prepared,
+    Publish,
     Ready,
     ReplaceMe,
     RunOnce,
     RunProbe,
 )
+from twistserve.workers.relay import Relay
 from twistserve.workers.results import to_json
 
 if TYPE_CHECKING:
@@ -106,6 +110,7 @@ class Parent(Connection):
         self._flushed = 0
         self._raised = ""
         self._short = False
+        self._relay = Relay(lambda message: self.callRemote(Publish, message=message), "the parent")
 
     # Commands to the parent
 
@@ -134,6 +139,11 @@ class Parent(Connection):
         """Ask to be replaced: this worker drains when another one is ready."""
         self._send(ReplaceMe, cause=cause, reason=reason)
 
+    def _publish(self, group: str, text: str) -> None:
+        """Have the other workers send a text to their WebSockets."""
+        if self.transport is not None:
+            self._relay.send(group, text)
+
     def _send(self, command: Any, **texts: str) -> None:
         if self.transport is not None:
             self.callRemote(command, **{name: _encodable(text) for name, text in texts.items()})
@@ -145,8 +155,15 @@ class Parent(Connection):
         """Compose and start, with the parent's sys.path: a manage.py may have extended it."""
         if not self._preloaded:
             sys.path[:] = path
+        groups.publish = self._publish
         self._side = self._begin(configuration, prepares, self)
         self._side.lifecycle.observe(self._hand_over)
+        return {}
+
+    @Deliver.responder
+    def deliver(self, message: list[str]) -> dict[str, Any]:
+        """Send a text of another worker to the WebSockets of a group."""
+        groups.deliver(*message)
         return {}
 
     @Heartbeat.responder

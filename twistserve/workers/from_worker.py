@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.protocols import amp
 
-from twistserve.workers.protocol import AtStep, Failed, MayStart, Prepared, Ready, ReplaceMe, RunOnce
+from twistserve.workers.protocol import AtStep, Failed, MayStart, Prepared, Publish, Ready, ReplaceMe, RunOnce
 
 
 class FromWorker(amp.CommandLocator):
@@ -26,10 +26,12 @@ class FromWorker(amp.CommandLocator):
         prepared: Callable[[], None] = lambda: None,
         run_once: Callable[[Sequence[str]], Deferred[None]] = lambda names: succeed(None),
         may_start: Callable[[], Deferred[None]] = lambda: succeed(None),
+        publish: Callable[[str, str], None] = lambda group, text: None,
     ) -> None:
         super().__init__()
         self._run_once = run_once
         self._may_start = may_start
+        self._publish = publish
         self._prepared = prepared
         self._at_step = at_step
         self._ready = ready
@@ -57,6 +59,12 @@ class FromWorker(amp.CommandLocator):
     def may_start(self) -> Deferred[dict[str, Any]]:
         """It is about to start its service."""
         return self._may_start().addCallback(lambda result: {})
+
+    @Publish.responder
+    def publish(self, message: list[str]) -> dict[str, Any]:
+        """It has a text for the WebSockets of the others."""
+        self._publish(*message)
+        return {}
 
     @Ready.responder
     def ready(self) -> dict[str, Any]:

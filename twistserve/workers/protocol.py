@@ -174,6 +174,21 @@ class FlushMetrics(amp.Command):
     """To the worker: bring the metrics up to date for a scrape."""
 
 
+class Publish(amp.Command):
+    """To the parent: a text for the WebSockets of a group, [group, text], which the other workers' get too.
+
+    The response says that it was taken.
+    """
+
+    arguments: ClassVar = [(b"message", JSON())]
+
+
+class Deliver(amp.Command):
+    """To the worker: a text for its WebSockets of a group, [group, text]. The response says that it was taken."""
+
+    arguments: ClassVar = [(b"message", JSON())]
+
+
 class LogStacks(amp.Command):
     """To the worker: log every thread's stack."""
 

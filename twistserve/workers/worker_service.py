@@ -36,10 +36,11 @@ from twistserve.workers.directory import make_directory, remove_abandoned
 from twistserve.workers.from_worker import FromWorker
 from twistserve.workers.preloaded_process import ForkedFromParent, ForkRequest
 from twistserve.workers.preloaded_processes import PreloadedProcesses
-from twistserve.workers.protocol import Begin, LogStacks
+from twistserve.workers.protocol import Begin, Deliver, LogStacks
+from twistserve.workers.relay import Relay
 from twistserve.workers.supervisor import MARGIN, Supervisor
 from twistserve.workers.worker_process import WorkerProcess, environment_of_a_worker
-from twistserve.workers.worker_state import Worker
+from twistserve.workers.worker_state import Worker, WorkerState
 
 logger = get_logger(__name__)
 
@@ -244,8 +245,10 @@ class WorkerService(Service):
             lambda cause, reason: self.supervisor.wants_replacement(worker, cause, reason),
             self._prepared,
             self.run_once,
+            publish=lambda group, text: self._publish(worker, group, text),
         )
         process = WorkerProcess(commands, lambda how: self._exited(worker, how), self._lines)
+        worker.relay = Relay(lambda message: process.ask(Deliver, message=message), f"worker {worker.number}")
         name, descriptors = f"worker-{worker.number}", [each.fileno() for each in self._sockets]
         if self._preloaded is not None and not prepares:
             self._fork(self._preloaded, worker, process, name, descriptors)
@@ -284,6 +287,11 @@ class WorkerService(Service):
         except OSError:
             forked.pass_on()
             raise
+
+    def _publish(self, sender: Worker, group: str, text: str) -> None:
+        for worker in self.supervisor.workers:
+            if worker is not sender and worker.state in (WorkerState.READY, WorkerState.DRAINING):
+                worker.relay.send(group, text)
 
     def _let_begin(self, process: WorkerProcess, prepares: bool) -> None:
         configuration = self._configuration.values()

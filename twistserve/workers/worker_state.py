@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from twistserve.load import Load
+from twistserve.workers.relay import Relay
 
 SILENCE = 10.0
 """Seconds that a worker may take to answer a heartbeat; then it is killed."""
@@ -63,6 +64,8 @@ class Worker:
     name: str = ""
     """What people call it; a worker is called by its number."""
     process: Process = field(init=False)
+    relay: Relay = field(init=False)
+    """Takes texts for its WebSockets."""
     state: WorkerState = WorkerState.STARTING
     prepares: bool = False
     """Whether it runs what is to run once. Silence is allowed then: a migration may hold the GIL in C code."""

@@ -1,0 +1,140 @@
+"""A ready-made resource whose WebSockets join a group; needs twistserve[websocket]. Reactor thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.websocket import WebSocketResource, WebSocketTransport
+
+from twistserve.http.response import PLAIN
+from twistserve.logs import get_logger
+from twistserve.resources.groups import groups
+
+logger = get_logger(__name__)
+
+Group = str | Callable[[Any], "str | Deferred[str | None] | None"]
+OnText = Callable[[Any, str], object]
+
+
+class GroupResource(Resource):
+    """The resource of `twistserve.websocket.group_resource`."""
+
+    isLeaf = True
+
+    def __init__(self, group: Group, on_text: OnText | None, origins: Sequence[str]) -> None:
+        super().__init__()
+        self._group = group
+        self._on_text = on_text
+        self._origins = [origin.rstrip("/").lower() for origin in origins]
+
+    def render_GET(self, request: Any) -> bytes | int:
+        """Make a WebSocket of the request, once it is known which group it is for."""
+        if not _asks_for_a_websocket(request):
+            return _refuse(request, 400, b"This is a WebSocket: ask by HTTP/1.1 with Upgrade: websocket.\n")
+        if not self._may_come_from(request):
+            logger.warning(
+                "a WebSocket was refused: a page of %r asks for it, not one of this site; if it may, add it to origins",
+                request.getHeader("origin"),
+            )
+            return _refuse(request, 403, b"Pages of this origin may not open this WebSocket.\n")
+        group = self._group
+        find: Callable[[Any], Any] = (lambda request: group) if isinstance(group, str) else group
+        found: Deferred[Any] = maybeDeferred(find, request)
+        found.addCallback(self._join, request)
+        found.addErrback(_fail, request)
+        return NOT_DONE_YET
+
+    def _may_come_from(self, request: Any) -> bool:
+        """Whether a page of this origin may use the cookies of this site (RFC 6455 section 10.2).
+
+        Other clients than browsers need not say one. X-Forwarded-Host is there only if a trusted proxy has sent it.
+        """
+        origin = request.getHeader("origin")
+        if origin is None or "*" in self._origins or origin.lower() in self._origins:
+            return True
+        try:
+            host = _without_default_port(urlsplit(origin).netloc)
+        except ValueError:
+            return False
+        ours = (request.getHeader("host"), request.getHeader("x-forwarded-host"))
+        return bool(host) and host in [_without_default_port(each) for each in ours if each]
+
+    def _join(self, name: str | None, request: Any) -> None:
+        if request.channel is None:
+            # The client has left meanwhile.
+            return
+        if name is None:
+            body: bytes | int = _refuse(request, 403, b"You may not open this WebSocket.\n")
+        else:
+            resource = WebSocketResource(_Factory(lambda: _InGroup(name, request, self._on_text)))
+            body = resource.render_GET(request)
+        if isinstance(body, bytes):
+            request.write(body)
+            request.finish()
+
+
+class _Factory:
+    """Makes the protocol for a request that may have one."""
+
+    def __init__(self, make: Callable[[], _InGroup]) -> None:
+        self._make = make
+
+    def buildProtocol(self, request: Any) -> _InGroup:
+        return self._make()
+
+
+class _InGroup:
+    """The protocol of a WebSocket in a group (twisted.web.websocket.WebSocketProtocol)."""
+
+    def __init__(self, group: str, request: Any, on_text: OnText | None) -> None:
+        self._group = group
+        self._request = request
+        self._on_text = on_text
+
+    def negotiationStarted(self, transport: WebSocketTransport) -> None:
+        """There is a connection."""
+        self._transport = transport
+
+    def negotiationFinished(self) -> None:
+        """There is a WebSocket."""
+        groups.join(self._group, self._transport)
+
+    def textMessageReceived(self, message: str) -> None:
+        """The client has sent a text."""
+        if self._on_text is not None:
+            self._on_text(self._request, message)
+
+    def bytesMessageReceived(self, data: bytes | bytearray) -> None:
+        """Nobody asks for these."""
+
+    def pongReceived(self, payload: bytes) -> None:
+        """The client is there."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The WebSocket has ended."""
+        groups.leave(self._group, self._transport)
+
+
+def _asks_for_a_websocket(request: Any) -> bool:
+    return "websocket" in (request.getHeader("upgrade") or "").lower()
+
+
+def _without_default_port(host: str) -> str:
+    return host.lower().removesuffix(":443").removesuffix(":80")
+
+
+def _refuse(request: Any, status: int, text: bytes) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", PLAIN)
+    request.setHeader(b"Content-Length", b"%d" % len(text))
+    return text
+
+
+def _fail(failure: Failure, request: Any) -> None:
+    request.processingFailed(failure)
