@@ -134,6 +134,8 @@ def test_a_client_that_reads_slowly(caplog: pytest.LogCaptureFixture) -> None:
     assert client.transport.producerState == "producing"
     client.socket.pauseProducing()
     protocol.transport.sendTextMessage(text)
+    # The transport says so again with each write.
+    client.socket.pauseProducing()
     assert not client.transport.disconnected
     protocol.transport.sendTextMessage(text)
     assert client.transport.disconnected

@@ -236,7 +236,12 @@ class Socket(Protocol):
     # The producer for the transport
 
     def pauseProducing(self) -> None:
-        """The client reads more slowly than is written: what it sends may wait too, for it may ask for more."""
+        """The client reads more slowly than is written: what it sends may wait too, for it may ask for more.
+
+        The transport says so with each further write.
+        """
+        if self._full:
+            return
         self._full, self._waiting = True, 0
         self._untaken = untaken_by_peer(self.transport)
         self.deadline = self._site.clock() + self._site.limits.keep_alive_timeout
