@@ -19,6 +19,7 @@ from twistserve.resources.groups import Groups
 def groups(monkeypatch: pytest.MonkeyPatch) -> Groups:
     """Those of the test alone."""
     mine = Groups()
+    mine.begin(lambda call: call())
     monkeypatch.setattr(module, "groups", mine)
     return mine
 

@@ -75,10 +75,32 @@ def test_what_came_from_another_process() -> None:
     """Is not sent back."""
     bench = Bench()
     member = bench.joined("a")
-    bench.groups.deliver("a", "1")
+    done: list[None] = []
+    bench.groups.deliver("a", "1").addCallback(done.append)
+    assert not done
     bench.groups.send("a", "2", here=True)
     bench.run()
     assert (member.texts, bench.published) == (["1", "2"], [])
+    assert done == [None]
+    Groups().deliver("a", "1").addCallback(done.append)
+    assert done == [None, None]
+
+
+def test_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Get texts over several turns of the reactor, each in order; who joins meanwhile gets the next one."""
+    monkeypatch.setattr(module, "TURN", 10)
+    bench = Bench()
+    members = [bench.joined("a") for _ in range(25)]
+    for text in "123":
+        bench.groups.send("a", text)
+    assert len(bench.calls) == 1
+    bench.calls.pop(0)()
+    assert sum(len(member.texts) for member in members) <= 10
+    late = bench.joined("a")
+    bench.run()
+    assert all(member.texts == ["1", "2", "3"] for member in members)
+    assert late.texts == ["2", "3"]
+    assert len(bench.published) == 3
 
 
 def test_many_threads() -> None:

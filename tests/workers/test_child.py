@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
@@ -270,7 +271,12 @@ def test_texts_for_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = Conversation()
     conversation.ask(Begin, configuration={}, path=sys.path, prepares=False)
     delivered: list[tuple[str, str]] = []
-    monkeypatch.setattr(groups, "deliver", lambda group, text: delivered.append((group, text)))
+
+    def deliver(group: str, text: str) -> Deferred[None]:
+        delivered.append((group, text))
+        return succeed(None)
+
+    monkeypatch.setattr(groups, "deliver", deliver)
     text = "".join(map(chr, range(32, 55_000))) * 3
     groups.publish("news", text)
     conversation.deliver()

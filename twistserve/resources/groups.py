@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import RLock
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
 
 from twistserve.logs import get_logger
 from twistserve.logs.containment import contain
@@ -20,6 +22,8 @@ LONGEST = 1 << 20
 """Bytes of a text: as much as may wait for one client."""
 MOST_QUEUED = 16 << 20
 """Bytes of texts that wait for the reactor."""
+TURN = 200
+"""WebSockets that a text is sent to in one turn of the reactor: some 5 ms."""
 
 
 class Member(Protocol):
@@ -29,10 +33,21 @@ class Member(Protocol):
         """Send a text; raises what it likes if the WebSocket is closed."""
 
 
+class Text(NamedTuple):
+    """A text on its way; `size` in bytes. `done` fires when one of another process was delivered."""
+
+    group: str
+    text: str
+    size: int
+    here: bool
+    done: Deferred[None] | None = None
+
+
 class Groups:
     """The groups; the reactor thread's, but for `send`.
 
-    `publish` is told of each text after it was delivered here: it has other processes deliver it.
+    Texts are delivered one after another, `TURN` WebSockets at a time. `publish` is told of each as its turn comes: it
+    has other processes deliver it.
     """
 
     def __init__(self) -> None:
@@ -40,8 +55,13 @@ class Groups:
         self._members: dict[str, dict[int, Member]] = {}
         """By their identity: Twisted's have no hash."""
         self._call_from_thread: Callable[[Callable[[], None]], object] | None = None
-        self._queue: deque[tuple[str, str, bool]] = deque()
+        self._queue: deque[Text] = deque()
         self._queued = 0
+        self._busy = False
+        """Whether the reactor is at it, or will be."""
+        self._now: Text | None = None
+        self._left: list[Member] = []
+        """The text that is being delivered, and to whom still."""
         # A thread that is interrupted here by a signal or by garbage may send again.
         self._lock = RLock()
         self._full = False
@@ -69,10 +89,8 @@ class Groups:
             return
         with self._lock:
             dropped = self._queued + size > MOST_QUEUED
-            first = not self._queue
             if not dropped:
-                self._queue.append((group, text, here))
-                self._queued += size
+                self._put(Text(group, text, size, here), call)
             tells, self._full = dropped and not self._full, dropped
         if dropped:
             contain(metrics.websocket_texts_dropped.inc)
@@ -80,8 +98,6 @@ class Groups:
             logger.warning(
                 "texts for WebSockets are dropped: %d bytes wait for the reactor, which is busy", MOST_QUEUED
             )
-        if first and not dropped:
-            call(self._deliver_queued)
 
     def join(self, group: str, member: Member) -> None:
         """A WebSocket gets what is sent to the group from now on."""
@@ -94,21 +110,56 @@ class Groups:
             if not members:
                 del self._members[group]
 
-    def deliver(self, group: str, text: str) -> None:
-        """Send a text to the members in this process."""
-        for member in list(self._members.get(group, {}).values()):
-            try:
-                member.sendTextMessage(text)
-            except Exception as error:
-                logger.debug("a WebSocket of %r has not got a text, for it is about to end: %r", group, error)
+    def deliver(self, group: str, text: str) -> Deferred[None]:
+        """Send a text of another process to the members in this one; fires when that is done."""
+        done: Deferred[None] = Deferred()
+        if self._call_from_thread is None:
+            done.callback(None)
+        else:
+            with self._lock:
+                self._put(Text(group, text, 0, True, done), self._call_from_thread)
+        return done
 
-    def _deliver_queued(self) -> None:
+    def _put(self, text: Text, call: Callable[[Callable[[], None]], object]) -> None:
+        self._queue.append(text)
+        self._queued += text.size
+        if not self._busy:
+            self._busy = True
+            call(self._deliver_some)
+
+    def _deliver_some(self) -> None:
+        """Deliver for one turn of the reactor."""
+        for _ in range(TURN):
+            if not self._left and not self._take_next():
+                return
+            if self._left:
+                self._send_one(self._left.pop())
+        assert self._call_from_thread is not None
+        self._call_from_thread(self._deliver_some)
+
+    def _take_next(self) -> bool:
+        """Begin with the next text, when the one before is delivered; False if there is none."""
+        before, self._now = self._now, None
+        if before is not None and before.done is not None:
+            before.done.callback(None)
         with self._lock:
-            queue, self._queue, self._queued = self._queue, deque(), 0
-        for group, text, here in queue:
-            self.deliver(group, text)
-            if not here:
-                contain(self.publish, group, text)
+            self._queued -= before.size if before is not None else 0
+            if not self._queue:
+                self._busy = False
+                return False
+            self._now = text = self._queue.popleft()
+        self._left = list(self._members.get(text.group, {}).values())
+        if not text.here:
+            contain(self.publish, text.group, text.text)
+        return True
+
+    def _send_one(self, member: Member) -> None:
+        assert self._now is not None
+        group, text = self._now[:2]
+        try:
+            member.sendTextMessage(text)
+        except Exception as error:
+            logger.debug("a WebSocket of %r has not got a text, for it is about to end: %r", group, error)
 
 
 groups = Groups()

@@ -161,10 +161,9 @@ class Parent(Connection):
         return {}
 
     @Deliver.responder
-    def deliver(self, message: list[str]) -> dict[str, Any]:
-        """Send a text of another worker to the WebSockets of a group."""
-        groups.deliver(*message)
-        return {}
+    def deliver(self, message: list[str]) -> Deferred[dict[str, Any]]:
+        """Send a text of another worker to the WebSockets of a group; the response comes when that is done."""
+        return groups.deliver(*message).addCallback(lambda result: {})
 
     @Heartbeat.responder
     def heartbeat(self) -> dict[str, Any]:
