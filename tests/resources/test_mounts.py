@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any
@@ -94,3 +95,11 @@ def test_beside_files(monkeypatch: pytest.MonkeyPatch, path: str, refused: bool)
             many.check({"static": "/static/", "media": "/"})
     else:
         many.check({"static": "/static/"})
+
+
+def test_who_mounts_nothing() -> None:
+    """Imports neither the server of twisted.web nor what is here."""
+    unwanted = {"twisted.web.server", "twisted.web.resource", "wsproto", "twistserve.resources.mounts"}
+    code = f"import sys, twistserve.composition.one_process; print(sorted({unwanted} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -145,3 +145,18 @@ def test_methods() -> None:
     assert b"Allow: HEAD, GET" in refused.sent
     head = lab.ask(method=b"HEAD")
     assert (head.statuses, body_of(head)) == ([200], b"")
+
+
+def test_text_where_bytes_are_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    """Is an error like any other: nothing of the resource goes out, and the log says what it was."""
+
+    class Text(Resource):
+        isLeaf = True
+
+        def render_GET(self, request: Any) -> Any:
+            return "text"
+
+    connection = Mounted(Text()).ask()
+    assert connection.statuses == [500]
+    assert body_of(connection) == b"The resource failed.\n"
+    assert "returned a str where twisted.web wants bytes" in caplog.text

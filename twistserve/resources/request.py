@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, getChildForRequest
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from twistserve.http.response import PLAIN
 from twistserve.resources.channel import Channel, UpgradeError
@@ -37,6 +37,10 @@ class MountedRequest(Request):
         super().__init__(channel)
         self._channel = channel
         self._finishing = False
+
+    def render(self, resrc: Any) -> None:
+        """Ask a resource to render itself."""
+        super().render(_BytesAlone(resrc))
 
     def write(self, data: bytes) -> None:
         """Write a piece of the body; the first one begins the response."""
@@ -71,3 +75,16 @@ class MountedRequest(Request):
             self.write(body)
             self.finish()
         return reason
+
+
+class _BytesAlone:
+    """A resource that raises where twisted.web would send its own internals, and log nothing."""
+
+    def __init__(self, resource: Any) -> None:
+        self._resource = resource
+
+    def render(self, request: Any) -> Any:
+        body = self._resource.render(request)
+        if body is not NOT_DONE_YET and not isinstance(body, bytes):
+            raise TypeError(f"{self._resource!r} returned a {type(body).__name__} where twisted.web wants bytes")
+        return body
