@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -30,6 +31,7 @@ from tests.support.functional.harness import (
     write_project,
 )
 from tests.support.functional.http2 import start
+from tests.support.functional.processes import resident
 from tests.support.functional.websockets import WebSocket
 
 VIEWS = """
@@ -356,6 +358,39 @@ def test_two_workers(serve: Serve, tmp_path: Path, how: list[str]) -> None:
 
 def is_ready(server: Server) -> bool:
     return len(lines_with(server.stdout, "is ready after")) == 2
+
+
+def test_a_worker_that_hangs(serve: Serve, tmp_path: Path) -> None:
+    """Does not make the others keep what it does not take."""
+    server = serve(*MOUNTS, "--workers", "2", cwd=write(tmp_path / "project"), settings="site_settings")
+    wait_for(lambda: is_ready(server), "both workers")
+    hanging = int(server.get("/push?group=news&text=x").text)
+    before = resident(server)
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        for _ in range(5):
+            assert server.get("/flood?count=500").status == 200
+        line = "texts for WebSockets are dropped on the way to worker"
+        wait_for(lambda: len(lines_with(server.stdout, line)) == 1, "the line")
+        assert resident(server) < before + (64 << 20)
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    with WebSocket(server.port, "/news") as client:
+        server.get("/push?group=news&text=here")
+        while client.receive() != "here":
+            pass
+    assert "twistserve_websocket_texts_dropped_total 0.0" not in server.probe("/metrics").text
+
+
+def test_a_reload(serve: Serve, tmp_path: Path) -> None:
+    """WebSockets of workers that are replaced get 1001 one worker after the other, and come back to the new ones."""
+    server = serve(*MOUNTS, "--workers", "2", cwd=write(tmp_path / "project"), settings="site_settings")
+    wait_for(lambda: is_ready(server), "both workers")
+    with WebSocket(server.port, "/news") as client:
+        server.signal(signal.SIGHUP)
+        assert client.receive() == 1001
+    with WebSocket(server.port, "/news") as client:
+        assert client.status == 101
 
 
 def test_tls_unix_sockets_and_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:

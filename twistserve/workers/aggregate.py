@@ -183,19 +183,18 @@ class AllMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of all processes."""
-        lost: Metric | None = None
+        lost: dict[str, Metric] = {}
         for metric in self._own.collect():
-            if metric.name == LOST_LINES:
-                lost = metric
+            if metric.name in LOST:
+                lost[metric.name] = metric
             elif metric.name in PARENTS or metric.name.startswith(OF_A_PROCESS):
                 yield metric
         for metric in MultiProcessCollector.merge(self._files()):
-            if metric.name == LOST_LINES and lost is not None:
-                lost = _added(lost, metric)
+            if metric.name in lost:
+                lost[metric.name] = _added(lost[metric.name], metric)
             elif metric.name not in PARENTS:
                 yield metric
-        if lost is not None:
-            yield lost
+        yield from lost.values()
 
     def _files(self) -> list[str]:
         """The workers' files, except those that were created just now: prometheus-client cannot read an empty file."""
@@ -223,7 +222,7 @@ PARENTS = frozenset(
     )
 )
 """Metrics that only the parent has."""
-LOST_LINES = "twistserve_log_lines_dropped"
-"""A metric that both parent and workers count."""
+LOST = frozenset(("twistserve_log_lines_dropped", "twistserve_websocket_texts_dropped"))
+"""Metrics that both parent and workers count."""
 OF_A_PROCESS = ("process_", "python_")
 """Prefixes of prometheus-client's metrics of the process that is scraped."""
