@@ -60,8 +60,9 @@ def group_resource(
 
     `group` is its name; or a function that finds it for a request of twisted.web, now or by a Deferred, and returns
     None to refuse it with 403. `on_text` is called with the request and each text that comes; without it they are
-    ignored. Both are called on the reactor thread and must not block. Pages of other origins are refused, but for
-    `origins`, such as "https://app.example.com", or "*". Raises ImportError without twistserve[websocket].
+    ignored. Both are called on the reactor thread and must not block; they may be coroutines that await Deferreds.
+    Pages of other origins are refused, but for `origins`, such as ["https://app.example.com"], or ["*"]. Raises
+    ImportError without twistserve[websocket].
     """
     # Imported here: those who only send need none of it.
     from twistserve.resources.group_resource import GroupResource

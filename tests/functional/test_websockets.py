@@ -181,10 +181,10 @@ def test_a_conversation(server: Server) -> None:
         assert client.receive() == 1011
         assert client.receive() is None
     wait_for(lambda: lines_with(server.stdout, '"GET /echo HTTP/1.1" 101 0'), "the access log")
-    assert lines_with(server.stdout, "ValueError: of the test")
+    wait_for(lambda: lines_with(server.stdout, "ValueError: of the test"), "the traceback")
     wanted = 'http_requests_total{handler="mount:/echo",method="GET",status="101"}'
     assert metric(server, wanted) >= 1
-    assert metric(server, 'websocket_closes_total{reason="failed"}') == 1
+    wait_for(lambda: metric(server, 'websocket_closes_total{reason="failed"}') == 1, "the count")
 
 
 def test_texts_to_a_group(server: Server) -> None:
@@ -293,7 +293,7 @@ def test_dead_clients(serve: Serve, tmp_path: Path) -> None:
         assert server.get("/push?group=b&text=here").status == 200
         assert reading.result() == "here"
         assert alive.pings >= 1
-    assert 'websocket_closes_total{reason="silent"} 1' in server.probe("/metrics").text
+    wait_for(lambda: 'websocket_closes_total{reason="silent"} 1' in server.probe("/metrics").text, "the count")
 
 
 def test_a_hundred_through_a_drain(serve: Serve, tmp_path: Path) -> None:
@@ -398,6 +398,11 @@ def test_tls_unix_sockets_and_the_proxy_protocol(serve: Serve, tmp_path: Path) -
     proxied, unix = free_port(), str(tmp_path / "web.sock")
     ways = ["--endpoint", f"haproxy:tcp:{proxied}", "--endpoint", f"unix:{unix}"]
     secure = start(serve, tmp_path, *MOUNTS, *ways, cwd=write(tmp_path / "project"))
+    http2 = secure.connect()
+    plain = http2.ask("/echo")
+    http2.until(lambda: http2.answers[plain].ended)
+    http2.socket.close()
+    assert http2.answers[plain].status == 400
     line = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"
     with (
         WebSocket(secure.port, "/echo", tls=True) as tls,
@@ -454,3 +459,60 @@ def test_a_browser(serve: Serve, browser: Browser, tmp_path: Path) -> None:
     wait_for(lambda: browser.find("#code").text == "1001", lambda: browser.text)
     assert server.wait(PROMPT) == 0
     assert [error for error in browser.errors() if "favicon" not in error["message"]] == []
+
+
+USERS = """
+from twisted.internet.threads import deferToThread
+from twistserve.websocket import group_resource, send
+
+
+def user_group(request):
+    return deferToThread(group_of, request.getCookie(b"sessionid"))
+
+
+def group_of(cookie):
+    from django.contrib.auth import get_user
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.db import connections
+    from django.http import HttpRequest
+
+    request = HttpRequest()
+    request.session = SessionStore((cookie or b"").decode())
+    try:
+        user = get_user(request)
+        return f"user-{user.pk}" if user.is_authenticated else None
+    finally:
+        connections.close_all()
+
+
+users = group_resource(user_group, on_text=lambda request, text: send(text, "you"))
+"""
+LOG_IN = """
+from django.contrib.auth import SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+
+user = User.objects.create_user("ada")
+session = SessionStore()
+session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), "django.contrib.auth.backends.ModelBackend"
+session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+session.create()
+print(session.session_key, user.pk)
+"""
+
+
+def test_the_user_of_a_session(serve: Serve, example: Path) -> None:
+    """As docs/services.md finds it, in a thread: who is logged in joins a group of their own, nobody else does."""
+    (example / "users.py").write_text(USERS)
+    words = [sys.executable, "manage.py", "shell", "-v0", "-c", LOG_IN]
+    done = subprocess.run(words, cwd=example, capture_output=True, text=True, check=True)
+    key, user = done.stdout.split()[-2:]
+    server = serve("--mount", "/mine=users.users", cwd=example)
+    with (
+        WebSocket(server.port, "/mine", ("Cookie", f"sessionid={key}")) as ada,
+        WebSocket(server.port, "/mine", ("Cookie", "sessionid=made-up")) as made_up,
+        WebSocket(server.port, "/mine") as nobody,
+    ):
+        assert [client.status for client in (ada, made_up, nobody)] == [101, 403, 403]
+        ada.send(f"user-{user}")
+        assert ada.receive() == "you"

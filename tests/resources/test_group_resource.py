@@ -103,3 +103,26 @@ def test_no_websocket() -> None:
     assert plain.statuses == [400]
     assert b"This is a WebSocket" in body_of(plain)
     assert lab().ask(b"/r", b"Upgrade: websocket", b"Connection: Upgrade").statuses == [400]
+
+
+def test_on_text_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """At once or later: the WebSocket ends with 1011, and the log has the traceback."""
+
+    async def later(request: Any, text: str) -> None:
+        raise LookupError(text)
+
+    def now(request: Any, text: str) -> None:
+        raise LookupError(text)
+
+    for on_text in (now, later):
+        client = Client(lab(on_text=on_text))
+        client.send(TextMessage("up"), TextMessage("again"))
+        [close] = client.take()
+        assert close.code == 1011  # type: ignore[attr-defined]
+    assert caplog.text.count("on_text failed for a WebSocket of the group 'news'") == 4
+
+
+def test_origins_that_are_no_list() -> None:
+    """Would be one for each character."""
+    with pytest.raises(TypeError, match="give a list"):
+        GroupResource("news", None, "https://app.example.com")

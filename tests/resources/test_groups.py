@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -161,3 +163,24 @@ def test_a_process_without_websockets(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         Groups().send("a", "text")
     assert "nothing was sent to the WebSockets of 'a'" in caplog.text
+
+
+FORKS = """
+import os, threading
+from twistserve.resources.groups import groups
+
+groups.begin(lambda call: print("delivered", flush=True))
+groups._lock.acquire()
+if (child := os.fork()) == 0:
+    thread = threading.Thread(target=groups.send, args=("a", "text"))
+    thread.start()
+    thread.join(30)
+    os._exit(thread.is_alive())
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_child() -> None:
+    """Has no WebSockets, and does not wait for what another thread of its parent was at."""
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

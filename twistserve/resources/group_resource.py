@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from twisted.web.websocket import WebSocketResource, WebSocketTransport
 from twistserve.http.response import PLAIN
 from twistserve.logs import get_logger
 from twistserve.resources.groups import groups
+from twistserve.resources.socket import FAILED
 
 logger = get_logger(__name__)
 
@@ -29,6 +31,8 @@ class GroupResource(Resource):
 
     def __init__(self, group: Group, on_text: OnText | None, origins: Sequence[str]) -> None:
         super().__init__()
+        if isinstance(origins, str):
+            raise TypeError(f"origins= is {origins!r}: give a list of origins")
         self._group = group
         self._on_text = on_text
         self._origins = [origin.rstrip("/").lower() for origin in origins]
@@ -108,7 +112,13 @@ class _InGroup:
     def textMessageReceived(self, message: str) -> None:
         """The client has sent a text."""
         if self._on_text is not None:
-            self._on_text(self._request, message)
+            maybeDeferred(self._on_text, self._request, message).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        logger.error("on_text failed for a WebSocket of the group %r", self._group, exc_info=failure.value)
+        with suppress(Exception):
+            # It may have been closed meanwhile.
+            self._transport.loseConnection(FAILED)
 
     def bytesMessageReceived(self, data: bytes | bytearray) -> None:
         """Nobody asks for these."""

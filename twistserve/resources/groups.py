@@ -5,6 +5,7 @@ It imports nothing of twisted.web: views use it in processes that have no WebSoc
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from threading import RLock
@@ -67,8 +68,13 @@ class Groups:
         self._full = False
 
     def begin(self, call_from_thread: Callable[[Callable[[], None]], object]) -> None:
-        """Have texts delivered from now on: by the reactor of this process."""
+        """Have texts delivered from now on: by the reactor of this process, which a forked child has not."""
         self._call_from_thread = call_from_thread
+        os.register_at_fork(after_in_child=self._end)
+
+    def _end(self) -> None:
+        # Another thread may have held the lock.
+        self._lock, self._call_from_thread = RLock(), None
 
     def send(self, group: str, text: str, here: bool = False) -> None:
         """Send a text to the group, in order with others of this thread; any thread, and never blocks.
