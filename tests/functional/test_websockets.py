@@ -32,6 +32,7 @@ from tests.support.functional.harness import (
 )
 from tests.support.functional.http2 import start
 from tests.support.functional.processes import resident
+from tests.support.functional.proxies import DIRECTIVES, proxying
 from tests.support.functional.websockets import WebSocket
 
 VIEWS = """
@@ -417,6 +418,23 @@ def test_tls_unix_sockets_and_the_proxy_protocol(serve: Serve, tmp_path: Path) -
         assert {client.receive() for client in (tls, behind, local)} == {1001}
     assert secure.server.wait(PROMPT) == 0
     assert "Traceback" not in secure.server.output
+
+
+UPGRADES = {"nginx": "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"}
+"""What a proxy has to be told beside what docs/serving.md says."""
+
+
+@pytest.mark.parametrize("name", ["haproxy", "nginx", "caddy"])
+def test_behind_a_proxy(server: Server, tmp_path: Path, name: str) -> None:
+    """Pages of the site as clients see it may open one, and those of others may not."""
+    directives = DIRECTIVES[name] + UPGRADES.get(name, "")
+    with proxying(name, tmp_path / "proxy", server.port, directives, patience=30) as port:
+        for origin, status in ((f"http://127.0.0.1:{port}", 101), ("http://127.0.0.1", 403)):
+            with WebSocket(port, "/news", ("Origin", origin)) as client:
+                assert client.status == status
+                if status == 101:
+                    client.send("it")
+                    assert client.receive() == "said it"
 
 
 def test_another_reactor(serve: Serve, tmp_path: Path) -> None:

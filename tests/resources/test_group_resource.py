@@ -62,7 +62,7 @@ def test_origins(origin: bytes, status: int, caplog: pytest.LogCaptureFixture) -
     fields = ((b"Origin", origin), (b"X-Forwarded-Host", b"shop.example.com"))
     client = Client(lab(origins=("https://app.example.com/",)), *fields)
     assert client.connection.statuses == [status]
-    assert ("add it to origins" in caplog.text) is (status == 403)
+    assert ("add the page's to origins" in caplog.text) is (status == 403)
     assert Client(lab(origins=("*",)), *fields).connection.statuses == [101]
 
 

@@ -43,8 +43,10 @@ class GroupResource(Resource):
             return _refuse(request, 400, b"This is a WebSocket: ask by HTTP/1.1 with Upgrade: websocket.\n")
         if not self._may_come_from(request):
             logger.warning(
-                "a WebSocket was refused: a page of %r asks for it, not one of this site; if it may, add it to origins",
+                "a WebSocket was refused: a page of %r asks for it, and the Host is %r: have the proxy pass that on, or"
+                " add the page's to origins=",
                 request.getHeader("origin"),
+                request.getHeader("host"),
             )
             return _refuse(request, 403, b"Pages of this origin may not open this WebSocket.\n")
         group = self._group
