@@ -101,7 +101,23 @@ def test_an_upgrade_in_a_drain() -> None:
         )
     )
     assert late.statuses == [101]
+    lab.wait(0.1)
     assert late.sent.endswith(b"\x88\x02\x03\xe9")
+
+
+def test_a_protocol_that_closes_before_it_begins() -> None:
+    """The client gets the response to its handshake, what was sent, and the close frame."""
+
+    class Full(Notes):
+        def negotiationStarted(self, transport: Any) -> None:
+            transport.sendTextMessage("full")
+            transport.loseConnection(1013)
+
+    _, client, _ = opened(Full())
+    assert client.connection.statuses == [101]
+    text, close = client.take()
+    assert (text.data, close.code) == ("full", 1013)  # type: ignore[attr-defined]
+    assert client.transport.half_closed
 
 
 def test_dead_clients() -> None:

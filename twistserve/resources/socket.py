@@ -30,6 +30,8 @@ MOST_WAITING = 1 << 20
 off with a new connection."""
 MOST_OF_A_MESSAGE = 16 << 20
 """Bytes of a message that comes, if --max-body-size is not less: unlike a body it is kept in memory."""
+SOON = 0.01
+"""Seconds to the drain of a WebSocket that begins in one."""
 CLOSING = 5.0
 """Seconds that a client has for taking the close frame and closing."""
 GOING_AWAY, TOO_BIG, FAILED = 1001, 1009, 1011
@@ -55,6 +57,8 @@ class Socket(Protocol):
         self.most = min(site.limits.max_body, MOST_OF_A_MESSAGE)
         self._before_opening: list[bytes] | None = []
         """What was written before the response to the handshake was."""
+        self._ends_at_once = False
+        """Whether the protocol has closed before it began."""
         self._reason = "closed"
         self._heard_at = 0.0
         self._closing = self._full = False
@@ -76,8 +80,11 @@ class Socket(Protocol):
         """Respond to the handshake."""
         before, self._before_opening = self._before_opening or [], None
         self._send((response, *before))
-        if self._site.connections.draining:
-            self.drain()
+        if self._ends_at_once:
+            self.loseConnection()
+        elif self._site.connections.draining:
+            # Soon, for the protocol has still to be told that it has a WebSocket.
+            self.deadline = self._site.clock() + SOON
 
     def dataReceived(self, data: bytes) -> None:
         """Frames have come."""
@@ -115,6 +122,9 @@ class Socket(Protocol):
         """The deadline has passed."""
         if self._closing:
             self.abortConnection()
+            return
+        if self._site.connections.draining:
+            self.drain()
             return
         now, kept = self._site.clock(), self._site.limits.keep_alive_timeout
         silent = now - self._heard_at
@@ -194,6 +204,9 @@ class Socket(Protocol):
 
     def loseConnection(self) -> None:
         """Close our side when what was written is sent, and wait for the client to close."""
+        if self._before_opening is not None:
+            self._ends_at_once = True
+            return
         if self._closing:
             return
         self._closing = True
