@@ -37,7 +37,6 @@ from twistserve.options import Configuration
 from twistserve.project.application import DjangoApplication
 from twistserve.project.startup import Step
 from twistserve.recycling import resident_memory
-from twistserve.resources.groups import groups
 from twistserve.status.history import History
 from twistserve.status.snapshot import load_of, worker_status
 from twistserve.threads.concurrency import Concurrency
@@ -219,7 +218,6 @@ class Serving:
         from twistserve.resources.mounts import Mounts
 
         root = MountRouter(self.django)
-        groups.begin(self._call_from_thread)
         self._resources = Mounts(configuration.mount, root, self.django.environs, self._deadlines, reactor)
         return root
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,13 @@ from tests.support.functional.harness import (
     free_port,
     lines_with,
     raw,
+    refuses,
     serving,
+    start,
     wait_for,
     write_project,
 )
-from tests.support.functional.http2 import start
+from tests.support.functional.http2 import start as start_secure
 from tests.support.functional.processes import resident
 from tests.support.functional.proxies import DIRECTIVES, proxying
 from tests.support.functional.websockets import WebSocket
@@ -398,7 +400,7 @@ def test_tls_unix_sockets_and_the_proxy_protocol(serve: Serve, tmp_path: Path) -
     """Through each kind of endpoint, and to the end."""
     proxied, unix = free_port(), str(tmp_path / "web.sock")
     ways = ["--endpoint", f"haproxy:tcp:{proxied}", "--endpoint", f"unix:{unix}"]
-    secure = start(serve, tmp_path, *MOUNTS, *ways, cwd=write(tmp_path / "project"))
+    secure = start_secure(serve, tmp_path, *MOUNTS, *ways, cwd=write(tmp_path / "project"))
     http2 = secure.connect()
     plain = http2.ask("/echo")
     http2.until(lambda: http2.answers[plain].ended)
@@ -446,6 +448,25 @@ def test_another_reactor(serve: Serve, tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         assert client.receive() == 1001
     assert server.wait(PROMPT) == 0
+
+
+def test_a_daemon(tmp_path: Path) -> None:
+    """twistd without -n forks once everything is put together: the daemon has the WebSockets."""
+    project = write(tmp_path / "project")
+    server = start(*MOUNTS, cwd=project, logs=tmp_path, runner="daemon", settings="site_settings")
+    assert server.wait() == 0, server.output
+    pid = int(wait_for((project / "twistd.pid").read_text, "the daemon"))
+    try:
+        wait_for(lambda: not refuses(server.port), "the daemon to serve")
+        with WebSocket(server.port, "/news") as client:
+            server.get("/push?group=news&text=hello")
+            assert client.receive() == "hello"
+            os.kill(pid, signal.SIGTERM)
+            assert client.receive() == 1001
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the daemon to end")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_process_that_serves_nothing(tmp_path: Path) -> None:

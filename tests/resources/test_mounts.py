@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from klein import Klein
 from twisted.internet import threads
-from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
+from tests.support.composition import Reactor
 from tests.support.requests import make_request
 from twistserve.errors import StartError
 from twistserve.http.router import MountRouter
 from twistserve.resources import mounts
+from twistserve.resources.groups import Groups
 from twistserve.resources.mounts import Mounts, find, made
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
@@ -69,17 +70,21 @@ def test_a_module_that_fails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, *given: str) -> tuple[Mounts, MountRouter, list[Any]]:
+    monkeypatch.setattr(mounts, "groups", Groups())
     monkeypatch.setattr(mounts, "blockingCallFromThread", lambda reactor, function, *each: function(*each))
     assert threads is not None
     others: list[Any] = []
     router = MountRouter(others.append)
-    return Mounts(given, router, EnvironMaker(TrustedPeers([])), None, Clock()), router, others
+    return Mounts(given, router, EnvironMaker(TrustedPeers([])), None, Reactor()), router, others
 
 
 def test_where_it_is(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its path and below, and nowhere else; the error of another names the mount."""
     many, router, others = loaded(monkeypatch, "/live=shop_live.instance")
+    monkeypatch.setattr(mounts, "groups", groups := Groups())
     many.load()
+    groups.send("news", "text")
+    assert groups._queued == 4
     router(make_request(b"/lively"))
     assert len(others) == 1
     with pytest.raises(StartError, match=r"--mount: /live=shop_live\.nothing: it is no resource"):

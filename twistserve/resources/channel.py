@@ -249,7 +249,7 @@ class Channel(UpgradingChannel):
     def failed(self, failure: Failure) -> bool:
         """Log what the resource has raised. Whether an error can still be the response; else it is broken off."""
         if failure.check(UpgradeError):
-            return True
+            return not self._over
         with serving(self.request):
             logger.error("the resource at %s failed: %s", self.path, self.line, exc_info=failure.value)
         if self.socket is not None:

@@ -14,6 +14,7 @@ from twistserve.errors import StartError, describe
 from twistserve.http.deadlines import Deadlines
 from twistserve.http.router import MountRouter
 from twistserve.project.application import missing_module
+from twistserve.resources.groups import groups
 from twistserve.resources.handler import ResourceHandler
 from twistserve.values import parsed_mount
 from twistserve.wsgi.environ import EnvironMaker
@@ -41,6 +42,8 @@ class Mounts:
 
         What is to be called is called on the reactor thread, where resources belong.
         """
+        # Not before: a daemon has forked by now.
+        groups.begin(self._reactor.callFromThread)
         for mount in self._given:
             try:
                 found = find(mount.dotted)
