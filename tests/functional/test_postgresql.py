@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.support.functional.stockroom import (
     write_app,
     write_stockroom,
 )
+from tests.support.functional.websockets import WebSocket
 
 TOGETHER = 4
 """Instances that start at the same time."""
@@ -388,3 +389,58 @@ def test_a_database_that_hangs(begin: Begin, cluster: Cluster) -> None:
     assert set(alive.statuses) == {200}
     assert max(alive.seconds) < NOISE
     assert max(fresh.seconds) < CONNECT_TIMEOUT + NOISE
+
+
+LISTENING = """
+import os
+import threading
+
+import psycopg
+from twistserve.websocket import deliver, group_resource
+
+
+def news():
+    threading.Thread(target=listen, daemon=True).start()
+    return group_resource("news")
+
+
+def listen():
+    with psycopg.connect(os.environ["DSN"], autocommit=True) as connection:
+        connection.execute("LISTEN news")
+        for notice in connection.notifies():
+            deliver("news", notice.payload)
+"""
+NOTIFYING = """
+import os
+import psycopg
+from django.http import HttpResponse
+from django.urls import path
+
+
+def publish(request):
+    with psycopg.connect(os.environ["DSN"], autocommit=True) as connection:
+        connection.execute("SELECT pg_notify('news', %s)", [request.GET["text"]])
+    return HttpResponse()
+
+
+urlpatterns = [path("publish", publish)]
+"""
+
+
+def test_websockets_across_replicas(
+    serve: Serve, project: Callable[..., Path], cluster: Cluster, database: str
+) -> None:
+    """As docs/services.md shows: what one publishes reaches each WebSocket of both once, of all workers."""
+    directory = project(NOTIFYING, live=LISTENING)
+    env = {"DSN": f"host=127.0.0.1 port={cluster.port} user=postgres dbname={database}"}
+    words = ["--mount", "/news=live.news"]
+    one = serve(*words, cwd=directory, settings="site_settings", env=env)
+    two = serve(*words, "--workers", "2", cwd=directory, settings="site_settings", env=env)
+    with cluster.connect(database) as session, ExitStack() as stack:
+        count = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND query = 'LISTEN news'"
+        wait_for(lambda: session.execute(count, [database]).fetchone() == (3,), "all of them to listen")
+        clients = [stack.enter_context(WebSocket(server.port, "/news")) for server in (one, two) for _ in range(5)]
+        for text in ("first", "second"):
+            one.get(f"/publish?text={text}")
+        assert [[client.receive(), client.receive()] for client in clients] == [["first", "second"]] * 10
+    assert (one.terminate(), two.terminate()) == (0, 0)
