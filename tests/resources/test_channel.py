@@ -242,3 +242,24 @@ def test_a_resource_ends_the_connection() -> None:
     connection = lab.ask()
     later.requests[0].loseConnection()
     assert connection.transport.disconnected
+
+
+def takes_over(request: Any) -> bytes:
+    request.transport.protocol.makeConnection(request.transport)
+    return b""
+
+
+def writes_past_the_request(request: Any) -> bytes:
+    request.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    return b""
+
+
+@pytest.mark.parametrize("does", [takes_over, writes_past_the_request])
+def test_a_resource_that_wants_the_transport(does: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """As autobahn's does: it is told what there is instead."""
+    assert Mounted(Says(does)).ask().statuses == [500]
+    assert "make WebSockets with twisted.web.websocket" in caplog.text
+    addresses = Mounted(Says(lambda request: b"%r" % (request.transport.getPeer() == request.getClientAddress())))
+    assert body_of(addresses.ask()) == b"True"
+    gone = Mounted(Says(lambda request: request.transport.abortConnection() or b"")).ask()
+    assert gone.transport.disconnected

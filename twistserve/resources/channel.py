@@ -28,20 +28,30 @@ from twistserve.wsgi.response_head import checked_field, checked_status
 logger = get_logger(__name__)
 
 
+NO_TRANSPORT = (
+    "a mounted resource cannot take over the transport, of which it wants %r: respond by the request, and make"
+    " WebSockets with twisted.web.websocket"
+)
+
+
 class UpgradeError(Exception):
     """The connection cannot become a WebSocket."""
 
 
 class Transport:
-    """What a resource finds behind its request's channel. What it writes begins a WebSocket, or goes nowhere."""
+    """What a resource finds behind its request's channel: it may begin a WebSocket, as twisted.web.websocket does."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(NO_TRANSPORT % name)
+
     def write(self, data: bytes) -> None:
         """Send the response to the handshake of a WebSocket."""
-        if self._channel.socket is not None:
-            self._channel.socket.open(data)
+        if self._channel.socket is None:
+            raise RuntimeError(NO_TRANSPORT % "write")
+        self._channel.socket.open(data)
 
     def getPeer(self) -> Any:
         """The client's address."""
