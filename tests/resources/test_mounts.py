@@ -16,9 +16,10 @@ from tests.support.composition import Reactor
 from tests.support.requests import make_request
 from twistserve.errors import StartError
 from twistserve.http.router import MountRouter
+from twistserve.project.dotted import find
 from twistserve.resources import mounts
 from twistserve.resources.groups import Groups
-from twistserve.resources.mounts import Mounts, find, made
+from twistserve.resources.mounts import Mounts, made
 from twistserve.wsgi.environ import EnvironMaker
 from twistserve.wsgi.forwarded import TrustedPeers
 
@@ -58,15 +59,15 @@ def test_what_it_may_not_be(module: ModuleType, dotted: str, said: str) -> None:
         made(find(dotted))
 
 
-def test_a_module_that_fails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its error is told, and of an extra that is missing how to get it."""
+def test_what_is_missing_for_websockets(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line says how to get it, wherever it is missing."""
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "shop_fails.py").write_text("1 // 0\n")
-    (tmp_path / "shop_sockets.py").write_text("raise ModuleNotFoundError('wsproto', name='wsproto')\n")
-    with pytest.raises(StartError, match="the module cannot be imported: ZeroDivisionError"):
-        find("shop_fails.resource")
-    with pytest.raises(StartError, match=r"need twistserve\[websocket\]"):
-        find("shop_sockets.resource")
+    missing = "raise ModuleNotFoundError('wsproto', name='wsproto')\n"
+    (tmp_path / "shop_sockets.py").write_text(missing)
+    (tmp_path / "shop_makes_sockets.py").write_text(f"def resource():\n    {missing}")
+    for module in ("shop_sockets", "shop_makes_sockets"):
+        with pytest.raises(StartError, match=rf"--mount: /live={module}.resource: .*need twistserve\[websocket\]"):
+            loaded(monkeypatch, f"/live={module}.resource")[0].load()
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, *given: str) -> tuple[Mounts, MountRouter, list[Any]]:

@@ -65,9 +65,9 @@ def test_what_is_imported(module: Path) -> None:
 @pytest.mark.parametrize(
     ("dotted", "reason"),
     [
-        ("tried_nothing.Feed", "there is no module 'tried_nothing': name MODULE.ATTRIBUTE"),
-        ("tried_services.Seed", "the module 'tried_services' has no 'Seed'"),
-        ("tried_services.deeper.Feed", "there is no module 'tried_services.deeper': name MODULE.ATTRIBUTE"),
+        ("tried_nothing.Feed", "there is no module 'tried_nothing': correct the dotted name, or give --pythonpath"),
+        ("tried_services.Seed", "'tried_services' has no 'Seed': correct the dotted name"),
+        ("tried_services.deeper.Feed", "'tried_services' has no 'deeper': correct the dotted name"),
     ],
 )
 def test_what_is_not_there(module: Path, dotted: str, reason: str) -> None:
@@ -75,7 +75,7 @@ def test_what_is_not_there(module: Path, dotted: str, reason: str) -> None:
     module.write_text("")
     with pytest.raises(StartError) as raised:
         load([Declared("feed", dotted)])
-    assert str(raised.value) == f"the service feed ({dotted}) cannot be imported: {reason}"
+    assert str(raised.value) == f"the service feed ({dotted}): {reason}"
 
 
 @pytest.mark.parametrize("code", ["1 / 0", "raise SystemExit(3)"])

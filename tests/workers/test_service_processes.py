@@ -54,6 +54,7 @@ class Services:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.processes: list[Process] = []
+        self.published: list[tuple[str, str]] = []
         self.dead: list[tuple[Any, str]] = []
         monkeypatch.setattr(module, "WorkerProcess", self.make)
         monkeypatch.setattr(module, "mark_process_dead", lambda *arguments: self.dead.append(arguments))
@@ -63,7 +64,9 @@ class Services:
         self.of_workers: list[Any] = []
         supervisor: Any = SimpleNamespace(ask_all=lambda command, seconds: succeed(self.of_workers))
         directory = lambda: "/run/metrics"  # noqa: E731
-        self.service = ServiceProcesses(options, self.lifecycle, directory, supervisor, self.reactor)
+        self.service = ServiceProcesses(
+            options, self.lifecycle, directory, supervisor, lambda *words: self.published.append(words), self.reactor
+        )
         self.service.startService()
 
     def make(self, *arguments: Any) -> Process:
@@ -135,6 +138,13 @@ def test_one_that_replaces_another_waits_for_its_end(services: Services) -> None
     assert started == []
     old.exited("status 0")
     assert started == [{}]
+
+
+def test_what_it_sends_to_websockets_is_for_the_workers(services: Services) -> None:
+    """It has none itself."""
+    [feed] = services.run("feed")
+    feed.commands.publish(["prices", "EUR 3"])
+    assert services.published == [("prices", "EUR 3")]
 
 
 def test_a_drain_is_announced_at_once(services: Services) -> None:

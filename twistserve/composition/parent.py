@@ -86,6 +86,7 @@ def parent(
             lifecycle,
             lambda: workers.metrics_directory,
             supervisor,
+            workers.publish,
             reactor,
             log.lines,
             lock,

@@ -18,6 +18,7 @@ from twistserve.options import Configuration
 from twistserve.probes.responses import Results
 from twistserve.project.application import DjangoApplication, load_settings
 from twistserve.project.startup import Progress, StartupService
+from twistserve.resources.groups import groups
 from twistserve.services.host import ServiceHost
 from twistserve.services.loading import Loaded, declared
 from twistserve.threads.stacks import log_all_stacks
@@ -53,6 +54,9 @@ def service_process(values: dict[str, Any], name: str, descriptors: Descriptors,
     def set_django_up() -> None:
         DjangoApplication(configuration.wsgi).set_up(log.applying_logging)
         log.settle()
+        if configuration.mount:
+            # The service may send to the WebSockets, which the workers have.
+            groups.begin(reactor.callFromThread)
 
     def alone(loaded: Sequence[Loaded]) -> Sequence[Loaded]:
         blockingCallFromThread(reactor, parent.may_start)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.threads import blockingCallFromThread
@@ -13,7 +12,7 @@ from twisted.web.resource import IResource
 from twistserve.errors import StartError, describe
 from twistserve.http.deadlines import Deadlines
 from twistserve.http.router import MountRouter
-from twistserve.project.application import missing_module
+from twistserve.project.dotted import find
 from twistserve.resources.groups import groups
 from twistserve.resources.handler import ResourceHandler
 from twistserve.values import parsed_mount
@@ -49,7 +48,8 @@ class Mounts:
                 found = find(mount.dotted)
                 resource = blockingCallFromThread(self._reactor, made, found)
             except StartError as error:
-                raise StartError(f"--mount: {mount.path}={mount.dotted}: {error}") from error
+                where = f"--mount: {mount.path}={mount.dotted}"
+                raise StartError(f"{where}: {error}{_remedy(error.__cause__)}") from error
             handler = ResourceHandler(mount.path, resource, self._environs, self._deadlines, self._reactor)
             self._root.mount_all(mount.path, handler)
 
@@ -63,32 +63,6 @@ class Mounts:
                 )
 
 
-def find(dotted: str) -> Any:
-    """What a dotted name means: something in a module, or what that has. Blocks. Raises `StartError`."""
-    names = dotted.split(".")
-    try:
-        module, rest = _imported(names)
-    except (Exception, SystemExit) as error:
-        raise StartError(f"the module cannot be imported: {describe(error)}{_remedy(error)}") from error
-    found: Any = module
-    for place, name in enumerate(rest):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            owner = ".".join(names[: len(names) - len(rest) + place])
-            raise StartError(f"{owner!r} has no {name!r}: correct the dotted name") from None
-    return found
-
-
-def _imported(names: Sequence[str]) -> tuple[Any, Sequence[str]]:
-    """The longest beginning of a dotted name that is a module, and the rest, which is not empty."""
-    for end in range(len(names) - 1, 0, -1):
-        name = ".".join(names[:end])
-        if missing_module(name) is None:
-            return import_module(name), names[end:]
-    raise StartError(f"there is no module {names[0]!r}: correct the dotted name, or give --pythonpath")
-
-
 def made(found: Any) -> IResource:
     """The resource itself, or what a Klein application, or a callable without arguments, makes. Raises `StartError`.
 
@@ -100,7 +74,7 @@ def made(found: Any) -> IResource:
             make: Callable[[], Any] | None = getattr(candidate, "resource", None)
             candidate = make() if callable(make) else candidate
     except (Exception, SystemExit) as error:
-        raise StartError(f"making the resource failed: {describe(error)}{_remedy(error)}") from error
+        raise StartError(f"making the resource failed: {describe(error)}") from error
     if not IResource.providedBy(candidate):
         what = "it" if candidate is found else "what it returns"
         raise StartError(
@@ -114,7 +88,7 @@ def _is_maker(found: Any) -> bool:
     return callable(found) and not IResource.providedBy(found)
 
 
-def _remedy(error: BaseException) -> str:
+def _remedy(error: BaseException | None) -> str:
     """What to install where that is all that is missing."""
     missing = isinstance(error, ModuleNotFoundError) and error.name == "wsproto"
     return "; WebSockets need twistserve[websocket]: install that" if missing else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from twisted.application.service import IService
 
 from twistserve.errors import StartError, describe
 from twistserve.options import Configuration
-from twistserve.project.application import missing_module
+from twistserve.project.dotted import find
 from twistserve.values import parsed_service
 
 EACH_WORKER = "each_worker"
@@ -47,21 +46,14 @@ def declared(configuration: Configuration) -> list[Declared]:
 
 def load(services: Sequence[Declared]) -> list[Loaded]:
     """Import what the services are made of. Blocks; main thread, once Django is set up. Raises `StartError`."""
-    return [Loaded(each, _imported(each)) for each in services]
+    return [Loaded(each, _found(each)) for each in services]
 
 
-def _imported(service: Declared) -> Any:
-    module, _, attribute = service.dotted.rpartition(".")
+def _found(service: Declared) -> Any:
     try:
-        missing = missing_module(module)
-        found = None if missing else importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise StartError(f"{service} cannot be imported: {describe(error)}") from error
-    if missing:
-        raise StartError(f"{service} cannot be imported: there is no module {missing!r}: name MODULE.ATTRIBUTE")
-    if not hasattr(found, attribute):
-        raise StartError(f"{service} cannot be imported: the module {module!r} has no {attribute!r}")
-    return getattr(found, attribute)
+        return find(service.dotted)
+    except StartError as error:
+        raise StartError(f"{service}: {error}") from error
 
 
 def make(loaded: Loaded, offered: Mapping[str, object]) -> Any:

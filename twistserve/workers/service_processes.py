@@ -40,8 +40,8 @@ STOP = 2.5
 class ServiceProcesses(Service):
     """Runs each service that workers leave to it in a process.
 
-    `metrics_directory` returns where the processes write metrics, and `workers` supervises the workers. For `lines` and
-    `log_lock` see `WorkerService`.
+    `metrics_directory` returns where the processes write metrics, `workers` supervises the workers, and `publish` has
+    them send a text to the WebSockets of a group. For `lines` and `log_lock` see `WorkerService`.
     """
 
     name = "services"
@@ -52,6 +52,7 @@ class ServiceProcesses(Service):
         lifecycle: Lifecycle,
         metrics_directory: Callable[[], str],
         workers: Supervisor,
+        publish: Callable[[str, str], None],
         reactor: Any,
         lines: Callable[[str], None] | None = None,
         log_lock: int = -1,
@@ -60,6 +61,7 @@ class ServiceProcesses(Service):
         self._lifecycle = lifecycle
         self._metrics_directory = metrics_directory
         self._workers = workers
+        self._publish = publish
         self._reactor = reactor
         self._lines = lines
         self._log_lock = log_lock
@@ -136,6 +138,7 @@ class ServiceProcesses(Service):
             failed,
             lambda cause, reason: supervisor.wants_replacement(worker, cause, reason),
             may_start=lambda: supervisor.make_way(worker),
+            publish=self._publish,
         )
         process = WorkerProcess(commands, lambda how: supervisor.exited(worker, how), self._lines)
         environ = environment_of_a_worker(self._metrics_directory() or None)

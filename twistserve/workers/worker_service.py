@@ -245,7 +245,7 @@ class WorkerService(Service):
             lambda cause, reason: self.supervisor.wants_replacement(worker, cause, reason),
             self._prepared,
             self.run_once,
-            publish=lambda group, text: self._publish(worker, group, text),
+            publish=lambda group, text: self.publish(group, text, worker),
         )
         process = WorkerProcess(commands, lambda how: self._exited(worker, how), self._lines)
         worker.relay = Relay(lambda message: process.ask(Deliver, message=message), f"worker {worker.number}")
@@ -288,7 +288,8 @@ class WorkerService(Service):
             forked.pass_on()
             raise
 
-    def _publish(self, sender: Worker, group: str, text: str) -> None:
+    def publish(self, group: str, text: str, sender: Worker | None = None) -> None:
+        """Have the workers, but for the sender, send a text to the WebSockets of a group."""
         for worker in self.supervisor.workers:
             if worker is not sender and worker.state in (WorkerState.READY, WorkerState.DRAINING):
                 worker.relay.send(group, text)

@@ -32,6 +32,7 @@ _OF_KIND: dict[Any, dict[str, Any]] = {
     values.endpoint: {"type": "string", "pattern": ":"},
     values.check: {"type": "string", "pattern": f"^({_CHECK})$"},
     values.service: {"type": "string", "pattern": rf"^([a-z][a-z0-9-]{{0,39}}=)?{_MODULE}[.:][A-Za-z_]\w*$"},
+    values.mount: {"type": "string", "pattern": rf"^/.+={_MODULE}([.:]{_MODULE})+$"},
     values.command: {"type": "string", "pattern": r"\S"},
     values.http_url: {"type": "string", "pattern": "^https?://[!-~]+$"},
     values.line: {"type": "string", "pattern": r"^.*\S.*$"},
