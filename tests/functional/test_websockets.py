@@ -36,6 +36,7 @@ from tests.support.functional.http2 import start as start_secure
 from tests.support.functional.processes import resident
 from tests.support.functional.proxies import DIRECTIVES, proxying
 from tests.support.functional.websockets import WebSocket
+from tests.support.functional.workers import suspend
 
 VIEWS = """
 import os
@@ -369,7 +370,7 @@ def test_a_worker_that_hangs(serve: Serve, tmp_path: Path) -> None:
     wait_for(lambda: is_ready(server), "both workers")
     hanging = int(server.get("/push?group=news&text=x").text)
     before = resident(server)
-    os.kill(hanging, signal.SIGSTOP)
+    suspend(hanging)
     try:
         for _ in range(5):
             assert server.get("/flood?count=500").status == 200
