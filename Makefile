@@ -41,7 +41,7 @@ PYTHONS ?= 3.13 3.14
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
 	@echo "twistserve demo: http://127.0.0.1:8000/ (admin: admin, password: admin), probes and metrics on port 8001; Ctrl-C ends it."
-	cd example && exec "$(BIN)/twistd" -n --pidfile= djangoserve --settings bookshop.settings --port 8000 --static --media
+	cd example && exec env BOOKSHOP_LIVE=1 "$(BIN)/twistd" -n --pidfile= djangoserve --settings bookshop.settings --port 8000 --static --media
 
 check: $(VENV)/tested lint
 	"$(BIN)/pytest" $(SPREAD) --ignore tests/functional
@@ -84,7 +84,7 @@ $(VENV)/bin/pip:
 	"$(BIN)/python" -m pip install -q 'pip>=25.1'
 
 $(VENV)/installed: $(VENV)/bin/pip pyproject.toml
-	"$(BIN)/pip" install -q -e . 'pillow>=11'
+	"$(BIN)/pip" install -q -e '.[websocket]' 'pillow>=11' 'klein>=24.8'
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed

@@ -12,6 +12,14 @@ DEBUG = os.environ.get("BOOKSHOP_DEBUG") != "0"
 # The demo is reached under any name, and probes ask by IP address; a real site lists its host names here.
 ALLOWED_HOSTS = ["*"]
 
+LIVE = os.environ.get("BOOKSHOP_LIVE") == "1"
+if LIVE:
+    # What runs beside Django; it needs klein and twistserve[websocket].
+    TWISTSERVE = {
+        "MOUNT": ["/live/stock=catalogue.live.stock", "/api=catalogue.api.app"],
+        "SERVICE": ["catalogue.live.restock"],
+    }
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

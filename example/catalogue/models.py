@@ -29,6 +29,7 @@ class Book(models.Model):
     author = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="books")
     published = models.DateField()
     price = models.DecimalField(max_digits=6, decimal_places=2)
+    stock = models.PositiveSmallIntegerField(default=12)
     cover = models.FileField(upload_to="covers/", blank=True, validators=[FileExtensionValidator(COVER_EXTENSIONS)])
 
     class Meta:

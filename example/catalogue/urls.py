@@ -11,6 +11,7 @@ app_name = "catalogue"
 urlpatterns = [
     path("", views.BookList.as_view(), name="books"),
     path("books/<int:pk>/", views.BookDetail.as_view(), name="book"),
+    path("books/<int:pk>/buy/", views.buy, name="buy"),
     path("upload/<int:pk>/", views.CoverUpload.as_view(), name="upload"),
     path("slow/", views.slow, name="slow"),
     path("count/", views.count, name="count"),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from typing import ClassVar
 
+from django.conf import settings
 from django.core.exceptions import BadRequest
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from django.views.generic import DetailView, ListView, UpdateView
 
 from catalogue.forms import CoverForm
+from catalogue.live import tell_stock
 from catalogue.models import Book
 
 LONGEST_SLEEP = 30.0
@@ -27,6 +32,7 @@ class BookList(ListView):
 
     queryset = Book.objects.select_related("author")
     template_name = "catalogue/book_list.html"
+    extra_context: ClassVar = {"live": settings.LIVE}
 
 
 class BookDetail(DetailView):
@@ -34,6 +40,16 @@ class BookDetail(DetailView):
 
     queryset = Book.objects.select_related("author")
     template_name = "catalogue/book_detail.html"
+    extra_context: ClassVar = {"live": settings.LIVE}
+
+
+@require_POST
+def buy(request: HttpRequest, pk: int) -> HttpResponse:
+    """Sell a copy, if there is one, and tell every page that is open."""
+    book = get_object_or_404(Book, pk=pk)
+    if Book.objects.filter(pk=pk, stock__gt=0).update(stock=F("stock") - 1):
+        tell_stock(pk)
+    return redirect(book)
 
 
 class CoverUpload(UpdateView):

@@ -430,7 +430,7 @@ urlpatterns = [path("publish", publish)]
 def test_websockets_across_replicas(
     serve: Serve, project: Callable[..., Path], cluster: Cluster, database: str
 ) -> None:
-    """As docs/services.md shows: what one publishes reaches each WebSocket of both once, of all workers."""
+    """As docs/mounts.md shows: what one publishes reaches each WebSocket of both once, of all workers."""
     directory = project(NOTIFYING, live=LISTENING)
     env = {"DSN": f"host=127.0.0.1 port={cluster.port} user=postgres dbname={database}"}
     words = ["--mount", "/news=live.news"]

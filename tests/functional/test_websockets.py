@@ -542,7 +542,7 @@ print(session.session_key, user.pk)
 
 
 def test_the_user_of_a_session(serve: Serve, example: Path) -> None:
-    """As docs/services.md finds it, in a thread: who is logged in joins a group of their own, nobody else does."""
+    """As docs/mounts.md finds it, in a thread: who is logged in joins a group of their own, nobody else does."""
     (example / "users.py").write_text(USERS)
     words = [sys.executable, "manage.py", "shell", "-v0", "-c", LOG_IN]
     done = subprocess.run(words, cwd=example, capture_output=True, text=True, check=True)
