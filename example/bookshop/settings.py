@@ -17,7 +17,7 @@ if LIVE:
     # What runs beside Django; it needs klein and twistserve[websocket].
     TWISTSERVE = {
         "MOUNT": ["/live/stock=catalogue.live.stock", "/api=catalogue.api.app"],
-        "SERVICE": ["catalogue.live.restock"],
+        "SERVICE": ["catalogue.live.Restock"],
     }
 
 INSTALLED_APPS = [

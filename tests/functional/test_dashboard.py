@@ -61,7 +61,7 @@ def has_data(prometheus: Prometheus, expression: str) -> bool:
 
 def test_every_panel_shows_something(serve: Serve, scrape: Scrape) -> None:
     """Each query of each panel, and of each variable, has a result while a server is at work."""
-    server = serve("--static")
+    server = serve("--static", env={"BOOKSHOP_LIVE": "1"})
     prometheus = scrape(server.probe_port)
     with load(server):
         for panel in PANELS:
