@@ -14,9 +14,9 @@ PYTHON ?= python3
 BIN := $(CURDIR)/$(VENV)/bin
 # The programs that the functional tests talk to, and the Debian packages that have them.
 COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy apache2 varnishd squid caddy curl \
-  /usr/lib/postgresql/*/bin/postgres
+  /usr/lib/postgresql/*/bin/postgres /usr/lib/rabbitmq/bin/rabbitmq-server
 PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin varnish squid caddy curl postgresql \
-  fonts-dejavu-core
+  rabbitmq-server fonts-dejavu-core
 # What builds and runs containers.
 CONTAINER_PROGRAMS := podman buildah runc debootstrap catatonit /usr/lib/podman/netavark
 CONTAINER_PACKAGES := podman buildah runc debootstrap netavark catatonit
@@ -26,7 +26,7 @@ NO_MAIN_CLUSTER = $(SUDO) mkdir -p $(NO_CLUSTER) && \
   echo create_main_cluster = false | $(SUDO) tee $(NO_CLUSTER)/none.conf
 # Services of systemd that come with packages and that must not start: the tests start the programs themselves.
 UNITS := /etc/systemd/system
-NO_SERVICES := squid varnish varnishncsa caddy caddy-api
+NO_SERVICES := squid varnish varnishncsa caddy caddy-api rabbitmq-server epmd
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore

@@ -14,11 +14,20 @@ TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "twistserve"
 ORDER = (
     *("__init__", "collector", "server_thread", "errors", "values", "redaction", "logs", "replaced", "hurricane"),
-    *("options", "combinations", "resolution", "in_force", "command_line", "lifecycle"),
+    *(
+        "options",
+        "broker_url",
+        "consumer_options",
+        "combinations",
+        "resolution",
+        "in_force",
+        "command_line",
+        "lifecycle",
+    ),
     *("allocator", "backoff", "periodic", "load", "net", "http", "threads", "metrics", "recycling", "process", "files"),
     *("wsgi", "checks"),
     *("project", "resources", "websocket", "webhooks", "probes", "kubernetes"),
-    *("services", "status", "development", "server", "workers", "composition", "service"),
+    *("services", "amqp", "status", "development", "server", "workers", "composition", "service"),
 )
 """Each subject's room, the lowest first."""
 ENTRIES = ("plugin", "management", "middleware", "apps", "workers.__main__", "probes.__main__", "development.__main__")

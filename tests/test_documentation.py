@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
 from tests.support.chart.readme import value_rows
 from tests.support.chart.written import CHART
+from twistserve.consumer_options import CONSUMER_TABLE
+from twistserve.metrics import amqp
 from twistserve.metrics import catalogue as metrics
 from twistserve.options import TABLE, Option
 
@@ -18,8 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def option_rows() -> list[str]:
     """The option table of the README."""
+    return _rows(TABLE)
+
+
+def consumer_option_rows() -> list[str]:
+    """A consumer's own options, and those that mean something else for it."""
+    return _rows([option for option in CONSUMER_TABLE if option not in TABLE])
+
+
+def _rows(table: Sequence[Option]) -> list[str]:
     rows = ["| option | default | meaning |", "| --- | --- | --- |"]
-    for option in TABLE:
+    for option in table:
         word = f"`--{option.word}" + ("`" if option.flag else f" {option.kind.metavar}`")
         if option.negatable:
             word += f", `--no-{option.word}`"
@@ -35,10 +49,10 @@ def _default(option: Option) -> str:
     return "" if option.default in (None, ()) else f"`{option.default}`"
 
 
-def metric_rows() -> list[str]:
+def metric_rows(module: ModuleType = metrics) -> list[str]:
     """The catalogue of the metrics."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    for metric in vars(metrics).values():
+    for metric in vars(module).values():
         if isinstance(metric, Counter | Gauge | Histogram):
             described = next(iter(metric.describe()))
             name = described.name + ("_total" if isinstance(metric, Counter) else "")
@@ -47,9 +61,11 @@ def metric_rows() -> list[str]:
     return rows
 
 
-TABLES = {
+TABLES: dict[tuple[str, str], Callable[[], list[str]]] = {
     ("README.md", "options"): option_rows,
     ("docs/metrics.md", "metrics"): metric_rows,
+    ("docs/amqp.md", "options"): consumer_option_rows,
+    ("docs/amqp.md", "metrics"): partial(metric_rows, amqp),
     ("deploy/chart/README.md", "values"): lambda: value_rows(CHART / "values.yaml"),
 }
 

@@ -71,6 +71,22 @@ def test_a_failed_start_has_its_cause() -> None:
     assert lifecycle.cause is error
 
 
+def test_giving_up_later() -> None:
+    """It drains, and the end has the failure; before, the start has failed, and after that the drain goes on."""
+    lifecycle = Lifecycle(reactor := Reactor())
+    told: list[str] = []
+    lifecycle.on_failure = told.append
+    lifecycle.enter(State.READY, "complete")
+    lifecycle.give_up("the broker is gone")
+    lifecycle.give_up("again")
+    assert (told, lifecycle.failure, reactor.stops) == (["the broker is gone"], "the broker is gone", 1)
+    assert (lifecycle.state, lifecycle.reason) == (State.DRAINING, "the broker is gone")
+    starting = Lifecycle(Reactor())
+    starting.on_failure = told.append
+    starting.give_up("no")
+    assert (told[1:], starting.reason) == (["no"], "the start failed")
+
+
 @pytest.mark.parametrize("end", ["event", "failure", "time", "hurry"])
 def test_what_ends_a_wait(end: str) -> None:
     """The event, its failure, the time or the second signal, whichever is first; nothing is left of the others."""

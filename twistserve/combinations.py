@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from typing import TypeVar
 
+from twistserve.consumer_options import MOST_PREFETCHED, ConsumerConfiguration
 from twistserve.errors import StartError
 from twistserve.options import STATUS_JSON, Configuration
 from twistserve.values import parsed_mount, parsed_service
 
+AnyConfiguration = TypeVar("AnyConfiguration", bound=Configuration)
 
-def complete(config: Configuration) -> Configuration:
+
+def complete(config: AnyConfiguration) -> AnyConfiguration:
     """Fill in the defaults that follow from other options and refuse combinations that cannot work."""
     config = config if config.no_probe else _complete_probes(config)
     if config.autoreload and config.workers > 1:
@@ -30,6 +34,24 @@ def complete(config: Configuration) -> Configuration:
         _check_debugger(config)
     if config.mount:
         _check_mounts(config)
+    return config
+
+
+def complete_consumer(config: ConsumerConfiguration) -> ConsumerConfiguration:
+    """The same for a consumer."""
+    config = complete(config)
+    if not config.prefetch:
+        derived = {**config.defaults, "prefetch": "default, twice --threads"}
+        config = dataclasses.replace(config, prefetch=min(2 * config.threads, MOST_PREFETCHED), defaults=derived)
+    if config.amqp_url is None:
+        return config
+    for name in ("amqp_host", "amqp_port", "amqp_vhost"):
+        # Those of Django-Hurricane are there for both during a move.
+        if (source := config.sources.get(name, "")) and not source.endswith(f" {name.upper()}"):
+            raise StartError(
+                f"--amqp-url from {config.sources['amqp_url']} says where the broker is, but there is"
+                f" --{name.replace('_', '-')} from {source}: leave one of them out"
+            )
     return config
 
 
@@ -77,13 +99,13 @@ def _check_debugger(config: Configuration) -> None:
             " give --workers 1, or leave it out"
         )
     ports = {} if config.no_probe else {config.probe_port: "probe"}
-    ports |= {} if config.endpoint else {config.port: "web"}
+    ports |= {config.port: "web"} if config.serves and not config.endpoint else {}
     if config.debugger_port in ports:
         name = ports[config.debugger_port]
         raise StartError(f"--debugger-port: {config.debugger_port} is the {name} port too: give the debugger another")
 
 
-def _complete_probes(config: Configuration) -> Configuration:
+def _complete_probes(config: AnyConfiguration) -> AnyConfiguration:
     if "probe_port" not in config.sources:
         if config.port == 65535:
             raise StartError("--port: 65535 leaves no port after it for the probes: give --probe-port as well")
@@ -110,7 +132,7 @@ def _complete_probes(config: Configuration) -> Configuration:
     return config
 
 
-def _share_port(config: Configuration) -> Configuration:
+def _share_port(config: AnyConfiguration) -> AnyConfiguration:
     """Have the probes on the web port, where the status page would hide the site. Raises `StartError`."""
     shared = f"--probe-port: {config.probe_port} is the port of --port too"
     remedy = "give the probes a port of their own"

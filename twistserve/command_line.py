@@ -30,13 +30,19 @@ def _words(option: Option) -> Iterator[tuple[str, object, str]]:
         yield f"no-{option.word}", False, f"turn --{option.word} off"
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, but: Sequence[str] = (), in_words: Sequence[str] = ()) -> None:
-    """Give an argparse parser every option except those named in `but`; `given` reads them back.
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    but: Sequence[str] = (),
+    in_words: Sequence[str] = (),
+    table: Sequence[Option] = TABLE,
+) -> None:
+    """Give an argparse parser every option of the table except those named in `but`; `given` reads them back.
 
     Those named in `in_words` take several words at once, and have lists of them as their values.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for option in TABLE:
+    for option in table:
         if option.name in but:
             continue
         group = groups.get(option.group) or parser.add_argument_group(option.group)
@@ -60,9 +66,9 @@ def add_printing(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{word}", action="store_const", const=form, dest="print_options", help=text)
 
 
-def given(arguments: Mapping[str, object]) -> dict[str, object]:
+def given(arguments: Mapping[str, object], table: Sequence[Option] = TABLE) -> dict[str, object]:
     """The raw values that were typed, out of what argparse made of the command line."""
-    names = {option.name for option in TABLE}
+    names = {option.name for option in table}
     return {name: value for name, value in arguments.items() if name in names and value is not None}
 
 
@@ -125,11 +131,11 @@ class CommandLine(usage.Options):
         return parser.format_help().lstrip("\n")
 
 
-def suggestion(message: str) -> str:
+def suggestion(message: str, table: Sequence[Option] = TABLE) -> str:
     """What may have been meant, for getopt's and argparse's words about an unknown option."""
     unknown = re.match(r"(?:option |unrecognized arguments: )--([\w-]+)(?![\w-]| requires| must)", message)
-    words = [*PRINTING, *(word for option in TABLE for word, _, _ in _words(option))]
-    if unknown and unknown[1] in words:
+    words = _all_words(table)
+    if unknown and unknown[1] in _all_words(TABLE):
         return " (which is the server's alone)"
     if unknown and unknown[1] in _OF_COMMANDS:
         return ": put a command and its arguments in quotes, as in --command 'migrate --noinput'"
@@ -139,11 +145,15 @@ def suggestion(message: str) -> str:
     return f" (did you mean --{close[0]}?)" if close else ""
 
 
-def fail_in_one_line(parser: argparse.ArgumentParser) -> None:
+def _all_words(table: Sequence[Option]) -> list[str]:
+    return [*PRINTING, *(word for option in table for word, _, _ in _words(option))]
+
+
+def fail_in_one_line(parser: argparse.ArgumentParser, table: Sequence[Option] = TABLE) -> None:
     """Make a parser end with status 1 and one line where argparse would end with 2 and its usage."""
 
     def fail(message: str) -> NoReturn:
-        raise SystemExit(f"twistserve: {message}{suggestion(message)}; see --help")
+        raise SystemExit(f"twistserve: {message}{suggestion(message, table)}; see --help")
 
     parser.error = fail  # type: ignore[method-assign]
 

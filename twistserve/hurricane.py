@@ -47,6 +47,9 @@ _WITHOUT_EFFECT = {"MAX_BUFFER_SIZE": _BUFFER} | {
 }
 """Names that set nothing here, and what to know or use instead."""
 
+AMQP = {f"AMQP_{name}": f"amqp_{name.lower()}" for name in ("HOST", "PORT", "VHOST", "USER", "PASSWORD")}
+"""Django settings and environment variables of its consumer, and the options that they set."""
+
 READ = (*SETTINGS, *_WITHOUT_EFFECT, "LOGGING")
 """The Django settings that are looked at."""
 
@@ -59,6 +62,14 @@ def command(raw: object) -> object:
     if isinstance(raw, (list, tuple)) and raw and all(isinstance(word, str) for word in raw):
         return " ".join([raw[0], *map(shlex.quote, raw[1:])])
     return raw
+
+
+def of_consumer(environ: Mapping[str, str], settings: Mapping[str, object]) -> list[Layer]:
+    """What `AMQP` says in Django's settings and in an environment, the settings' first: they win there too."""
+    return [
+        {option: (_setting(name), settings[name]) for name, option in AMQP.items() if settings.get(name) is not None},
+        {option: (_variable(name), environ[name]) for name, option in AMQP.items() if environ.get(name, "").strip()},
+    ]
 
 
 class Hurricane:

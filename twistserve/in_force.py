@@ -6,7 +6,7 @@ import json
 from itertools import groupby
 from typing import Any
 
-from twistserve.options import TABLE, Configuration
+from twistserve.options import Configuration
 
 WIDEST = 32
 """Characters of a value that its column has room for; what is longer moves the rest of its line."""
@@ -21,7 +21,7 @@ def options_in_force(configuration: Configuration) -> list[dict[str, str]]:
             "value": option.show(getattr(configuration, option.name)),
             "source": configuration.source(option.name),
         }
-        for option in TABLE
+        for option in configuration.table
     ]
 
 
@@ -53,7 +53,7 @@ def as_json(configuration: Configuration) -> str:
             "value": option.export(getattr(configuration, option.name)),
             "source": configuration.source(option.name),
         }
-        for option in TABLE
+        for option in configuration.table
     }
     return json.dumps(found, indent=2) + "\n"
 

@@ -131,6 +131,15 @@ class Lifecycle:
         self.enter(State.DRAINING, "the start failed")
         self._reactor.callWhenRunning(self.stop)
 
+    def give_up(self, message: str) -> None:
+        """The same for what goes wrong later: the process drains before it ends with status 1."""
+        if self.state is State.STARTING:
+            self.fail(message)
+        elif self.state is State.READY:
+            self.failure = message
+            self.on_failure(message)
+            self.recycle(message)
+
     def stop(self) -> None:
         """Stop the reactor, which stops the services; once is enough."""
         with contextlib.suppress(ReactorNotRunning):

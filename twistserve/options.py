@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from twistserve import redaction, values
 
@@ -101,32 +101,38 @@ class Option:
         return self.kind.shown(value) if isinstance(value, str) else value
 
 
-def _option(
+def row(
     group: str,
     help: str,  # noqa: A002
     kind: Kind = _FLAG,
     default: object = False,
     default_text: str | None = None,
 ) -> Any:
+    """The field of an option: a row of the table."""
     return dataclasses.field(default=default, metadata={"option": Option(group, help, kind, default, default_text)})
 
 
-_django = partial(_option, "Django")
-_web = partial(_option, "Web server")
-_files = partial(_option, "Static and media files")
-_probes = partial(_option, "Probes and metrics")
-_startup = partial(_option, "Start-up")
-_services = partial(_option, "Other services")
-_webhooks = partial(_option, "Webhooks")
-_ending = partial(_option, "Draining and recycling")
-_logging = partial(_option, "Logging")
-_development = partial(_option, "Development")
-_hurricane = partial(_option, "Moving from Django-Hurricane")
+_django = partial(row, "Django")
+_web = partial(row, "Web server")
+_files = partial(row, "Static and media files")
+_probes = partial(row, "Probes and metrics")
+_startup = partial(row, "Start-up")
+_services = partial(row, "Other services")
+_webhooks = partial(row, "Webhooks")
+_ending = partial(row, "Draining and recycling")
+_logging = partial(row, "Logging")
+_development = partial(row, "Development")
+_hurricane = partial(row, "Moving from Django-Hurricane")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Configuration:
     """The values in force, one field an option; made by `resolve` and read by `service.makeService`."""
+
+    table: ClassVar[tuple[Option, ...]]
+    """The options that it has values of."""
+    serves: ClassVar[bool] = True
+    """Whether there is a web port."""
 
     settings: str | None = _django(
         "the Django settings module",
@@ -372,7 +378,7 @@ class Configuration:
     @property
     def probes_on_web_port(self) -> bool:
         """Whether the web port has the probes too, and there is no probe port."""
-        return not self.no_probe and self.probe_port == self.port
+        return self.serves and not self.no_probe and self.probe_port == self.port
 
     def source(self, name: str) -> str:
         """Where the value of a field came from, in words; of defaults they begin with "default"."""
@@ -380,10 +386,10 @@ class Configuration:
 
     def values(self) -> dict[str, Any]:
         """The values by field name, as JSON can say them."""
-        return {option.name: getattr(self, option.name) for option in TABLE}
+        return {option.name: getattr(self, option.name) for option in self.table}
 
     @classmethod
-    def of_values(cls, values: Mapping[str, Any]) -> Configuration:
+    def of_values(cls, values: Mapping[str, Any]) -> Self:
         """The configuration whose `values` these are, after JSON has made lists of tuples."""
         restored: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
@@ -391,8 +397,13 @@ class Configuration:
         return cls(**restored)
 
 
-TABLE: tuple[Option, ...] = tuple(
-    dataclasses.replace(field.metadata["option"], name=field.name)
-    for field in dataclasses.fields(Configuration)
-    if "option" in field.metadata
-)
+def options_of(configuration: type[Configuration]) -> tuple[Option, ...]:
+    """The options that a class has fields for, in the order of these."""
+    return tuple(
+        dataclasses.replace(field.metadata["option"], name=field.name)
+        for field in dataclasses.fields(configuration)
+        if "option" in field.metadata
+    )
+
+
+TABLE = Configuration.table = options_of(Configuration)

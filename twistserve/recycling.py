@@ -43,6 +43,7 @@ class RecyclingService(PeriodicService):
         recycle: Callable[[str, str], None],
         reactor: Any,
         memory: Callable[[], int] = resident_memory,
+        counted: str = "requests answered",
     ) -> None:
         # Reading the memory takes a descriptor: where there is none, there may be again at the next look.
         super().__init__(LOOK_EVERY, self.look, reactor)
@@ -53,13 +54,14 @@ class RecyclingService(PeriodicService):
         self._lifecycle = lifecycle
         self._recycle = recycle
         self._memory = memory
+        self._counted = counted
 
     def look(self) -> None:
         """Have it end if it is time."""
         if self._lifecycle.state is not State.READY:
             return
         if self._max_requests and (answered := self._answered()) >= self._max_requests:
-            self._recycle("lifetime", f"{answered} requests answered, at most {self._max_requests} were wanted")
+            self._recycle("lifetime", f"{answered} {self._counted}, at most {self._max_requests} were wanted")
         elif self._max_age and (age := self._lifecycle.age) >= self._max_age:
             self._recycle("age", f"ready for {age:.0f} s, at most {self._max_age:.0f} s were wanted")
         elif self._max_memory and (memory := self._memory()) > self._max_memory:

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from twistserve import hurricane, redaction
-from twistserve.combinations import complete
+from twistserve.combinations import complete, complete_consumer
+from twistserve.consumer_options import CONSUMER_TABLE, ConsumerConfiguration
 from twistserve.errors import StartError
 from twistserve.hurricane import Hurricane, Layer
 from twistserve.options import TABLE, Configuration, Option
@@ -27,6 +28,10 @@ SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _SERVICE_NAME = re.compile(r"TWISTSERVE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
 _SERVICE_VALUE = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 
+_OPTIONS = {option.name: option for option in (*CONSUMER_TABLE, *TABLE)}
+"""All options: the environment and the setting TWISTSERVE may be shared by a server and a consumer."""
+_SETTABLE = {option.key: option.name for option in (*TABLE[2:], *CONSUMER_TABLE[2:])}
+"""Their keys in the setting TWISTSERVE, without those that say which settings there are."""
 _HURRICANE_SETTINGS = next(option for option in TABLE if option.name == "hurricane_settings")
 
 LoadSettings = Callable[[str | None, str | None, str | None], Mapping[str, object]]
@@ -49,38 +54,76 @@ def resolve(
     available, of which `read_settings` then gives others than TWISTSERVE; `defaults` are values in place of the
     table's, of manage.py serve. Raises `StartError`.
     """
-    variables = {name: value for name, value in environ.items() if value and not is_service_link(name, value)}
-    layers: list[Layer] = [{name: (COMMAND_LINE, raw) for name, raw in given.items()}, _from_environment(variables)]
-    (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
-    layers.append(_from_setting(load_settings(settings, origin, pythonpath)))
+    variables = _variables(environ)
+    layers = _own_layers(given, variables, load_settings)
     theirs = Hurricane(variables, read_settings(hurricane.READ))
     with_settings, said = _find(_HURRICANE_SETTINGS, layers)
     layers += theirs.layers(with_settings)
+    won = {name: found for layer in reversed(layers) for name, found in layer.items()}
+    notices = tuple(theirs.notices(won, with_settings if said else None))
+    derived = dict.fromkeys(defaults, "default with manage.py serve")
+    in_force, sources = _in_force(TABLE, layers, environ, defaults, derived)
+    return complete(Configuration(**in_force, sources=sources, defaults=derived, notices=notices))
+
+
+def resolve_consumer(
+    given: Mapping[str, object],
+    environ: Mapping[str, str],
+    load_settings: LoadSettings,
+    defaults: Mapping[str, object] = MappingProxyType({}),
+    read_settings: ReadSettings = lambda names: {},
+) -> ConsumerConfiguration:
+    """The same for a consumer: of Django-Hurricane's names, those of its consumer count. Raises `StartError`."""
+    variables = _variables(environ)
+    layers = _own_layers(given, variables, load_settings)
+    layers += hurricane.of_consumer(variables, read_settings(tuple(hurricane.AMQP)))
+    derived = dict.fromkeys(defaults, "default with manage.py consume")
+    in_force, sources = _in_force(CONSUMER_TABLE, layers, environ, defaults, derived)
+    return complete_consumer(ConsumerConfiguration(**in_force, sources=sources, defaults=derived))
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if value and not is_service_link(name, value)}
+
+
+def _own_layers(given: Mapping[str, object], variables: Mapping[str, str], load_settings: LoadSettings) -> list[Layer]:
+    """What our own sources say: the command line, the environment, and the setting, for which settings are loaded."""
+    layers: list[Layer] = [{name: (COMMAND_LINE, raw) for name, raw in given.items()}, _from_environment(variables)]
+    (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
+    return [*layers, _from_setting(load_settings(settings, origin, pythonpath))]
+
+
+def _in_force(
+    table: Sequence[Option],
+    layers: Sequence[Layer],
+    environ: Mapping[str, str],
+    defaults: Mapping[str, object],
+    derived: dict[str, str],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of a table's options and where they came from; `derived` is told of defaults that are not its."""
     in_force: dict[str, Any] = dict(defaults)
     sources: dict[str, str] = {}
-    for option in TABLE:
+    for option in table:
         value, source = _find(option, layers)
         if source is not None:
             in_force[option.name] = value
             sources[option.name] = source
-    won = {name: found for layer in reversed(layers) for name, found in layer.items()}
-    notices = tuple(theirs.notices(won, with_settings if said else None))
-    derived = dict.fromkeys(defaults, "default with manage.py serve")
     if in_force.get("debug") and "log_level" not in sources:
         in_force["log_level"], derived["log_level"] = "DEBUG", "default with --debug"
-    if "drain_delay" not in sources and "KUBERNETES_SERVICE_HOST" in environ:
+    drains = any(option.name == "drain_delay" for option in table)
+    if drains and "drain_delay" not in sources and "KUBERNETES_SERVICE_HOST" in environ:
         in_force["drain_delay"], derived["drain_delay"] = 5.0, "default inside Kubernetes"
     if "settings" not in sources and environ.get(SETTINGS_MODULE):
         in_force["settings"], derived["settings"] = (
             environ[SETTINGS_MODULE],
             f"the environment variable {SETTINGS_MODULE}",
         )
-    return complete(Configuration(**in_force, sources=sources, defaults=derived, notices=notices))
+    return in_force, sources
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Names in the environment that look like an option's but are none, and which may have been meant."""
-    known = {ENVIRONMENT_PREFIX + option.key for option in TABLE}
+    known = {ENVIRONMENT_PREFIX + option.key for option in _OPTIONS.values()}
     return {
         name: next(iter(difflib.get_close_matches(name, known, 1)), None)
         for name, value in sorted(environ.items())
@@ -90,7 +133,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 def unknown_keys(setting: Mapping[Any, object]) -> dict[Any, str]:
     """Keys of the setting ``TWISTSERVE`` that are no option's, and what may have been meant, in words."""
-    names = [option.key for option in TABLE[2:]]
+    names = list(_SETTABLE)
     close = {key: difflib.get_close_matches(str(key).upper(), names, 1) for key in setting if key not in names}
     return {
         key: instead(str(key)) or (f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(names)}")
@@ -110,7 +153,7 @@ def _from_environment(variables: Mapping[str, str]) -> Layer:
     for name in sorted(variables):
         if name.startswith(ENVIRONMENT_PREFIX) and (remedy := instead(name.removeprefix(ENVIRONMENT_PREFIX))):
             raise StartError(f"the environment variable {name} is not an option: {remedy}")
-    names = {option.name: ENVIRONMENT_PREFIX + option.key for option in TABLE}
+    names = {name: ENVIRONMENT_PREFIX + option.key for name, option in _OPTIONS.items()}
     return {
         name: (f"the environment variable {variable}", variables[variable])
         for name, variable in names.items()
@@ -125,8 +168,9 @@ def _from_setting(setting: object) -> Layer:
         )
     for key, hint in unknown_keys(setting).items():
         raise StartError(f"the setting TWISTSERVE has an unknown key {key!r}: {hint}")
-    names = {option.key: option.name for option in TABLE[2:]}
-    return {names[key]: (f"the setting TWISTSERVE[{key!r}]", raw) for key, raw in setting.items() if raw is not None}
+    return {
+        _SETTABLE[key]: (f"the setting TWISTSERVE[{key!r}]", raw) for key, raw in setting.items() if raw is not None
+    }
 
 
 def _find(option: Option, layers: Sequence[Layer]) -> tuple[Any, str | None]:

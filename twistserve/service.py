@@ -16,6 +16,7 @@ from twistserve.checks.in_force import read_settings
 from twistserve.command_line import PRINTING, CommandLine
 from twistserve.composition.one_process import one_process
 from twistserve.composition.tree import ServiceTree
+from twistserve.consumer_options import ConsumerConfiguration
 from twistserve.development.inheritance import Inherited
 from twistserve.development.slow_imports import ImportTimes, wanted_early
 from twistserve.errors import SettingsError, StartError
@@ -34,7 +35,7 @@ from twistserve.process.ending import Ending
 from twistserve.process.first_process import FirstProcess, leave_first_process
 from twistserve.process.signals import outlive_early_log_rotation
 from twistserve.project.application import is_silenced, load_settings
-from twistserve.resolution import ENVIRONMENT_PREFIX, resolve, unknown_variables
+from twistserve.resolution import ENVIRONMENT_PREFIX, resolve, resolve_consumer, unknown_variables
 
 logger = get_logger(__name__)
 
@@ -112,6 +113,36 @@ def compose(
         raise SystemExit(f"twistserve: {error}") from error
 
 
+def compose_consumer(
+    given: Mapping[str, object], ending: Ending, defaults: Mapping[str, object] = MappingProxyType({})
+) -> ServiceTree:
+    """The same of ``manage.py consume``, for its options."""
+    share_arena()
+    imports = ImportTimes()
+    if wanted_early(given):
+        imports.begin()
+    try:
+        outlive_early_log_rotation()
+        with early_log(given.get("log_format", os.environ.get("TWISTSERVE_LOG_FORMAT")), None):
+            configuration = resolve_consumer(given, os.environ, load_settings, defaults, read_settings)
+            return _compose_consumer(configuration, ending, imports)
+    except StartError as error:
+        imports.end()
+        ending.fail_early()
+        raise SystemExit(f"twistserve: {error}") from error
+
+
+def _compose_consumer(configuration: ConsumerConfiguration, ending: Ending, imports: ImportTimes) -> ServiceTree:
+    # Imported here: nothing else needs it, and pika.
+    from twistserve.composition.consumer import consumer_process
+
+    lifecycle, log, reactor = _begin(configuration, ending, None, configuration.log_level, _notices(configuration))
+    if configuration.debug:
+        imports.begin()
+        imports.follow(lifecycle)
+    return consumer_process(configuration, lifecycle, ending, log, reactor)
+
+
 def _resolve(given: Mapping[str, object], defaults: Mapping[str, object]) -> Configuration:
     """The values in force. With --autoreload they need no settings: it waits for those that cannot be imported yet."""
     try:
@@ -132,21 +163,13 @@ def _compose(
     Ports are reserved here, so that a conflict is told before anything runs; no thread and no connection
     exists before the start. `output` is where the log goes, if not to standard output.
     """
-    from twisted.internet import reactor as installed
-
-    reactor: Any = installed
-    lifecycle = Lifecycle(reactor)
-    ending.grant(configuration.drain_delay + configuration.graceful_timeout)
-    ending.follow(lifecycle, reactor)
     inheritance = Inherited.value
     if configuration.autoreload and inheritance is None:
         # Who only watches says nothing that the process which serves does not say.
         level, notices = "WARNING", []
     else:
         level, notices = configuration.log_level, _notices(configuration)
-    log = LogService(level, configuration.log_format, output=output, notices=notices)
-    # twist redirects the streams when everything has been started.
-    reactor.callWhenRunning(log.take_streams)
+    lifecycle, log, reactor = _begin(configuration, ending, output, level, notices)
     if configuration.debug:
         imports.begin()
         imports.follow(lifecycle)
@@ -164,8 +187,27 @@ def _compose(
     return one_process(configuration, lifecycle, ending, log, reactor)
 
 
+def _begin(
+    configuration: Configuration, ending: Ending, output: Output | None, level: str, notices: list[str]
+) -> tuple[Lifecycle, LogService, Any]:
+    """The lifecycle, whose end is watched over, the log, and the reactor."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    lifecycle = Lifecycle(reactor)
+    ending.grant(configuration.drain_delay + configuration.graceful_timeout)
+    ending.follow(lifecycle, reactor)
+    log = LogService(level, configuration.log_format, output=output, notices=notices)
+    # twist redirects the streams when everything has been started.
+    reactor.callWhenRunning(log.take_streams)
+    return lifecycle, log, reactor
+
+
 def print_options(
-    given: Mapping[str, object], form: str, defaults: Mapping[str, object] = MappingProxyType({})
+    given: Mapping[str, object],
+    form: str,
+    defaults: Mapping[str, object] = MappingProxyType({}),
+    resolve: Callable[..., Configuration] = resolve,
 ) -> NoReturn:
     """Print the options in force in a form of `FORMS`, and end the process: raises SystemExit.
 
@@ -211,7 +253,7 @@ def _notices(configuration: Configuration) -> list[str]:
             " restart pods whenever readiness fails for long, as in an outage of the database; give --readiness-probe"
             " and --liveness-probe instead to tell them apart"
         )
-    if not configuration.req_queue_len and not configuration.no_probe:
+    if configuration.serves and not configuration.req_queue_len and not configuration.no_probe:
         notices.append(
             f"--req-queue-len: 0 from {configuration.source('req_queue_len')} makes the readiness probe fail always;"
             " give 1 or more"

@@ -182,6 +182,14 @@ def test_webhooks_tell_why_a_start_has_failed(outside: Any) -> None:
     assert found.announced == [("startup", "failed", "the settings cannot be imported")]
 
 
+def test_what_goes_wrong_later_is_no_failed_start(outside: Any) -> None:
+    """It drains, with the reason."""
+    found = outside(webhook_url="http://127.0.0.1/events")
+    found.lifecycle.enter(State.READY, "start-up is complete")
+    found.lifecycle.give_up("the broker is gone")
+    assert found.announced[1:] == [("draining", "draining", "the broker is gone")]
+
+
 def test_webhooks_are_told_of_probes(outside: Any) -> None:
     """Of readiness and of liveness; the startup probe's change is the start's."""
     found = outside(webhook_url="http://127.0.0.1/events")

@@ -182,6 +182,14 @@ def test_a_failed_start_has_ten_seconds(parts: Parts) -> None:
     assert (watchdog.bounds, alarms, ending.status) == ([END - CUT], [11, 11], 1)
 
 
+def test_what_goes_wrong_later_has_the_time_of_a_drain(parts: Parts) -> None:
+    """And status 1."""
+    ending, lifecycle, _, watchdog, _ = parts
+    lifecycle.enter(State.READY, "a test")
+    lifecycle.give_up("a test")
+    assert (watchdog.bounds, ending.status) == ([25 + END - CUT], 1)
+
+
 def test_a_restart_has_times_of_its_own(parts: Parts) -> None:
     """And the status that asks for it; whoever waits for the next process shall not wait for long."""
     ending, lifecycle, first, watchdog, _ = parts

@@ -137,6 +137,14 @@ def test_the_steps_run_in_order_then_the_ports_open(bench: Bench, caplog: pytest
     assert line.endswith("s before the first step; one 0.000 s, two 0.000 s, opening the web ports 0.000 s")
 
 
+def test_without_ports_there_is_no_step_that_opens_them(bench: Bench) -> None:
+    """Nor a line of it in the log."""
+    bench.service._open_ports = None
+    bench.start().run()
+    assert bench.lifecycle.state is State.READY
+    assert [name for name, _ in bench.lifecycle.steps] == ["one", "two"]
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

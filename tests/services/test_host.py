@@ -94,6 +94,13 @@ def test_one_that_does_not_start_ends_the_start(error: Any) -> None:
     assert (notes, first.running) == (["privileged", "start", "stop"], 0)
 
 
+def test_one_that_says_why_it_does_not_start() -> None:
+    """Its words are those of the start."""
+    hosting = Hosting(Noting([], start=fail(StartError("the broker refuses the password"))))
+    assert [str(each) for each in hosting.raised] == ["the broker refuses the password"]
+    assert hosting.states == ["stopped"]
+
+
 def test_they_are_made_with_the_lifecycle_and_the_reactor() -> None:
     """Just before they start."""
     given: list[Any] = []

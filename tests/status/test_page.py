@@ -76,6 +76,7 @@ def status(*workers: dict[str, Any], state: str = "ready", **fields: Any) -> dic
             "reason": "start-up is complete",
         },
         "probes": [probe("readiness", check("database:default")), probe("liveness", check("reactor"))],
+        "serves": True,
         "workers": list(workers),
         "services": [],
         "versions": {"twistserve": "1.0", "application": None, "django": "5.2"},
@@ -213,6 +214,14 @@ def test_any_number_of_workers(workers: int) -> None:
     assert [int(pid) for pid in re.findall(r"GET /of/(\d+)/", reader.text)] == sorted(pids, reverse=True)
     identifiers = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))
+
+
+def test_a_process_that_consumes() -> None:
+    """It has no requests, and nobody misses those who would serve them."""
+    text = read(status(serves=False)).text
+    assert "No process serves" not in text
+    assert "Requests" not in text
+    assert "Requests" in read(status(worker())).text
 
 
 def test_more_requests_than_are_shown_are_counted() -> None:

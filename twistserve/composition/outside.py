@@ -85,7 +85,7 @@ def _webhooks(configuration: Configuration, lifecycle: Lifecycle, reactor: Any) 
     def announce(state: State, reason: str) -> None:
         if state is State.READY:
             webhooks.announce("startup", "succeeded", reason)
-        elif state is State.DRAINING and lifecycle.failure is not None:
+        elif state is State.DRAINING and lifecycle.failure is not None and not lifecycle.started:
             webhooks.announce("startup", "failed", lifecycle.failure)
         elif state is State.DRAINING:
             webhooks.announce("draining", "draining", reason)

@@ -145,7 +145,8 @@ class Ending:
         def changed(state: State, reason: str) -> None:
             self.status = 1 if lifecycle.failure is not None else self._when_done
             if state is State.DRAINING:
-                self._begin(self.after_failure if lifecycle.failure is not None else self._grace + self._end)
+                failed_to_start = lifecycle.failure is not None and not lifecycle.started
+                self._begin(self.after_failure if failed_to_start else self._grace + self._end)
             elif state is State.STOPPED:
                 self._register()
 

@@ -34,6 +34,8 @@ class ServiceHost(Service):
         self._reactor = reactor
         self._hosted: list[Hosted] = []
         self._at = ""
+        self.title = "services"
+        """What they are, in one word."""
         self._looking = PeriodicService(LOOK_EVERY, self._look, reactor)
 
     def startService(self) -> None:
@@ -48,7 +50,7 @@ class ServiceHost(Service):
     @property
     def name(self) -> str:  # type: ignore[override]
         """Which service is being stopped, for a line about what takes so long."""
-        return self._at or "services"
+        return self._at or self.title
 
     @inlineCallbacks
     def start(self, services: Sequence[Loaded]) -> Any:
@@ -60,6 +62,9 @@ class ServiceHost(Service):
             try:
                 hosted.service.privilegedStartService()
                 yield maybeDeferred(hosted.service.startService)
+            except StartError:
+                hosted.enter(ServiceState.STOPPED)
+                raise
             except (Exception, SystemExit) as error:
                 hosted.enter(ServiceState.STOPPED)
                 raise StartError(f"{each.declared} does not start: {describe(error)}") from error

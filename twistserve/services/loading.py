@@ -46,14 +46,15 @@ def declared(configuration: Configuration) -> list[Declared]:
 
 def load(services: Sequence[Declared]) -> list[Loaded]:
     """Import what the services are made of. Blocks; main thread, once Django is set up. Raises `StartError`."""
-    return [Loaded(each, _found(each)) for each in services]
+    return [Loaded(each, import_dotted(str(each), each.dotted)) for each in services]
 
 
-def _found(service: Declared) -> Any:
+def import_dotted(what: str, dotted: str) -> Any:
+    """Import what a dotted name stands for; `what` names it for people. Blocks. Raises `StartError`."""
     try:
-        return find(service.dotted)
+        return find(dotted)
     except StartError as error:
-        raise StartError(f"{service}: {error}") from error
+        raise StartError(f"{what}: {error}") from error
 
 
 def make(loaded: Loaded, offered: Mapping[str, object]) -> Any:

@@ -51,9 +51,9 @@ def render(status: Described) -> bytes:
     main = element(
         "main",
         _state(status, verdict, kind),
-        _problems(status["probes"], workers),
+        _problems(status["probes"], workers, status["serves"]),
         [_load(worker, alone=len(workers) == 1) for worker in workers],
-        _requests(workers),
+        _requests(workers) if status["serves"] else None,
         _services(status["services"]) if status["services"] else None,
         _probes(status["probes"]),
         _options(status["options"]),
@@ -144,7 +144,7 @@ def _state(status: Described, verdict: str, kind: str) -> Html:
     )
 
 
-def _problems(probes: Sequence[Described], workers: Sequence[Described]) -> Html:
+def _problems(probes: Sequence[Described], workers: Sequence[Described], serves: bool) -> Html:
     """The reasons for the verdict: checks that fail, requests past their deadline, checks that warn."""
     overdue = sorted(_overdue(workers), key=lambda request: -request["seconds"])
     items = _worrying(probes, "fail") + [
@@ -157,7 +157,7 @@ def _problems(probes: Sequence[Described], workers: Sequence[Described]) -> Html
     ]
     if len(overdue) > MOST_OVERDUE:
         items.append(_problem("fail", f"{len(overdue) - MOST_OVERDUE} more requests are past their deadline", None))
-    if not workers:
+    if serves and not workers:
         items.append(_problem("fail", "No process serves", None))
     items += _worrying(probes, "warn")
     found = element("ul", items, _class="problems") if items else quiet("Nothing.")

@@ -80,6 +80,7 @@ class StatusReport:
             "python": platform.python_version(),
         }
         self._options = options_in_force(configuration)
+        self._serves = configuration.serves
 
     def gather(self) -> Deferred[Described]:
         """Everything, within about `PATIENCE`."""
@@ -119,6 +120,7 @@ class StatusReport:
                 "reason": step_of(lifecycle) if lifecycle.state is State.STARTING else lifecycle.reason,
             },
             "probes": probes,
+            "serves": self._serves,
             "workers": workers,
             "services": services,
             "versions": self._versions,

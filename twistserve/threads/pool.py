@@ -103,8 +103,9 @@ class RequestThreadPool(Service):
     dispatcher: Dispatching | None = None
     """Wakes threads when the reactor has read all that there is; without one, each job wakes a thread itself."""
 
-    def __init__(self, size: int, max_queue: int = 1000) -> None:
+    def __init__(self, size: int, max_queue: int = 1000, kind: str = "request") -> None:
         self._size = size
+        self._kind = kind
         self._max_queue = max_queue
         self._jobs: deque[Job] = deque()
         self._idle: list[Worker] = []
@@ -238,7 +239,9 @@ class RequestThreadPool(Service):
         with self._lock:
             self._workers.append(worker)
         try:
-            threading.Thread(target=self._work, args=(worker,), name=f"request-{worker.number}", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(worker,), name=f"{self._kind}-{worker.number}", daemon=True
+            ).start()
         except RuntimeError:
             with self._lock:
                 self._workers.remove(worker)
@@ -276,7 +279,7 @@ class RequestThreadPool(Service):
             try:
                 job()
             except BaseException:
-                logger.critical("a request ended with an error that nothing handled", exc_info=True)
+                logger.critical("a %s ended with an error that nothing handled", self._kind, exc_info=True)
             finally:
                 me.job = None
             del job

@@ -214,7 +214,7 @@ Serve = Callable[..., Server]
 
 
 def command(runner: str, programs: Path = BIN) -> list[str]:
-    """The words that start the service in one of its ways: `twistd`, `asyncio`, `daemon`, `twist` or `manage`.
+    """The words that start the service in one of its ways, such as `twistd` or `manage`.
 
     `programs` is the `bin` directory of the virtual environment to start it from.
     """
@@ -227,6 +227,7 @@ def command(runner: str, programs: Path = BIN) -> list[str]:
         "daemon": [str(programs / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "djangoserve"],
         "twist": [str(programs / "twist"), "djangoserve"],
         "manage": [str(programs / "python"), "manage.py", "serve"],
+        "consume": [str(programs / "python"), "manage.py", "consume"],
     }[runner]
 
 
