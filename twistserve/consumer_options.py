@@ -95,12 +95,14 @@ class ConsumerConfiguration(Configuration):
     amqp_host: str | None = _amqp("address or name of the broker", Kind("HOST", values.host), None)
     amqp_port: int = _amqp("port of the broker", Kind("PORT", values.port), 5672)
     amqp_vhost: str = _amqp("virtual host of the broker", _NAME, "/")
-    amqp_user: str = _amqp("user of the broker", Kind("NAME", values.line), "guest")
-    amqp_password: str = _amqp(
+    amqp_user: str | None = _amqp(
+        "user of the broker", Kind("NAME", values.line, redaction.hidden), None, default_text="guest"
+    )
+    amqp_password: str | None = _amqp(
         "the user's password; better given by the environment variable AMQP_PASSWORD, since others can read a command"
         " line",
         Kind("PASSWORD", values.secret, redaction.hidden),
-        "guest",
+        None,
         default_text="guest",
     )
     threads: int = _amqp(

@@ -10,6 +10,8 @@ from twistserve.broker_url import BrokerUrl, parsed
 from twistserve.consumer_options import ConsumerConfiguration
 from twistserve.errors import StartError, describe
 
+GUEST = "guest"
+"""User and password of a RabbitMQ that nobody has set up, for connections of the same machine."""
 CONNECT = 30.0
 """Seconds for a connection, from the look-up of its name to AMQP's handshake."""
 
@@ -91,5 +93,7 @@ def broker_of(configuration: ConsumerConfiguration) -> Broker:
             "there is no broker to consume from: give --amqp-url or --amqp-host, or the setting or environment"
             " variable AMQP_HOST"
         )
+    # An empty user is one, of brokers that ask for none.
     user = configuration.amqp_user if url.user is None else url.user
-    return Broker(url, user, configuration.amqp_password if url.password is None else url.password)
+    password = configuration.amqp_password if url.password is None else url.password
+    return Broker(url, GUEST if user is None else user, GUEST if password is None else password)

@@ -139,7 +139,8 @@ class Work:
             self._reject(held, str(error) or "the handler rejects it")
         elif held.message.failures >= self._policy.retries:
             tries = held.message.failures + 1
-            self._reject(held, f"handling it has failed {tries} times, the last time with {describe(error)}", error)
+            often = f"{tries} times, the last time with" if tries > 1 else "with"
+            self._reject(held, f"handling it has failed {often} {describe(error)}", error)
         else:
             self._try_later(held, error)
 

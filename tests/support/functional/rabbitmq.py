@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pika
 
+from tests.support.certificates import write_certificate
 from tests.support.functional.harness import PATIENCE, free_port, wait_for
 from tests.support.functional.processes import children, is_running
+
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 LOCAL = "{127,0,0,1}"
@@ -31,9 +35,14 @@ class RabbitMQ:
         self.node = f"twistserve-{self.port}@localhost"
         plugins = directory / "enabled_plugins"
         plugins.write_text("[].\n")
+        self.tls_port = free_port()
+        self.certificate = directory / "broker.pem"
+        write_certificate(self.certificate, "localhost")
         settings = directory / "rabbitmq.conf"
         settings.write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\nlog.console.level = warning\n"
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlisteners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            "log.console = true\nlog.console.level = warning\n"
+            + "".join(f"ssl_options.{name}file = {self.certificate}\n" for name in ("cacert", "cert", "key"))
         )
         self.environ = {
             **os.environ,
@@ -152,6 +161,15 @@ class Talk:
         given = pika.BasicProperties(**{"delivery_mode": 2, **properties})
         for body in bodies:
             self.channel.basic_publish(exchange, queue, body, given, mandatory=True)
+
+    def publish_many(self, queue: str, bodies: Iterable[bytes]) -> None:
+        """Publish persistent messages, all of which are on the disk when this returns."""
+        channel = self.connection.channel()
+        channel.tx_select()
+        for body in bodies:
+            channel.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2))
+        channel.tx_commit()
+        channel.close()
 
     def waiting(self, queue: str) -> int:
         """Messages of a queue that no consumer has."""
