@@ -92,12 +92,12 @@ def differences(one: Observations, other: Observations) -> dict[str, tuple[str, 
     return found
 
 
-def listed(document: Path) -> list[Difference]:
-    """The rows of the table of differences: an id such as D1, where in code spans, and what each side does."""
+def listed(document: Path, letter: str = "D") -> list[Difference]:
+    """The rows of a table of differences: an id such as D1, where in code spans, and what each side does."""
     rows = []
     for line in document.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if re.fullmatch(r"D\d+", cells[0]):
+        if re.fullmatch(rf"{letter}\d+", cells[0]):
             name, where, hurricane, twistserve = cells[:4]
             spans = [tuple(re.findall(r"`([^`]+)`", cell)) for cell in (where, hurricane, twistserve)]
             assert [len(each) for each in spans[1:]] == [1, 1], f"{name} is not written as the other rows"

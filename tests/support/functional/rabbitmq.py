@@ -138,6 +138,16 @@ class RabbitMQ:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def consumers(self, queue: str) -> int:
+        """Consumers of a queue; -1 if there is no such queue."""
+        connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        try:
+            return int(connection.channel().queue_declare(queue, passive=True).method.consumer_count)
+        except pika.exceptions.ChannelClosedByBroker:
+            return -1
+        finally:
+            connection.close()
+
     @property
     def log(self) -> str:
         return (self.directory / "rabbitmq.log").read_text(errors="replace")
@@ -174,6 +184,14 @@ class Talk:
     def waiting(self, queue: str) -> int:
         """Messages of a queue that no consumer has."""
         return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def routes(self, exchange: str, routing_key: str, body: bytes) -> bool:
+        """Publish a message, and say whether any queue has got it."""
+        try:
+            self.channel.basic_publish(exchange, routing_key, body, mandatory=True)
+        except pika.exceptions.UnroutableError:
+            return False
+        return True
 
     def take(self, queue: str) -> tuple[Any, bytes] | None:
         """The next message of a queue: its properties and its body."""
