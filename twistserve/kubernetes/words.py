@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from twistserve import redaction
-from twistserve.options import TABLE, Configuration, Option
+from twistserve.options import Configuration, Option
 from twistserve.resolution import COMMAND_LINE, ENVIRONMENT_PREFIX, SETTINGS_MODULE
 
 COMMAND = ["twistd", "-n", "--pidfile=", "djangoserve"]
@@ -31,7 +31,7 @@ def words(configuration: Configuration) -> Words:
     found = Words([], {}, [])
     if configuration.settings is not None:
         found.environment[SETTINGS_MODULE] = configuration.settings
-    for option in TABLE[1:]:
+    for option in configuration.table[1:]:
         value, source = getattr(configuration, option.name), configuration.sources.get(option.name, "")
         variable = ENVIRONMENT_PREFIX + option.key
         typed = source == COMMAND_LINE

@@ -115,3 +115,17 @@ def test_what_cannot_be_printed() -> None:
 
     with pytest.raises(SystemExit, match="twistserve: the manifests cannot be printed: Broken pipe"):
         call_command(Command(stdout=Closed(), stderr=io.StringIO()))
+
+
+def test_a_consumer() -> None:
+    """Its own objects, by the options of consume."""
+    words = ("--consumer", "shop.Orders", "--queue", "orders", "--amqp-url", "amqp://u:hush@rabbit", "--skip-checks")
+    objects, said = run(*words, "--dead-letter-exchange", "dead")
+    assert list(objects) == ["ServiceAccount", "Deployment", "PodDisruptionBudget", "ScaledObject"]
+    assert objects["Deployment"]["metadata"]["name"] == "shop-consumer"
+    assert "TWISTSERVE_AMQP_URL come from a Secret" in said
+    assert "hush" not in said
+    with pytest.raises(SystemExit, match="--queue is an option of consume: give --consumer with it"):
+        run("--queue", "orders")
+    with pytest.raises(SystemExit, match="--static is an option of serve"):
+        run(*words, "--static")

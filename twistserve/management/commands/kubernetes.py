@@ -11,13 +11,13 @@ from typing import Any
 from twistserve import command_line
 from twistserve.checks.in_force import read_settings
 from twistserve.errors import StartError
-from twistserve.kubernetes import manifests, scaling
+from twistserve.kubernetes import consumer, manifests, scaling
 from twistserve.kubernetes.chosen import KEYS, chosen
 from twistserve.kubernetes.sense import notices, refuse
 from twistserve.kubernetes.words import words
 from twistserve.management.base import TwistserveCommand
 from twistserve.project.application import load_settings
-from twistserve.resolution import resolve, unknown_variables
+from twistserve.resolution import resolve, resolve_consumer, unknown_variables
 
 INSIDE = {"KUBERNETES_SERVICE_HOST": "kubernetes.default.svc"}
 """The environment variable by which the server knows that it runs in a pod; some defaults depend on it."""
@@ -59,6 +59,7 @@ class Command(TwistserveCommand):
             " (default: %(default)s)",
         )
         command_line.add_arguments(parser, but=("settings", "pythonpath"), in_words=("command",))
+        consumer.add_arguments(parser)
         parser.add_argument(
             "--skip-checks",
             action="store_true",
@@ -83,6 +84,9 @@ class Command(TwistserveCommand):
 
     def _render(self, arguments: dict[str, Any]) -> tuple[str, list[str]]:
         """The manifests and the warnings. Raises `StartError`."""
+        if arguments["consumer"] is not None:
+            return _render_consumer(arguments)
+        consumer.refuse_without(arguments)
         given = command_line.given(arguments)
         # Django has applied --settings; --pythonpath is for the server too.
         given.pop("settings", None)
@@ -100,6 +104,21 @@ class Command(TwistserveCommand):
             for name, meant in unknown_variables(os.environ).items()
         ]
         return text, [*_of_settings(configuration.settings), *unknown, *notices(configuration, selected, started_with)]
+
+
+def _render_consumer(arguments: dict[str, Any]) -> tuple[str, list[str]]:
+    """The same of a consumer."""
+    given = consumer.given(arguments)
+    given.pop("settings", None)
+    if arguments["skip_checks"]:
+        given["system_checks"] = False
+    configuration = resolve_consumer(given, {**os.environ, **INSIDE}, load_settings, read_settings=read_settings)
+    selected = chosen(arguments["image"], arguments["chosen"], configuration.settings)
+    selected = consumer.named(selected, arguments["chosen"])
+    started_with = words(configuration)
+    text = consumer.text(configuration, selected, started_with, arguments["queue_length"])
+    said = consumer.notices(configuration, selected, started_with)
+    return text, [*_of_settings(configuration.settings), *said]
 
 
 def _of_settings(module: str | None) -> list[str]:

@@ -1,0 +1,118 @@
+"""The objects of a consumer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.functional.manifests import faults, violations
+from twistserve.consumer_options import ConsumerConfiguration
+from twistserve.errors import StartError
+from twistserve.kubernetes import consumer
+from twistserve.kubernetes.chosen import Chosen
+from twistserve.kubernetes.words import words
+from twistserve.resolution import resolve_consumer
+
+URL = "amqp://user:hush@rabbit/"
+
+
+def configuration(**given: Any) -> ConsumerConfiguration:
+    environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    typed = {"handler": "shop.Orders", "queue": "orders", **given}
+    return resolve_consumer({name: raw for name, raw in typed.items() if raw is not None}, environ, lambda *_: {})
+
+
+def rendered(chosen: Chosen | None = None, length: str = "50", **given: Any) -> dict[str, Any]:
+    found = configuration(**given)
+    text = consumer.text(found, chosen or Chosen(name="shop-consumer", image="shop:1"), words(found), length)
+    assert "hush" not in text
+    return {each["kind"]: each for each in yaml.safe_load_all(text)}
+
+
+def test_its_objects() -> None:
+    """No Service and no Ingress; the pods are as many as the queue is long."""
+    found = rendered(amqp_url=URL)
+    assert list(found) == ["ServiceAccount", "Deployment", "PodDisruptionBudget", "ScaledObject"]
+    spec = found["ScaledObject"]["spec"]
+    assert spec["scaleTargetRef"] == {"name": "shop-consumer"}
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, 10)
+    [trigger] = spec["triggers"]
+    assert trigger["metadata"] == {
+        "protocol": "amqp",
+        "queueName": "orders",
+        "mode": "QueueLength",
+        "value": "50",
+        "hostFromEnv": "TWISTSERVE_AMQP_URL",
+    }
+    assert "replicas" not in found["Deployment"]["spec"]
+    assert list(faults(found)) == []
+    assert list(violations(found["Deployment"]["spec"]["template"]["spec"])) == []
+
+
+def test_its_container() -> None:
+    """The command with the options that were typed; what has a password comes from the Secret."""
+    pod = rendered(amqp_url=URL, graceful_timeout="60", prefetch="7")["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["command"] == ["python", "manage.py", "consume"]
+    assert container["args"] == ["--handler=shop.Orders", "--queue=orders", "--prefetch=7", "--graceful-timeout=60"]
+    secret = {"secretKeyRef": {"name": "shop-consumer-secrets", "key": "TWISTSERVE_AMQP_URL"}}
+    assert {"name": "TWISTSERVE_AMQP_URL", "valueFrom": secret} in container["env"]
+    assert container["ports"] == [{"name": "probes", "containerPort": 8001}]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "probes"}
+    assert pod["terminationGracePeriodSeconds"] == 70
+
+
+def test_a_number_of_pods_that_is_fixed() -> None:
+    """By --set, or because KEDA would not find the broker."""
+    found = rendered(Chosen(name="shop", image="shop:1", replicas=3), amqp_url=URL)
+    assert found["Deployment"]["spec"]["replicas"] == 3
+    assert "ScaledObject" not in found
+    found = rendered(amqp_host="rabbit")
+    assert found["Deployment"]["spec"]["replicas"] == 2
+    assert "ScaledObject" not in found
+
+
+@pytest.mark.parametrize(
+    ("given", "length", "said"),
+    [
+        ({"queue": None, "amqp_url": URL}, "5", "KEDA has to know the queue: give --queue"),
+        ({"no_probe": True}, "5", "Kubernetes would have nothing to ask"),
+        ({}, "0", "--queue-length: '0' is not valid: give a whole number, 1 or more"),
+    ],
+)
+def test_what_cannot_be_printed(given: dict[str, Any], length: str, said: str) -> None:
+    """In one line."""
+    with pytest.raises(StartError, match=said):
+        rendered(None, length, **given)
+
+
+def test_its_name() -> None:
+    """Beside the web service's, unless it is given."""
+    assert consumer.named(Chosen(name="shop"), ["replicas=2"]).name == "shop-consumer"
+    assert consumer.named(Chosen(name="orders"), ["name=orders"]).name == "orders"
+
+
+def test_what_may_not_be_meant() -> None:
+    """The image's tag, the Secret, no autoscaler, no dead-letter exchange."""
+    found = configuration(amqp_host="rabbit", amqp_password="hush")
+    image, secret, scaling, rejected = consumer.notices(found, Chosen(name="shop"), words(found))
+    assert "--image" in image
+    assert secret.endswith("generic shop-secrets --from-literal=TWISTSERVE_AMQP_PASSWORD=...")
+    assert "give --amqp-url for pods by its length; there are 2 now" in scaling
+    assert "--dead-letter-exchange is not set" in rejected
+    found = configuration(amqp_url="amqp://rabbit", dead_letter_exchange="dead")
+    assert list(consumer.notices(found, Chosen(name="shop", image="shop:1"), words(found))) == []
+
+
+def test_options_of_the_other_command() -> None:
+    """Are refused, rather than without effect."""
+    arguments = {"consumer": "shop.Orders", "workers": "2", "queue": "orders", "threads": "3"}
+    with pytest.raises(StartError, match="--workers is an option of serve"):
+        consumer.given(arguments)
+    del arguments["workers"]
+    assert consumer.given(arguments) == {"handler": "shop.Orders", "queue": "orders", "threads": "3"}
+    with pytest.raises(StartError, match="--queue is an option of consume: give --consumer with it"):
+        consumer.refuse_without(arguments)
+    consumer.refuse_without({"threads": "3", "queue": None})
