@@ -17,7 +17,8 @@ from twistserve.options import TABLE
 def test_every_option_is_one_of_a_group() -> None:
     """Groups come once, Django's and its own first; what only a web port needs is not there."""
     groups = [group for group, _ in groupby(CONSUMER_TABLE, lambda option: option.group)]
-    assert groups[:2] == ["Django", "AMQP"]
+    assert (groups[:2], groups[-1]) == (["Django", "AMQP"], "Moving from Django-Hurricane")
+    assert CONSUMER_TABLE[2].name == "handler"
     assert len(groups) == len(set(groups))
     names = {option.name for option in CONSUMER_TABLE}
     assert not names & {"port", "workers", "static", "endpoint", "wsgi", "drain_delay", "autoreload"}

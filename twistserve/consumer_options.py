@@ -6,7 +6,7 @@ import dataclasses
 from functools import partial
 
 from twistserve import broker_url, redaction, values
-from twistserve.options import Configuration, Kind, Option, options_of, row
+from twistserve.options import TABLE, Configuration, Kind, Option, options_of, row
 
 MOST_PREFETCHED = 65535
 """What AMQP 0-9-1 has room for in basic.qos."""
@@ -58,16 +58,17 @@ class ConsumerConfiguration(Configuration):
     )
     queue: str | None = _amqp("the queue to consume from", _NAME, None, default_text="the handler's attribute queue")
     exchange: str | None = _amqp(
-        "the exchange to bind the queue to, with the routing keys of the handler's get_routing_keys",
+        "the exchange to bind the queue to, with the routing keys of the handler's get_routing_keys; without one it is"
+        " not bound",
         _NAME,
         None,
-        default_text="the handler's attribute exchange; without one the queue is not bound",
+        default_text="the handler's attribute exchange",
     )
     exchange_type: str | None = _amqp(
         "type of the exchange: topic, direct, fanout or headers",
         Kind("TYPE", _exchange_type),
         None,
-        default_text="the handler's attribute exchange_type: topic",
+        default_text="the handler's attribute, or topic",
     )
     queue_type: str = _amqp(
         "type of the queue: classic, or quorum, which is replicated", Kind("TYPE", _queue_type), "classic"
@@ -171,9 +172,14 @@ _OF_SERVING = frozenset(
 
 def _ordered(options: tuple[Option, ...]) -> tuple[Option, ...]:
     """Those of a consumer, group by group: Django's first, then its own, then as the server has them."""
-    groups = list(dict.fromkeys(["Django", "AMQP", *(option.group for option in options)]))
-    found = [option for option in options if option.name not in _OF_SERVING]
-    return tuple(sorted(found, key=lambda option: groups.index(option.group)))
+    groups = list(dict.fromkeys(["Django", "AMQP", *(option.group for option in TABLE)]))
+    own = list(ConsumerConfiguration.__annotations__)
+
+    def place(option: Option) -> tuple[int, int]:
+        # --threads has its place among the fields of the server.
+        return groups.index(option.group), own.index(option.name) if option.group == "AMQP" else 0
+
+    return tuple(sorted((option for option in options if option.name not in _OF_SERVING), key=place))
 
 
 CONSUMER_TABLE = ConsumerConfiguration.table = _ordered(options_of(ConsumerConfiguration))

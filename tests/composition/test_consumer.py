@@ -57,7 +57,7 @@ def test_its_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Process(monkeypatch)
     assert found.tree.order == [*("log", "reactor lag", "probes", "services", "consumers", "start-up", "recycling")]
     assert found.tree.names() == []
-    assert set(found.tree.actions) == {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+    assert set(found.tree.actions) == {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
     assert "reactor lag" not in Process(monkeypatch, no_metrics=True).tree.order
 
 
@@ -93,8 +93,10 @@ def test_what_its_probes_know(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_before_the_consumer_is_made(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """SIGQUIT logs the stacks all the same."""
+    """SIGQUIT logs the stacks all the same, and SIGHUP does nothing."""
     found = Process(monkeypatch)
+    found.tree.actions[signal.SIGHUP]("SIGHUP")
+    assert "a consumer has none" in caplog.text
     found.tree.actions[signal.SIGQUIT]("SIGQUIT")
     assert "SIGQUIT" in caplog.text
     consuming = module.Consuming(configuration(), found.lifecycle, found.reactor)

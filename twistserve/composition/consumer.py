@@ -22,6 +22,7 @@ from twistserve.development.debugger import DebuggerService
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle
 from twistserve.load import Load
+from twistserve.logs import get_logger
 from twistserve.logs.log import LogService
 from twistserve.metrics import catalogue as metrics
 from twistserve.metrics.reactor_lag import ReactorLagService
@@ -36,6 +37,8 @@ from twistserve.services.host import ServiceHost
 from twistserve.services.loading import Declared, Loaded
 from twistserve.status.report import StatusReport
 from twistserve.threads.stacks import log_all_stacks
+
+logger = get_logger(__name__)
 
 NO_LIMIT = 1 << 30
 """Messages that may wait for a thread: --prefetch bounds them, and readiness need not look."""
@@ -157,5 +160,10 @@ def consumer_process(
             signal.SIGTERM: lifecycle.shut_down,
             signal.SIGINT: lifecycle.shut_down,
             signal.SIGQUIT: consuming.log_stacks,
+            signal.SIGHUP: _nothing_to_do,
         },
     )
+
+
+def _nothing_to_do(name: str) -> None:
+    logger.warning("received %s, which replaces the workers of a server: a consumer has none", name)
