@@ -81,15 +81,14 @@ def _theirs(broker: RabbitMQ) -> Sequence[str]:
     return (*words, "--amqp-host", "127.0.0.1", "--amqp-port", str(broker.port), "--no-probe")
 
 
-def _celery(*options: str) -> Callable[[RabbitMQ], Sequence[str]]:
-    return lambda broker: ("celery", "-A", "handlers", "worker", "--concurrency", "1", *options)
+def _celery(broker: RabbitMQ) -> Sequence[str]:
+    return ("celery", "-A", "handlers", "worker", "--concurrency", "1")
 
 
 CONSUMERS = (
     Consumer("twistserve", "twistserve", (str(ROOT), "pika>=1.4", DJANGO), _ours()),
     Consumer("twistserve, --prefetch 100", "twistserve", (str(ROOT), "pika>=1.4", DJANGO), _ours("--prefetch", "100")),
-    Consumer("Celery, prefork", "celery", ("celery", DJANGO), _celery()),
-    Consumer("Celery, solo", "celery", ("celery", DJANGO), _celery("--pool", "solo")),
+    Consumer("Celery", "celery", ("celery", DJANGO), _celery),
     Consumer("Django-Hurricane", "hurricane", ("django-hurricane==1.6.2", DJANGO), _theirs, durable=False),
 )
 

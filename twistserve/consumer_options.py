@@ -38,10 +38,10 @@ def _name(text: str) -> str:
 
 
 def _prefetch(text: str) -> int:
-    number = values.whole_number(text)
-    if number > MOST_PREFETCHED:
-        raise ValueError(f"give a whole number up to {MOST_PREFETCHED}")
-    return number
+    # 0 would be as many as there are, and all of them in memory.
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_PREFETCHED):
+        raise ValueError(f"give a whole number from 1 to {MOST_PREFETCHED}")
+    return int(text)
 
 
 _NAME = Kind("NAME", _name)

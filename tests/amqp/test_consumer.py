@@ -220,7 +220,10 @@ def test_a_drain_returns_what_nobody_has_begun(
     assert stopped == []
     bench.reactor.advance(0.1)
     assert stopped == [None]
-    assert "the message 'number 1' of the queue orders is left behind: the broker delivers it again" in caplog.text
+    assert (
+        "the message 'number 1' of the queue orders is left behind after 0 s: the broker delivers it again"
+        in caplog.text
+    )
 
 
 def test_a_connection_that_is_lost_in_the_drain(

@@ -196,7 +196,7 @@ def test_a_handler_that_hangs(consume: Consume, broker: RabbitMQ, talk: Talk, sh
     talk.publish(queue, b"wait ever")
     server.wait_until("/alive", 503)
     assert ends(server)
-    assert len(lines_with(server.stdout, "is left behind: the broker delivers it again")) == 2
+    assert len(lines_with(server.stdout, "is left behind after", "the broker delivers it again")) == 2
     wait_for(lambda: talk.waiting(queue) == 2, "both to be back")
 
 

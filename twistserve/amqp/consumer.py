@@ -110,7 +110,7 @@ class Consumer(Service):
         draining = self._lifecycle.age if self._lifecycle.state is State.DRAINING else 0.0
         yield self._lifecycle.wait(self._work.finished(), max(self._grace - draining, 0.0))
         for held in self._work.unfinished:
-            logger.warning("%s is left behind: the broker delivers it again", held)
+            logger.warning("%s is left behind after %.0f s: the broker delivers it again", held, held.seconds)
         if self._session is not None:
             session, self._session = self._session, None
             yield session.close()

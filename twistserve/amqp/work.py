@@ -78,6 +78,11 @@ class Held:
     def __str__(self) -> str:
         return str(self.message)
 
+    @property
+    def seconds(self) -> float:
+        """Since a thread began it; 0 before."""
+        return time.monotonic() - self.began if self.began else 0.0
+
 
 class Work:
     """The messages of a consumer that the broker waits to hear of."""
@@ -259,15 +264,13 @@ class Work:
     def _look(self) -> None:
         """Have the threads replaced whose messages are past their time."""
         at_work = {job: thread for thread, job in self._pool.at_work().items()}
-        now = time.monotonic()
         for held in self._held:
-            seconds = now - held.began if held.began else 0.0
-            if held in at_work and not held.stuck and seconds >= self._policy.stuck_after:
+            if held in at_work and not held.stuck and held.seconds >= self._policy.stuck_after:
                 held.stuck = True
                 self._pool.give_up(held)
                 logger.error(
                     "%s is in hand for %.0f s, more than --handler-timeout; its thread is at %s",
                     held,
-                    seconds,
+                    held.seconds,
                     where(at_work[held]),
                 )
