@@ -64,6 +64,17 @@ def test_its_container() -> None:
     assert pod["terminationGracePeriodSeconds"] == 70
 
 
+def test_a_pod_monitor() -> None:
+    """For the probe port; without metrics there is nothing to monitor."""
+    found = configuration(metrics="m", queue="orders")
+    chosen = Chosen(name="orders", image="shop:1", replicas=1)
+    *_, monitor = yaml.safe_load_all(consumer.text(found, chosen, words(found), "5", pod_monitor=True))
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "probes", "path": "/m"}]
+    found = configuration(no_metrics=True)
+    with pytest.raises(StartError, match="no metrics with --no-metrics from the command line"):
+        consumer.text(found, chosen, words(found), "5", pod_monitor=True)
+
+
 def test_a_number_of_pods_that_is_fixed() -> None:
     """By --set, or because KEDA would not find the broker."""
     found = rendered(Chosen(name="shop", image="shop:1", replicas=3), amqp_url=URL)

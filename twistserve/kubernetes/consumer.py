@@ -63,7 +63,9 @@ def refuse_without(arguments: Mapping[str, Any]) -> None:
             raise StartError(f"--{option.word} is an option of consume: give --consumer with it")
 
 
-def text(configuration: ConsumerConfiguration, chosen: Chosen, words: Words, length: str) -> str:
+def text(
+    configuration: ConsumerConfiguration, chosen: Chosen, words: Words, length: str, pod_monitor: bool = False
+) -> str:
     """The manifests as YAML. Raises `StartError`."""
     try:
         number = values.positive_integer(length)
@@ -73,8 +75,17 @@ def text(configuration: ConsumerConfiguration, chosen: Chosen, words: Words, len
         raise StartError(
             f"--no-probe from {configuration.source('no_probe')}: Kubernetes would have nothing to ask: leave it out"
         )
+    if pod_monitor and configuration.no_metrics:
+        raise StartError(
+            f"--pod-monitor: there are no metrics with --no-metrics from {configuration.source('no_metrics')}"
+        )
     header = "Made by manage.py kubernetes --consumer: print it anew when the options change."
-    documents = [document(each) for each in objects(configuration, chosen, words, number)]
+    found = [*objects(configuration, chosen, words, number)]
+    if pod_monitor:
+        endpoint = {"port": _PROBES, "path": configuration.metrics}
+        spec = {"selector": {"matchLabels": _labels(chosen)}, "podMetricsEndpoints": [endpoint]}
+        found.append(_manifest("monitoring.coreos.com/v1", "PodMonitor", chosen, spec=spec))
+    documents = [document(each) for each in found]
     return "".join(f"{line}\n" for line in comment(header)) + "---\n" + "---\n".join(documents)
 
 

@@ -116,7 +116,7 @@ def _render_consumer(arguments: dict[str, Any]) -> tuple[str, list[str]]:
     selected = chosen(arguments["image"], arguments["chosen"], configuration.settings)
     selected = consumer.named(selected, arguments["chosen"])
     started_with = words(configuration)
-    text = consumer.text(configuration, selected, started_with, arguments["queue_length"])
+    text = consumer.text(configuration, selected, started_with, arguments["queue_length"], arguments["pod_monitor"])
     said = consumer.notices(configuration, selected, started_with)
     return text, [*_of_settings(configuration.settings), *said]
 
