@@ -55,6 +55,18 @@ def test_one_connection_for_all() -> None:
     assert first == [None]
 
 
+def test_nothing_is_published_before_the_channel_confirms() -> None:
+    """It would count as confirmed, and the confirms of others would not be found."""
+    connection, confirming = PikaConnection(), Deferred[Any]()
+    connection.made.answers["confirm_delivery"] = confirming
+    bench = Bench(connection)
+    first, second = bench.publish(), bench.publish()
+    assert connection.made.published == []
+    confirming.callback(None)
+    assert len(connection.made.published) == 2
+    assert (first, second) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -73,6 +73,8 @@ class PikaChannel:
         self.calls: list[tuple[Any, ...]] = []
         self.on_closed: Deferred[Any] = Deferred()
         self.failing: dict[str, BaseException] = {}
+        self.answers: dict[str, Deferred[Any]] = {}
+        """What calls of these names return, in place of what is there at once."""
         self.queue: Deferred[Any] = Deferred()
         """What the next message comes by."""
         self.published: list[Deferred[Any]] = []
@@ -82,7 +84,7 @@ class PikaChannel:
             self.calls.append((name, *arguments, keywords) if keywords else (name, *arguments))
             if name in self.failing:
                 return _failed(self.failing[name])
-            return succeed(None)
+            return self.answers.get(name) or succeed(None)
 
         return call
 

@@ -121,8 +121,10 @@ class Publisher:
         if self._connection is None or not self._connection.is_open:
             self._blocked = None
             self._connection = yield self._connect(self._note_blocked)
-        self._channel = channel = yield self._connection.channel()
+        channel = yield self._connection.channel()
         yield channel.confirm_delivery()
+        # Not before: pika takes what is published until then for confirmed, and counts the others wrong.
+        self._channel = channel
         return channel
 
     def _note_blocked(self, reason: str | None) -> None:
