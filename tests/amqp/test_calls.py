@@ -8,6 +8,7 @@ import pytest
 from tests.support.amqp import message
 from twistserve.amqp import Handler, Message
 from twistserve.amqp.calls import HandlerCall
+from twistserve.amqp.failures import DatabaseGone
 
 
 class Noting(Handler):
@@ -39,6 +40,37 @@ def test_what_it_raises_is_returned(notes: list[str], error: BaseException) -> N
     """What would end the thread, too."""
     assert HandlerCall(Noting(notes, error))(message()) is error
     assert notes[-1] == "close"
+
+
+class Connection:
+    """In place of a database connection; `error` is what connecting raises."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.told = error, list[str]()
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def ensure_connection(self) -> None:
+        self.told.append("connect")
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("kind", [django.db.OperationalError, django.db.InterfaceError])
+def test_a_database_that_cannot_be_reached(
+    notes: list[str], monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """Is told from an error of a database that can: that one is the message's."""
+    found = [Connection(), Connection()]
+    monkeypatch.setattr(django.db.connections, "all", lambda initialized_only: found)
+    error = kind("server closed the connection")
+    assert HandlerCall(Noting(notes, error))(message()) is error
+    assert found[0].told == found[1].told == ["close", "connect"]
+    found[1].error = kind("connection refused")
+    gone = HandlerCall(Noting(notes, error))(message())
+    assert isinstance(gone, DatabaseGone)
+    assert "server closed the connection" in str(gone)
 
 
 def test_a_connection_that_cannot_be_closed(

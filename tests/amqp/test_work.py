@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from tests.support.amqp import Channel, Reactor, message
 from twistserve.amqp import Message, PublishError, Reject
+from twistserve.amqp.failures import DatabaseGone
 from twistserve.amqp.work import Policy, Work
 from twistserve.metrics.amqp import MessageMetrics
 
@@ -208,6 +209,41 @@ def test_a_failure_after_the_connection_was_lost(error: Exception) -> None:
     bench.channel.is_open = False
     bench.pool.run()
     assert (bench.channel.told, bench.finished) == ([], True)
+
+
+def test_an_outage_of_the_database(caplog: pytest.LogCaptureFixture) -> None:
+    """The message waits for it with growing pauses, whatever --retries says; no failure is counted."""
+    bench = Bench(retries=0)
+    bench.fail(DatabaseGone("OperationalError: connection refused"))
+    for pause in (1, 2, 4, 8, 15, 15):
+        assert bench.pool.jobs == []
+        bench.reactor.advance(pause)
+        bench.pool.run()
+    assert (bench.channel.told, bench.copies, bench.work.handled) == ([], [], 0)
+    assert "waits for its database: OperationalError: connection refused; it is tried again in 15 s" in caplog.text
+    bench.errors.clear()
+    bench.reactor.advance(15)
+    bench.pool.run()
+    assert (bench.channel.told, bench.finished) == ([("ack", 1)], True)
+
+
+def test_a_drain_during_an_outage() -> None:
+    """Messages go back as they are, those that fail by it afterwards too; a failure of their own after it counts."""
+    bench = Bench()
+    bench.fail(DatabaseGone("gone"))
+    bench.receive(b"bad", tag=2)
+    in_hand = bench.pool.begin()
+    bench.work.close()
+    in_hand()
+    assert bench.channel.told == [("requeue", 1), ("requeue", 2)]
+    assert (bench.finished, bench.reactor.getDelayedCalls()) == (True, [])
+    bench = Bench()
+    bench.fail(DatabaseGone("gone"))
+    bench.errors[b"bad"] = ValueError()
+    bench.reactor.advance(1)
+    bench.pool.run()
+    bench.work.close()
+    assert len(bench.copies) == 1
 
 
 def test_one_that_is_past_its_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

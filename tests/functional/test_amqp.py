@@ -110,6 +110,20 @@ def test_what_fails(consume: Consume, broker: RabbitMQ, talk: Talk, shop: Path, 
     assert ends(server)
 
 
+def test_an_outage_of_the_database(consume: Consume, broker: RabbitMQ, talk: Talk, shop: Path, queue: str) -> None:
+    """Messages wait for its end, and none is given up."""
+    (shop / "data").rename(shop / "away")
+    words = ("--retries", "0")
+    server = consume("handlers.Notes", "--amqp-url", broker.url, "--queue", queue, *words, until="/startup")
+    talk.publish(queue, b"query")
+    wait_for(lambda: lines_with(server.stdout, "waits for its database", "tried again in 2 s"), "the second failure")
+    (shop / "away").rename(shop / "data")
+    wait_until_seen(shop, "42")
+    wait_for(lambda: metric(server, "messages_in_hand") == 0, "it to be acknowledged")
+    assert metric(server, "messages_rejected_total") == 0
+    assert ends(server)
+
+
 def test_what_a_handler_publishes(consume: Consume, broker: RabbitMQ, talk: Talk, shop: Path, queue: str) -> None:
     """It has arrived when the message is acknowledged; where nothing takes it, the message has failed."""
     (shop / "go").touch()

@@ -66,7 +66,8 @@ def test_how_it_is_served(shop: Server, path: str, kind: str) -> None:
 def test_the_json_document(shop: Server) -> None:
     """Its shape is what docs/status-page.md says."""
     found = document(shop)
-    assert set(found) == {"time", "host", "lifecycle", "probes", "workers", "services", "versions", "options"}
+    keys = {"time", "host", "lifecycle", "probes", "serves", "workers", "services", "versions", "options"}
+    assert set(found) == keys
     assert found["lifecycle"]["state"] == "ready"
     assert set(found["lifecycle"]) == {"state", "since", "seconds", "reason"}
     assert [(probe["name"], probe["path"]) for probe in found["probes"]] == [

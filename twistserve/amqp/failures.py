@@ -18,6 +18,10 @@ class Reject(Exception):
     """Raised by a handler: the message is rejected at once, without another try."""
 
 
+class DatabaseGone(Exception):
+    """A handler has failed because its database cannot be reached; the message is for people."""
+
+
 class ConnectionFailed(Exception):
     """There is no connection, or not any more; the message is for people. `final` says that waiting does not help."""
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from twistserve.amqp.failures import Reject
+from twistserve.amqp.failures import DatabaseGone, Reject
 from twistserve.amqp.message import Message
 from twistserve.backoff import backoff
 from twistserve.errors import describe
@@ -26,6 +26,8 @@ LOOK_EVERY = 1.0
 """Seconds between two looks for messages past --handler-timeout."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a message that has failed is tried again."""
+LONGEST_OUTAGE_PAUSE = 15.0
+"""The same while a database cannot be reached."""
 
 Handle = Callable[[Message], "BaseException | None"]
 """Handles a message in a thread, and returns what was raised."""
@@ -65,6 +67,8 @@ class Held:
         self.began = 0.0
         """When a thread began it, by time.monotonic; 0 before."""
         self.stuck = False
+        self.outages = 0
+        """Times in a row that a database could not be reached."""
         self.timer: Any = None
         """What will try it again, if it waits for that."""
         self._work = work
@@ -107,6 +111,7 @@ class Work:
         self._reactor = reactor
         self._held: dict[Held, None] = {}
         self._pause = backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        self._outage_pause = backoff(FIRST_PAUSE, LONGEST_OUTAGE_PAUSE)
         self._closing = False
         self._idle: list[Deferred[None]] = []
         self._looking = LoopingCall(self._look)
@@ -136,8 +141,12 @@ class Work:
 
     def done(self, held: Held, error: BaseException | None, seconds: float) -> None:
         """A thread is through with a message."""
-        self.handled += 1
         self._metrics.handled(seconds, failed=error is not None)
+        if isinstance(error, DatabaseGone):
+            self._wait_for_database(held, error)
+            return
+        self.handled += 1
+        held.outages = 0
         if error is None:
             self._acknowledge(held)
         elif isinstance(error, Reject):
@@ -153,7 +162,10 @@ class Work:
         """Give back what no thread has begun, and what waits for another try; what is in hand goes on."""
         self._closing = True
         for held in list(self._held):
-            if held.timer is not None:
+            if held.timer is not None and held.outages:
+                held.timer.cancel()
+                self._give_back(held)
+            elif held.timer is not None:
                 self._try_again(held)
             elif self._pool.withdraw(held):
                 self._give_back(held)
@@ -243,6 +255,22 @@ class Work:
     def _not_copied(self, held: Held, error: BaseException) -> None:
         logger.warning("%s goes back to its queue without its failure being counted: %s", held, error)
         self._give_back(held)
+
+    # Outages of databases
+
+    def _wait_for_database(self, held: Held, error: DatabaseGone) -> None:
+        """Keep the message, and have it handled again: it is not its failure, and no other would fare better."""
+        if self._closing:
+            self._give_back(held)
+            return
+        seconds = self._outage_pause(held.outages)
+        held.outages += 1
+        logger.warning("%s waits for its database: %s; it is tried again in %g s", held, redacted(str(error)), seconds)
+        held.timer = self._reactor.callLater(seconds, self._handle_again, held)
+
+    def _handle_again(self, held: Held) -> None:
+        held.timer, held.began, held.stuck = None, 0.0, False
+        self._pool.submit(held)
 
     # Who holds what
 

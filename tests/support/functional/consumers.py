@@ -77,7 +77,7 @@ def beside(lifecycle):
 '''
 
 DATABASE = (
-    "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'db.sqlite3',"
+    "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'data' / 'db.sqlite3',"
     " 'CONN_MAX_AGE': None}}\n"
 )
 
@@ -86,7 +86,10 @@ Consume = Callable[..., Server]
 
 
 def consuming_project(directory: Path) -> Path:
-    return write_project(directory, settings=DATABASE, handlers=HANDLERS)
+    """A project whose database is in `data`."""
+    write_project(directory, settings=DATABASE, handlers=HANDLERS)
+    (directory / "data").mkdir()
+    return directory
 
 
 def make_consume(serve: Any, project: Path) -> Consume:
