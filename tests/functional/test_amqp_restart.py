@@ -73,7 +73,9 @@ def test_no_message_is_lost(consume: Consume, broker: RabbitMQ, shop: Path) -> N
     assert twice <= redelivered
     # What was acknowledged as the connection was lost: the broker confirms no acknowledgement. The roll-over adds none.
     assert len(twice) <= PREFETCH
-    assert Talk(broker).waiting("many") == 0
+    talk = Talk(broker)
+    assert talk.waiting("many") == 0
+    talk.connection.close()
 
 
 def test_without_reconnection(consume: Consume, broker: RabbitMQ) -> None:
