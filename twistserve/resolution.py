@@ -72,10 +72,14 @@ def resolve_consumer(
     load_settings: LoadSettings,
     defaults: Mapping[str, object] = MappingProxyType({}),
     read_settings: ReadSettings = lambda names: {},
+    origin: str = COMMAND_LINE,
 ) -> ConsumerConfiguration:
-    """The same for a consumer: of Django-Hurricane's names, those of its consumer count. Raises `StartError`."""
+    """The same for a consumer: of Django-Hurricane's names, those of its consumer count. Raises `StartError`.
+
+    `origin` says where the raw values in `given` come from.
+    """
     variables = _variables(environ)
-    layers = _own_layers(given, variables, load_settings)
+    layers = _own_layers(given, variables, load_settings, origin)
     layers += hurricane.of_consumer(variables, read_settings(tuple(hurricane.AMQP)))
     derived = dict.fromkeys(defaults, "default with manage.py consume")
     in_force, sources = _in_force(CONSUMER_TABLE, layers, environ, defaults, derived)
@@ -86,11 +90,13 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if value and not is_service_link(name, value)}
 
 
-def _own_layers(given: Mapping[str, object], variables: Mapping[str, str], load_settings: LoadSettings) -> list[Layer]:
+def _own_layers(
+    given: Mapping[str, object], variables: Mapping[str, str], load_settings: LoadSettings, origin: str = COMMAND_LINE
+) -> list[Layer]:
     """What our own sources say: the command line, the environment, and the setting, for which settings are loaded."""
-    layers: list[Layer] = [{name: (COMMAND_LINE, raw) for name, raw in given.items()}, _from_environment(variables)]
-    (settings, origin), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
-    return [*layers, _from_setting(load_settings(settings, origin, pythonpath))]
+    layers: list[Layer] = [{name: (origin, raw) for name, raw in given.items()}, _from_environment(variables)]
+    (settings, named_by), (pythonpath, _) = (_find(option, layers) for option in TABLE[:2])
+    return [*layers, _from_setting(load_settings(settings, named_by, pythonpath))]
 
 
 def _in_force(

@@ -246,9 +246,10 @@ def test_a_drain_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     bench.lifecycle.enter(State.DRAINING, "received SIGTERM")
     assert opening.called
     assert bench.started == [None]
-    opening = Deferred[Any](lambda _: None)
+    opening = Deferred[Any](lambda _: opening.callback(bench.session(lambda *_: None)))
     bench = Bench(monkeypatch, opening, ready=False)
     bench.lifecycle.enter(State.DRAINING, "received SIGTERM")
+    assert not bench.channels[0].is_open
     bench = Bench(monkeypatch, GONE)
     bench.lifecycle.enter(State.DRAINING, "received SIGTERM")
     bench.reactor.advance(60)
@@ -271,5 +272,5 @@ def test_beside_a_web_service(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Consumer(Orders(), Lifecycle(reactor), reactor, queue="other")
     assert consumer._pool.made == (1, "handler")  # type: ignore[attr-defined]
     assert (consumer._plan.queue, consumer._plan.prefetch) == ("other", 7)
-    with pytest.raises(StartError, match="--prefetch"):
+    with pytest.raises(StartError, match="--prefetch: -1 from the call of Consumer is not valid"):
         Consumer(Orders(), Lifecycle(reactor), reactor, prefetch=-1)

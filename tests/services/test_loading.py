@@ -151,3 +151,14 @@ def test_what_is_raised_while_it_is_made(error: BaseException) -> None:
 
     with pytest.raises(StartError, match=f"cannot be made: {type(error).__name__}: "):
         made(fail)
+
+
+def test_one_that_says_what_is_wrong() -> None:
+    """Its words are enough."""
+
+    def fail() -> None:
+        raise StartError("there is no broker")
+
+    with pytest.raises(StartError) as raised:
+        made(fail)
+    assert str(raised.value) == "the service feed (prices.Feed) cannot be made: there is no broker"

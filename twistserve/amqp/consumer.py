@@ -64,7 +64,11 @@ class Consumer(Service):
         if configuration is None:
             # --threads of the server that it runs beside is not meant for it.
             configuration = resolve_consumer(
-                {"threads": 1, **options}, os.environ, lambda *_: twistserve_setting(), read_settings=read_settings
+                {"threads": 1, **options},
+                os.environ,
+                lambda *_: twistserve_setting(),
+                read_settings=read_settings,
+                origin="the call of Consumer",
             )
         self._lifecycle = lifecycle
         self._reactor = reactor
@@ -174,9 +178,6 @@ class Consumer(Service):
         final = getattr(error, "final", True)
         if self._first and (final or not self._reconnects):
             raise StartError(self._problem) from error
-        if not self._reconnects:
-            self._give_up()
-            return
         self._connect_later(final)
 
     def _tried(self, result: object) -> None:
@@ -191,8 +192,7 @@ class Consumer(Service):
     def _lost(self, reason: BaseException) -> None:
         """The session is over."""
         session, self._session = self._session, None
-        if session is None:
-            return
+        assert session is not None
         self._metrics.connected.set(0)
         self._metrics.connections_lost.inc()
         self._work.lost(session)
@@ -202,7 +202,7 @@ class Consumer(Service):
             logger.warning("%s; it delivers again what is in hand", problem)
             return
         if not self._reconnects:
-            self._give_up()
+            self._lifecycle.give_up(f"{self._problem}; --no-reconnect: the process ends")
             return
         if self._reactor.seconds() - self._opened_at >= STEADY:
             self._attempts = 0
@@ -213,9 +213,6 @@ class Consumer(Service):
         log = logger.error if final else logger.warning
         log("%s; another connection is tried in %g s", self._problem, seconds)
         self._again = self._reactor.callLater(seconds, self._connect)
-
-    def _give_up(self) -> None:
-        self._lifecycle.give_up(f"{self._problem}; --no-reconnect: the process ends")
 
     def _drain(self) -> None:
         """Have no more messages come, and give back those that nobody has begun."""

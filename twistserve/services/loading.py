@@ -72,6 +72,8 @@ def make(loaded: Loaded, offered: Mapping[str, object]) -> Any:
     arguments = _arguments(service, target, offered)
     try:
         made = target(**arguments)
+    except StartError as error:
+        raise StartError(f"{service} cannot be made: {error}") from error
     except (Exception, SystemExit) as error:
         raise StartError(f"{service} cannot be made: {describe(error)}") from error
     if not IService.providedBy(made):
