@@ -263,6 +263,13 @@ def test_an_error_that_nobody_has_thought_of(monkeypatch: pytest.MonkeyPatch, ca
     assert "the consumer cannot connect" in caplog.text
 
 
+def test_without_pika(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to install."""
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(StartError, match=r"install twistserve\[amqp\]"):
+        Consumer(Orders(), Lifecycle(Reactor()), Reactor())
+
+
 def test_beside_a_web_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options are those of the environment, and of the call; the server's --threads are not meant."""
     monkeypatch.setattr(module, "RequestThreadPool", Pool)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,13 @@ import pytest
 
 from tests.support.functional.consumers import Consume, consuming_project, make_consume, seen
 from tests.support.functional.harness import PROMPT, Serve, Server, assert_failed, lines_with, wait_for
-from tests.support.functional.rabbitmq import RabbitMQ, Talk, running
+from tests.support.functional.rabbitmq import RabbitMQ, Talk, temporary_broker
 
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RabbitMQ]:
-    directory = Path(tempfile.mkdtemp(prefix="twistserve-rabbitmq-"))
-    with running(directory) as broker:
+    with temporary_broker() as broker:
         yield broker
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -5,17 +5,13 @@ The observations are those of Django-Hurricane's own tests that start its comman
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from tests.support.functional.harness import ROOT
 from tests.support.functional.hurricane import environment, sides
 from tests.support.functional.hurricane_consumers import observed
 from tests.support.functional.observations import Observations, differences, listed
-from tests.support.functional.rabbitmq import running
+from tests.support.functional.rabbitmq import temporary_broker
 
 DOCUMENT = ROOT / "docs" / "from-hurricane.md"
 
@@ -23,12 +19,10 @@ DOCUMENT = ROOT / "docs" / "from-hurricane.md"
 @pytest.fixture(scope="module")
 def observations(tmp_path_factory: pytest.TempPathFactory) -> list[Observations]:
     """Of Django-Hurricane, and of ours."""
-    programs, directory = environment(), Path(tempfile.mkdtemp(prefix="twistserve-rabbitmq-"))
-    with running(directory) as broker:
+    programs = environment()
+    with temporary_broker() as broker:
         # One after the other: all connections of the broker are closed.
-        found = [observed(side, broker) for side in sides(programs, tmp_path_factory.mktemp("consumers") / "sides")]
-    shutil.rmtree(directory)
-    return found
+        return [observed(side, broker) for side in sides(programs, tmp_path_factory.mktemp("consumers") / "sides")]
 
 
 def test_every_difference_is_listed_and_there(observations: list[Observations]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import pytest
 
 from tests.support.functional.consumers import Consume, consuming_project, make_consume, seen
 from tests.support.functional.harness import PROMPT, Serve, wait_for
-from tests.support.functional.rabbitmq import RabbitMQ, Talk, running
+from tests.support.functional.rabbitmq import RabbitMQ, Talk, temporary_broker
 
 MESSAGES = 10_000
 PREFETCH = 100
@@ -22,10 +20,8 @@ PREFETCH = 100
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RabbitMQ]:
-    directory = Path(tempfile.mkdtemp(prefix="twistserve-rabbitmq-"))
-    with running(directory) as broker:
+    with temporary_broker() as broker:
         yield broker
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

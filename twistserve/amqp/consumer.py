@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from twisted.application.service import Service
@@ -59,6 +60,8 @@ class Consumer(Service):
         plan: Plan | None = None,
         **options: object,
     ) -> None:
+        if find_spec("pika") is None:
+            raise StartError("a consumer needs pika: install twistserve[amqp]")
         if reactor is None:
             from twisted.internet import reactor
         if configuration is None:

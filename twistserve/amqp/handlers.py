@@ -19,7 +19,10 @@ class Handler:
     """Whether exchange, queue and messages outlive the broker's restart."""
 
     def get_routing_keys(self, queue_name: str) -> list[str]:
-        """What the queue is bound to the exchange with; the queue's name if the list is empty. Main thread."""
+        """What the queue is bound to the exchange with; the queue's name if the list is empty.
+
+        Main thread; of a consumer that --service makes, the reactor's, where it must not block.
+        """
         return []
 
     def handle(self, message: Message) -> None:

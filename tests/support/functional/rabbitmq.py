@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -197,6 +198,13 @@ class Talk:
         """The next message of a queue: its properties and its body."""
         method, properties, body = self.channel.basic_get(queue, auto_ack=True)
         return None if method is None else (properties, body)
+
+
+@contextmanager
+def temporary_broker() -> Iterator[RabbitMQ]:
+    """One with a directory of its own, which ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="twistserve-rabbitmq-") as directory, running(Path(directory)) as broker:
+        yield broker
 
 
 @contextmanager
