@@ -63,7 +63,9 @@ class Pool:
 class Bench:
     """A consumer, what its attempts to connect come to, and what was printed as the reason of the end."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *attempts: Any, ready: bool = True, **options: Any) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *attempts: Any, ready: bool = True, hosted: bool = True, **options: Any
+    ) -> None:
         monkeypatch.setattr(module, "RequestThreadPool", Pool)
         monkeypatch.setattr(module, "HandlerCall", lambda handler: lambda message: None)
         self.reactor = Reactor()
@@ -71,7 +73,8 @@ class Bench:
         self.failures: list[str] = []
         self.lifecycle.on_failure = self.failures.append
         given = configuration(amqp_host="rabbit", **options)
-        self.consumer = Consumer(Orders(), self.lifecycle, self.reactor, given)
+        give_up = self.lifecycle.give_up if hosted else None
+        self.consumer = Consumer(Orders(), self.lifecycle, self.reactor, given, give_up=give_up)
         self.pool: Any = self.consumer._pool
         self.attempts = list(attempts)
         self.tried = 0
@@ -197,9 +200,12 @@ def test_without_reconnection_the_process_ends(monkeypatch: pytest.MonkeyPatch) 
     bench = Bench(monkeypatch, reconnect=False)
     bench.channels[0].close_by(LOST)
     assert bench.failures == [
-        "the connection to the broker amqp://rabbit:5672 was lost: EOF; --no-reconnect: the process ends"
+        "the connection to the broker amqp://rabbit:5672 was lost: EOF; --no-reconnect: there is no other attempt"
     ]
     assert bench.lifecycle.state is State.DRAINING
+    alone = Bench(monkeypatch, hosted=False, reconnect=False)
+    alone.channels[0].close_by(LOST)
+    assert (alone.lifecycle.state, alone.consumer.running) == (State.READY, 0)
     bench = Bench(monkeypatch, GONE, ready=False, reconnect=False)
     assert str(bench.started[0].value) == "the broker is gone"
 

@@ -81,5 +81,5 @@ def test_without_reconnection(consume: Consume, broker: RabbitMQ) -> None:
     assert server.wait() == 1
     [line] = server.stderr.splitlines()
     assert line.startswith(f"twistserve: the broker amqp://127.0.0.1:{broker.port} says: CONNECTION_FORCED")
-    assert line.endswith("--no-reconnect: the process ends")
+    assert line.endswith("--no-reconnect: there is no other attempt")
     broker.start()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -24,7 +24,7 @@ from twistserve.backoff import backoff
 from twistserve.checks.in_force import read_settings, twistserve_setting
 from twistserve.consumer_options import MOST_PREFETCHED, ConsumerConfiguration
 from twistserve.errors import StartError
-from twistserve.lifecycle import Lifecycle, State
+from twistserve.lifecycle import State
 from twistserve.load import Load
 from twistserve.logs import get_logger
 from twistserve.metrics.amqp import MessageMetrics
@@ -42,11 +42,19 @@ Open = Callable[[Callable[..., None]], Deferred[Session]]
 """Opens a session whose messages go to what it is given."""
 
 
+class Observable(Protocol):
+    """What a consumer needs of the lifecycle: that of a process, or what services are given of it."""
+
+    def observe(self, observer: Callable[[State, str], Any]) -> None:
+        """Call `observer` with each state from now on."""
+
+
 class Consumer(Service):
     """Consumes a queue for a handler. To be made on the reactor thread once Django is set up; raises `StartError`.
 
     Without a `configuration`, the values in force are those of the environment and the settings, and of `options`,
     which are named as in the setting TWISTSERVE but in lower case: `Consumer(Orders(), lifecycle, queue="orders")`.
+    `give_up` is called with the reason when the connection is lost for good, with --no-reconnect.
     """
 
     name = "consumer"
@@ -54,10 +62,11 @@ class Consumer(Service):
     def __init__(
         self,
         handler: Handler,
-        lifecycle: Lifecycle,
+        lifecycle: Observable,
         reactor: Any = None,
         configuration: ConsumerConfiguration | None = None,
         plan: Plan | None = None,
+        give_up: Callable[[str], None] | None = None,
         **options: object,
     ) -> None:
         if find_spec("pika") is None:
@@ -94,7 +103,10 @@ class Consumer(Service):
         """Whether the start waits for the first attempt."""
         self._problem = "the connection is being opened"
         self._pause = backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        self._give_up = give_up or self._end
         self._draining = False
+        self._drained_at = 0.0
+        """When the drain began, by the reactor's seconds."""
         if not self._plan.durable:
             logger.info("the queue %s is not durable: a restart of the broker forgets its messages", self._plan.queue)
 
@@ -114,8 +126,8 @@ class Consumer(Service):
         """Finish what is in hand within what is left of --graceful-timeout, then close the connection."""
         super().stopService()
         self._drain()
-        draining = self._lifecycle.age if self._lifecycle.state is State.DRAINING else 0.0
-        yield self._lifecycle.wait(self._work.finished(), max(self._grace - draining, 0.0))
+        left = max(self._grace - (self._reactor.seconds() - self._drained_at), 0.0)
+        yield self._work.finished().addTimeout(left, self._reactor).addErrback(lambda failure: None)
         for held in self._work.unfinished:
             logger.warning("%s is left behind after %.0f s: the broker delivers it again", held, held.seconds)
         if self._session is not None:
@@ -205,7 +217,7 @@ class Consumer(Service):
             logger.warning("%s; it delivers again what is in hand", problem)
             return
         if not self._reconnects:
-            self._lifecycle.give_up(f"{self._problem}; --no-reconnect: the process ends")
+            self._give_up(f"{self._problem}; --no-reconnect: there is no other attempt")
             return
         if self._reactor.seconds() - self._opened_at >= STEADY:
             self._attempts = 0
@@ -217,11 +229,17 @@ class Consumer(Service):
         log("%s; another connection is tried in %g s", self._problem, seconds)
         self._again = self._reactor.callLater(seconds, self._connect)
 
+    def _end(self, reason: str) -> None:
+        """End alone: whoever hosts it sees that it does not run any more."""
+        logger.error("%s", reason)
+        super().stopService()
+        self._drain()
+
     def _drain(self) -> None:
         """Have no more messages come, and give back those that nobody has begun."""
         if self._draining:
             return
-        self._draining = True
+        self._draining, self._drained_at = True, self._reactor.seconds()
         if self._again is not None:
             self._again.cancel()
             self._again = None

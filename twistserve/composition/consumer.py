@@ -64,7 +64,8 @@ class Consuming:
         blockingCallFromThread(self._reactor, self._start, dotted, handler, plan, host)
 
     def _start(self, dotted: str, handler: Handler, plan: Plan, host: ServiceHost) -> Any:
-        self._consumer = Consumer(handler, self._lifecycle, self._reactor, self._configuration, plan)
+        lifecycle, configuration = self._lifecycle, self._configuration
+        self._consumer = Consumer(handler, lifecycle, self._reactor, configuration, plan, lifecycle.give_up)
         return host.start([Loaded(Declared("consumer", dotted), self._consumer)])
 
     def snapshot(self) -> Load:
