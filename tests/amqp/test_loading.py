@@ -50,8 +50,8 @@ def test_a_handler_is_made(kind: type[Handler]) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Gone", "cannot be imported: the module"),
-        ("Exception.Orders", "there is no module"),
+        ("Gone", "has no .Gone.: correct the dotted name"),
+        ("Exception.Orders", "has no .Exception.: correct the dotted name"),
         ("SOMETHING", "is of type int, which is no handler"),
         ("StartError", "is the class StartError, which is no handler: derive the class from twistserve.amqp.Handler"),
         ("Empty", "has no method handle"),

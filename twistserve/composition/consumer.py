@@ -90,7 +90,7 @@ def consumer_process(
     consuming = Consuming(configuration, lifecycle, reactor)
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     # The consumer is stopped before the services that its handler may use.
-    services, consumers = (service_host(configuration, lifecycle, reactor, 0.0, STOP) for _ in range(2))
+    services, consumers = (service_host(configuration, lifecycle, reactor, stop=STOP) for _ in range(2))
     consumers.title = "consumers"
     asked = WithServices(WithServices(checks, services.check), consumers.check)
     results = ProbeResults(lifecycle, consuming, asked, NO_LIMIT)
