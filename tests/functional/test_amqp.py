@@ -265,7 +265,7 @@ def test_what_does_not_mend_by_waiting(consume: Consume, broker: RabbitMQ, talk:
     wrong = broker.url.replace("guest:guest", "guest:hush")
     named = {
         ("handlers.NoHandler", "--queue", queue, *here): ("the handler handlers.NoHandler", "is no handler"),
-        ("handlers.Gone", "--queue", queue, *here): ("the module 'handlers' has no 'Gone'",),
+        ("handlers.Gone", "--queue", queue, *here): ("'handlers' has no 'Gone'",),
         ("gone.Handler", "--queue", queue, *here): ("there is no module 'gone'",),
         ("handlers.Topic", *here): ("there is no queue to consume from: give --queue",),
         ("--queue", queue, *here): ("there is no handler",),
