@@ -101,6 +101,17 @@ def test_one_that_says_why_it_does_not_start() -> None:
     assert hosting.states == ["stopped"]
 
 
+def test_none_starts_in_the_end() -> None:
+    """One that finishes its start while it is stopped lets no other begin, which nothing would stop."""
+    notes: list[str] = []
+    waiting: Deferred[None] = Deferred()
+    hosting = Hosting(Noting(notes, start=waiting), Noting(notes))
+    assert hosting.stop() == [None]
+    waiting.callback(None)
+    assert notes == ["privileged", "start", "stop"]
+    assert hosting.raised == []
+
+
 def test_they_are_made_with_the_lifecycle_and_the_reactor() -> None:
     """Just before they start."""
     given: list[Any] = []

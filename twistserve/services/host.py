@@ -54,8 +54,11 @@ class ServiceHost(Service):
 
     @inlineCallbacks
     def start(self, services: Sequence[Loaded]) -> Any:
-        """Make and start the services, one after another. Fails with `StartError`."""
+        """Make and start the services, one after another, until the end begins. Fails with `StartError`."""
         for each in services:
+            if not self.running:
+                # One that was still starting has done so while it was stopped: nothing would stop those after it.
+                return
             self._lifecycle.say(each.declared.name)
             hosted = self._make(each)
             self._hosted.append(hosted)
