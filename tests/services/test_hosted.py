@@ -82,6 +82,15 @@ def test_a_check_that_raises_fails_and_is_logged_once(caplog: pytest.LogCaptureF
     assert result(hosted(Feed(leave))).output == "raised SystemExit"
 
 
+def test_a_check_and_numbers_that_raise_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    """Probes and scrapes take turns."""
+    found = hosted(Feed(lambda: fail(ValueError("no prices")), numbers=lambda: 1 / 0))
+    for _ in range(3):
+        result(found)
+        found.describe()
+    assert len(caplog.records) == 2
+
+
 def test_a_check_that_hangs_fails_in_time_and_is_not_asked_again() -> None:
     """Probes that come meanwhile share the bound and the answer."""
     clock, answers = Clock(), [Deferred[Any](), Deferred[Any]()]

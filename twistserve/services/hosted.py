@@ -63,7 +63,8 @@ class Hosted:
         self._since: float = reactor.seconds()
         self._asked_at: float | None = None
         self._waiting: list[Deferred[Result]] = []
-        self._raised = ""
+        self._raised: dict[str, str] = {}
+        """What each of its methods has raised last."""
         self._tells = False
         """Whether its `running` tells if it runs: not where its start leaves out that of twisted's Service."""
         self._ended = False
@@ -121,9 +122,9 @@ class Hosted:
 
     def _log_once(self, what: str, failure: Failure) -> None:
         """Log what was raised, unless it was the same the time before: probes ask every few seconds."""
-        raised = f"{what} {type(failure.value).__name__}: {failure.getErrorMessage()}"
-        if raised != self._raised:
-            self._raised = raised
+        raised = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+        if raised != self._raised.get(what):
+            self._raised[what] = raised
             self.logger.error("%s of %s has raised", what, self.declared, exc_info=failure.value)
 
     def note_end(self) -> None:
