@@ -76,6 +76,59 @@ def test_responses_without_a_body(method: bytes, code: int) -> None:
     assert (b"Content-Length" in connection.sent) is (code != 204)
 
 
+@pytest.mark.parametrize(("method", "code"), [(b"HEAD", 200), (b"GET", 304), (b"GET", 204)])
+def test_a_stream_that_has_no_body_ends(method: bytes, code: int) -> None:
+    """Else it would go on for ever: its client does not leave, for it has the response."""
+    lab = Mounted(later := Later())
+    connection = lab.ask(method=method)
+    [request] = later.requests
+    request.setResponseCode(code)
+    told: list[str] = []
+
+    class Producer:
+        def resumeProducing(self) -> None:
+            told.append("resume")
+
+        def stopProducing(self) -> None:
+            told.append("stop")
+
+    request.registerProducer(Producer(), False)
+    request.write(b"one")
+    lab.clock.advance(0)
+    assert told[-1] == "stop"
+    assert isinstance(later.ends[0].value, error.ConnectionDone)
+    request.write(b"two")
+    request.finish()
+    lab.clock.advance(0)
+    assert told[-1] == "stop"
+    assert connection.statuses == [code]
+    connection.feed(b"GET /r HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert len(later.requests) == 2
+
+
+def test_a_stream_whose_head_is_refused_ends() -> None:
+    """It goes out as 500, and nobody takes the rest."""
+    lab = Mounted(later := Later())
+    connection = lab.ask()
+    [request] = later.requests
+    request.setHeader(b"Content-Length", b"many")
+    request.write(b"one")
+    assert connection.statuses == [500]
+    lab.clock.advance(0)
+    assert isinstance(later.ends[0].value, error.ConnectionDone)
+
+
+def test_a_response_to_head_that_is_finished_at_once_has_succeeded() -> None:
+    """`notifyFinish` says so."""
+    lab = Mounted(later := Later())
+    lab.ask(method=b"HEAD")
+    [request] = later.requests
+    request.write(b"one")
+    request.finish()
+    lab.clock.advance(0)
+    assert later.ends == [None]
+
+
 def test_a_body_that_is_too_long_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     """At its Content-Length, which the next response follows."""
     lab = Mounted(later := Later())

@@ -184,6 +184,7 @@ class Channel(UpgradingChannel):
                 logger.error("%s: the resource at %s: %s", self.line, self.path, str(failure).partition(": ")[2])
             self._end()
             self._connection.respond(error(500))
+            self._flow.call_soon(self._tell_that_it_is_over)
             return
         self._bodiless = self._status in (204, 304) or self.request.method == b"HEAD"
 
@@ -225,16 +226,25 @@ class Channel(UpgradingChannel):
 
     def flush(self) -> None:
         """Begin the response with what was written so far, or give all of it if that is all."""
-        if self._begun or self._over:
+        if self._begun or self._over or not self._status:
             return
         if self._bodiless or self._sent == self._length:
             self._respond()
+            if self._bodiless:
+                # A stream would go on for ever, for nobody.
+                self._flow.call_soon(self._tell_that_it_is_over)
             return
         self._start()
         body, self._first = b"".join(self._first), []
         self._connection.respond(
             Response(self._status, self._fields, body, producer=self._flow, length=self._length, line=self._line)
         )
+
+    def _tell_that_it_is_over(self) -> None:
+        """The response is complete, for it has no body or was refused, and the resource may go on writing."""
+        if getattr(self.mounted, "channel", None) is self:
+            self._flow.stopProducing()
+            self.mounted.connectionLost(Failure(errors.ConnectionDone("the response has no more to it")))
 
     def requestDone(self, mounted: Any) -> None:
         """The response is complete."""

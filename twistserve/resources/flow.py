@@ -65,6 +65,10 @@ class Flow:
         """Nothing more is sent by it."""
         self._consumer = None
 
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call it in a later turn of the reactor."""
+        self._call_later(0, function)
+
     def _ask_soon(self) -> None:
         if not self._asking:
             self._asking = True
