@@ -275,6 +275,31 @@ def test_a_slow_client_pauses_the_producer() -> None:
     assert told == ["pause", "resume", "stop"]
 
 
+def test_a_producer_that_fails_when_it_is_stopped_keeps_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """The transport asks it before it says that the connection is gone."""
+    lab = Mounted(later := Later())
+    connection = lab.ask()
+
+    class Producer:
+        def pauseProducing(self) -> None:
+            pass
+
+        def resumeProducing(self) -> None:
+            pass
+
+        def stopProducing(self) -> None:
+            raise RuntimeError("no way")
+
+    [request] = later.requests
+    request.registerProducer(Producer(), True)
+    request.write(b"one")
+    connection.http.stopProducing()
+    connection.lose()
+    assert later.ends[0].check(error.ConnectionLost)
+    assert (lab.site.in_flight, len(lab.site.connections)) == (0, 0)
+    assert "failed when it was stopped" in caplog.text
+
+
 def test_what_waits_for_a_slow_client_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     """Where the resource has no producer: by as much as a body may be."""
     lab = Mounted(later := Later(), replace(LIMITS, max_body=1000))

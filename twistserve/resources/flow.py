@@ -12,6 +12,9 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from twistserve.http.response import Consumer
+from twistserve.logs import get_logger
+
+logger = get_logger(__name__)
 
 
 @implementer(IPushProducer)
@@ -99,7 +102,13 @@ class Flow:
             self._ask_soon()
 
     def stopProducing(self) -> None:
-        """The client has left; the request is told of it too."""
+        """The client has left; the request is told of it too.
+
+        What the producer raises is logged: else the transport would tell nobody else that the connection is gone.
+        """
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.stopProducing()
+            try:
+                producer.stopProducing()
+            except Exception:
+                logger.exception("the producer of a mounted resource failed when it was stopped")

@@ -271,6 +271,10 @@ class Socket(Protocol):
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The connection is gone; `connectionLost` follows."""
+        """The connection is gone; `connectionLost` follows, unless this raises."""
         if self._producer is not None:
-            self._producer.stopProducing()
+            try:
+                self._producer.stopProducing()
+            except Exception:
+                with serving(self._request):
+                    logger.exception("a producer of the WebSocket %s failed", escape(self._request.target))
