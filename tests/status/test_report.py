@@ -49,9 +49,10 @@ class Bench:
             self.lifecycle,
             self,  # type: ignore[arg-type]
             lambda: succeed(WORKERS),
-            lambda: succeed([]),
+            lambda: succeed(self.services),
             self.clock,
         )
+        self.services: list[dict[str, Any]] = []
 
     def gathered(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -78,6 +79,15 @@ def test_everything_is_told() -> None:
     assert found["versions"]["application"] == "7"
     assert found["lifecycle"]["state"] == "starting"
     assert "the process is starting" in found["lifecycle"]["reason"]
+
+
+def test_numbers_of_services_that_json_cannot_say_are_null() -> None:
+    """Prometheus takes NaN and infinities; a client that parses JSON takes nothing of a document with one."""
+    bench = Bench()
+    bench.services = [{"name": "feed", "values": {"lag": float("nan"), "most": float("inf"), "symbols": 3.0}}]
+    [found] = bench.gathered()
+    [service] = json.loads(as_json(found), parse_constant=pytest.fail)["services"]
+    assert service["values"] == {"lag": None, "most": None, "symbols": 3.0}
 
 
 def test_the_one_probe_is_readiness() -> None:

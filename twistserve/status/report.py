@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -122,7 +123,7 @@ class StatusReport:
             "probes": probes,
             "serves": self._serves,
             "workers": workers,
-            "services": services,
+            "services": [{**each, "values": _in_json(each["values"])} for each in services],
             "versions": self._versions,
             "options": self._options,
         }
@@ -191,6 +192,11 @@ class StatusDocument:
     def _failed(self, failure: Failure) -> Response:
         logger.error("the status page could not be made", exc_info=failure.value)
         return reply(500, PLAIN, b"The status page could not be made; the log says why.\n", *self._fields)
+
+
+def _in_json(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers of a service: JSON has no NaN and no infinity (RFC 8259 section 6)."""
+    return {name: value if isfinite(value) else None for name, value in values.items()}
 
 
 def as_json(status: Described) -> bytes:
