@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from wsproto.events import BytesMessage, TextMessage
 
 from tests.support.resources import Mounted, body_of
@@ -103,6 +104,33 @@ def test_no_websocket() -> None:
     assert plain.statuses == [400]
     assert b"This is a WebSocket" in body_of(plain)
     assert lab().ask(b"/r", b"Upgrade: websocket", b"Connection: Upgrade").statuses == [400]
+
+
+HANDSHAKE = {
+    b"Upgrade": b"websocket",
+    b"Connection": b"keep-alive, Upgrade",
+    b"Sec-WebSocket-Key": b"dGhlIHNhbXBsZSBub25jZQ==",
+    b"Sec-WebSocket-Version": b"13",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, 101),
+        ({b"Connection": b"keep-alive"}, 400),
+        ({b"Sec-WebSocket-Key": b""}, 400),
+        ({b"Sec-WebSocket-Version": b"8"}, 426),
+    ],
+)
+def test_a_handshake_that_is_wrong(change: dict[bytes, bytes], status: int) -> None:
+    """The client's fault, so nothing for the log at level ERROR; RFC 6455 section 4.4 on versions."""
+    fields = [b"%b: %b" % each for each in (HANDSHAKE | change).items() if each[1]]
+    with capturedLogs() as logged:
+        connection = lab().ask(b"/r", *fields)
+    assert connection.statuses == [status]
+    assert (b"Sec-Websocket-Version: 13\r\n" in connection.sent) is (status == 426)
+    assert logged == []
 
 
 def test_on_text_fails(caplog: pytest.LogCaptureFixture) -> None:

@@ -40,7 +40,10 @@ class GroupResource(Resource):
     def render_GET(self, request: Any) -> bytes | int:
         """Make a WebSocket of the request, once it is known which group it is for."""
         if not _asks_for_a_websocket(request):
-            return _refuse(request, 400, b"This is a WebSocket: ask by HTTP/1.1 with Upgrade: websocket.\n")
+            return _refuse(request, 400, b"This is a WebSocket: ask by HTTP/1.1 with a handshake.\n")
+        if request.getHeader("sec-websocket-version") != "13":
+            request.setHeader(b"Sec-WebSocket-Version", b"13")
+            return _refuse(request, 426, b"This is a WebSocket: ask with Sec-WebSocket-Version: 13.\n")
         if not self._may_come_from(request):
             logger.warning(
                 "a WebSocket was refused: a page of %r asks for it, and the Host is %r: have the proxy pass that on, or"
@@ -134,7 +137,11 @@ class _InGroup:
 
 
 def _asks_for_a_websocket(request: Any) -> bool:
-    return "websocket" in (request.getHeader("upgrade") or "").lower()
+    """Whether the head has what a handshake needs (RFC 6455 section 4.2.1): Twisted logs an ERROR for what has not."""
+    upgrades = "websocket" in (request.getHeader("upgrade") or "").lower()
+    connection = ",".join(request.requestHeaders.getRawHeaders("connection", []))
+    tokens = [token.strip().lower() for token in connection.split(",")]
+    return upgrades and "upgrade" in tokens and request.getHeader("sec-websocket-key") is not None
 
 
 def _without_default_port(host: str) -> str:
@@ -142,7 +149,8 @@ def _without_default_port(host: str) -> str:
 
 
 def _refuse(request: Any, status: int, text: bytes) -> bytes:
-    request.setResponseCode(status)
+    # Twisted knows no phrase for 426.
+    request.setResponseCode(status, b"Upgrade Required" if status == 426 else None)
     request.setHeader(b"Content-Type", PLAIN)
     request.setHeader(b"Content-Length", b"%d" % len(text))
     return text
