@@ -1113,6 +1113,20 @@ def test_a_new_one_that_fails_before_leaves_the_old_one() -> None:
     assert crew.supervisor.outdated
 
 
+def test_a_new_one_that_fails_after_does_not_keep_the_old_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Which ends already: the log does not say that it stays, and it counts as replaced."""
+    crew = Crew(1, name="service feed").start()
+    [old] = crew.workers
+    crew.supervisor.replace_all()
+    [second] = crew.of(STARTING)
+    crew.supervisor.make_way(second)
+    crew.end(second, "killed by SIGKILL")
+    assert len(crew.of(STARTING)) == 1
+    crew.end(old)
+    assert "the old workers stay" not in caplog.text
+    assert crew.restarts == {"died": 1, "reload": 1}
+
+
 def test_all_that_still_end_are_waited_for() -> None:
     """Code that changes again while the old one ends."""
     crew = Crew(1, name="service feed").start()

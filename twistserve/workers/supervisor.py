@@ -194,9 +194,10 @@ class Supervisor:
         now = self._reactor.seconds()
         reason = worker.failure or how
         self._early_deaths = 0 if worker.is_steady(now) else self._early_deaths + 1
-        if state is WorkerState.STARTING and worker.predecessor is not None:
+        old = worker.predecessor
+        if state is WorkerState.STARTING and old is not None and old.state is WorkerState.READY:
             contain(worker_restarts.labels(FAILED).inc)
-            self._keep(worker.predecessor, f"{worker} does not start: {reason}")
+            self._keep(old, f"{worker} does not start: {reason}")
         else:
             contain(worker_restarts.labels("unresponsive" if worker.end == "unresponsive" else "died").inc)
             logger.error("%s has died: %s", worker, reason)
