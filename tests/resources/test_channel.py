@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import error
+from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
 
 from tests.support.http1 import LIMITS
@@ -116,6 +117,20 @@ def test_a_stream_whose_head_is_refused_ends() -> None:
     assert connection.statuses == [500]
     lab.clock.advance(0)
     assert isinstance(later.ends[0].value, error.ConnectionDone)
+
+
+def test_a_resource_that_knows_no_head() -> None:
+    """Twisted asks it for GET, and swallows what it writes before there is a head."""
+
+    def does(request: Any) -> bytes:
+        if request.method == b"HEAD":
+            raise UnsupportedMethod([b"GET"])
+        request.write(b"hel")
+        return b"lo"
+
+    connection = Mounted(Says(does)).ask(method=b"HEAD")
+    assert connection.statuses == [200]
+    assert body_of(connection) == b""
 
 
 def test_a_response_to_head_that_is_finished_at_once_has_succeeded() -> None:
