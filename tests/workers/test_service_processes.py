@@ -160,12 +160,19 @@ def test_a_drain_is_announced_at_once(services: Services) -> None:
 def test_the_set_follows_what_new_workers_say(services: Services) -> None:
     """After SIGHUP a service may run in each worker."""
     [feed, restock] = services.run("feed", "restock")
-    services.service.run_once(["restock"])
+    services.lifecycle.enter(State.READY, "a test")
+    started: list[Any] = []
+    services.service.run_once(["restock"]).addCallback(started.append)
     assert DrainWorker in feed.asked
     assert DrainWorker not in restock.asked
+    # It never runs twice: neither in a worker nor, if the code changes again, in another process.
+    services.service.run_once(["feed", "restock"]).addCallback(started.append)
+    assert (len(services.processes), started) == (2, [])
+    services.service.log_stacks()
+    assert LogStacks in feed.asked
     feed.exited("status 0")
     assert services.dead == [("feed", "/run/metrics")]
-    assert len(services.processes) == 2
+    assert (len(services.processes), len(started)) == (3, 2)
 
 
 def test_a_start_that_fails_ends_the_start_of_all(services: Services, capfd: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,8 @@ class ServiceProcesses(Service):
         self._log_lock = log_lock
         self._declared = {each.name: each for each in declared(configuration)}
         self._supervisors: dict[str, Supervisor] = {}
+        self._leaving: list[Supervisor] = []
+        """Those of services that are to run in each worker from now on, until their processes have ended."""
         self._waiting: list[Deferred[None]] = []
         """Of workers that start when all of the services run."""
         self._without_check: set[str] = set()
@@ -85,16 +87,25 @@ class ServiceProcesses(Service):
     def run_once(self, names: Sequence[str]) -> Deferred[None]:
         """Have a process for each of these services, and for no others: a worker has found them to run once.
 
-        During the start of the instance this fires when all of them run; later at once.
+        During the start of the instance this fires when all of them run; later when those that are to run in workers
+        have ended.
         """
+        for name in self._supervisors.keys() - set(names) if self.running else ():
+            logger.info("%s runs in each worker now", self._declared[name])
+            self._leave(self._supervisors.pop(name))
+        ended: Deferred[Any] = DeferredList([each.stop() for each in self._leaving])
+        return ended.addCallback(lambda results: self._run(names))
+
+    def _leave(self, supervisor: Supervisor) -> None:
+        self._leaving.append(supervisor)
+        supervisor.stop().addCallback(lambda result: self._leaving.remove(supervisor))
+
+    def _run(self, names: Sequence[str]) -> Deferred[None]:
         if not self.running:
             return succeed(None)
         for name in names:
             if name in self._declared and name not in self._supervisors:
                 self._start(self._declared[name])
-        for name in self._supervisors.keys() - set(names):
-            logger.info("%s runs in each worker now", self._declared[name])
-            self._supervisors.pop(name).stop()
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         self._let_start()
@@ -171,13 +182,13 @@ class ServiceProcesses(Service):
 
     def kill(self) -> None:
         """Send SIGKILL to all processes, and log nothing; callable from any thread."""
-        for supervisor in list(self._supervisors.values()):
+        for supervisor in [*self._supervisors.values(), *self._leaving]:
             for worker in list(supervisor.workers):
                 worker.process.signal(signal.SIGKILL)
 
     def log_stacks(self) -> None:
         """Have every process log the stacks of its threads."""
-        for supervisor in self._supervisors.values():
+        for supervisor in [*self._supervisors.values(), *self._leaving]:
             for worker in supervisor.workers:
                 worker.process.ask(LogStacks)
 
@@ -198,7 +209,7 @@ class ServiceProcesses(Service):
             yield self._stop_processes().addTimeout(KILLED, self._reactor).addErrback(lambda failure: None)
 
     def _stop_processes(self) -> Deferred[Any]:
-        stopped = [supervisor.stop() for supervisor in self._supervisors.values()]
+        stopped = [supervisor.stop() for supervisor in [*self._supervisors.values(), *self._leaving]]
         return DeferredList(stopped, consumeErrors=True) if stopped else succeed(None)
 
     # What the parent tells of them
