@@ -7,6 +7,7 @@
 #                needs npm, and its registry once
 # make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
 #                with debootstrap where PATH has not got them; PYTHONS=3.12 tests another one that PATH has
+# make docs      the documentation as a site, in build/docs
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
@@ -36,7 +37,7 @@ SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
 PYTHONS ?= 3.13 3.14
 
-.PHONY: demo check test test-containers test-manifests test-pythons coverage bench lint clean counterparts bench-programs
+.PHONY: demo check test docs test-containers test-manifests test-pythons coverage bench lint clean counterparts bench-programs
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -63,6 +64,10 @@ test-manifests: $(VENV)/tested
 
 test-pythons: $(VENV)/tested
 	"$(BIN)/python" -m tests.pythons.check $(PYTHONS)
+
+docs: $(VENV)/tested
+	"$(BIN)/sphinx-build" -q --nitpicky --fail-on-warning --keep-going docs build/docs
+	@echo "The documentation is in build/docs/index.html."
 
 coverage: $(VENV)/tested counterparts
 	"$(BIN)/coverage" erase

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def option_rows() -> list[str]:
-    """The option table of the README."""
+    """The table of options."""
     return _rows(TABLE)
 
 
@@ -34,7 +34,9 @@ def consumer_option_rows() -> list[str]:
 def _rows(table: Sequence[Option]) -> list[str]:
     rows = ["| option | default | meaning |", "| --- | --- | --- |"]
     for option in table:
-        word = f"`--{option.word}" + ("`" if option.flag else f" {option.kind.metavar}`")
+        # A bar would divide the cell, though it is code.
+        metavar = (option.kind.metavar or "").replace("|", "\\|")
+        word = f"`--{option.word}" + ("`" if option.flag else f" {metavar}`")
         if option.negatable:
             word += f", `--no-{option.word}`"
         rows.append(f"| {word} | {_default(option)} | {option.help} |")
@@ -62,7 +64,7 @@ def metric_rows(module: ModuleType = metrics) -> list[str]:
 
 
 TABLES: dict[tuple[str, str], Callable[[], list[str]]] = {
-    ("README.md", "options"): option_rows,
+    ("docs/options.md", "options"): option_rows,
     ("docs/metrics.md", "metrics"): metric_rows,
     ("docs/amqp.md", "options"): consumer_option_rows,
     ("docs/amqp.md", "metrics"): partial(metric_rows, amqp),

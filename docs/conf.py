@@ -1,0 +1,44 @@
+"""How these documents become a site: `make docs`.
+
+Sphinx, MyST and Furo are kept by teams of their own, many projects of Python use them, and what they make needs nothing
+from other hosts.
+"""
+
+from __future__ import annotations
+
+from sphinx.application import Sphinx
+
+from twistserve import __version__
+
+project = "twistserve"
+author = "the twistserve authors"
+release = version = __version__
+extensions = ["myst_parser", "sphinx_copybutton"]
+exclude_patterns: list[str] = []
+nitpicky = True
+smartquotes = False
+"""Two dashes are those of options."""
+
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_title = "twistserve"
+html_show_sphinx = False
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_theme_options = {"navigation_with_keys": True}
+copybutton_exclude = ".linenos, .gp"
+
+ELSEWHERE = {"../deploy/chart/README.md": "chart.md"}
+"""Documents of the repository that are pages here, by the links to them."""
+
+
+def setup(app: Sphinx) -> None:
+    """Have links to documents elsewhere in the repository lead to their pages."""
+
+    def redirect(app: Sphinx, name: str, source: list[str]) -> None:
+        for link, page in ELSEWHERE.items():
+            source[0] = source[0].replace(f"]({link})", f"]({page})")
+
+    app.connect("source-read", redirect)
