@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from twistserve.kubernetes import times
-from twistserve.kubernetes.deployment import USER
+from twistserve.kubernetes.pod import USER
 from twistserve.kubernetes.words import COMMAND
 from twistserve.options import Configuration
 

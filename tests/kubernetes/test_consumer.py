@@ -26,7 +26,8 @@ def configuration(**given: Any) -> ConsumerConfiguration:
 
 def rendered(chosen: Chosen | None = None, length: str = "50", **given: Any) -> dict[str, Any]:
     found = configuration(**given)
-    text = consumer.text(found, chosen or Chosen(name="shop-consumer", image="shop:1"), words(found), length)
+    chosen = consumer.named(chosen or Chosen(name="shop", image="shop:1"), [])
+    text = consumer.text(found, chosen, words(found), length)
     assert "hush" not in text
     return {each["kind"]: each for each in yaml.safe_load_all(text)}
 
@@ -62,17 +63,18 @@ def test_its_container() -> None:
     assert container["ports"] == [{"name": "probes", "containerPort": 8001}]
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "probes"}
     assert pod["terminationGracePeriodSeconds"] == 70
+    assert len(pod["topologySpreadConstraints"]) == 2
 
 
 def test_a_pod_monitor() -> None:
     """For the probe port; without metrics there is nothing to monitor."""
     found = configuration(metrics="m", queue="orders")
     chosen = Chosen(name="orders", image="shop:1", replicas=1)
-    *_, monitor = yaml.safe_load_all(consumer.text(found, chosen, words(found), "5", pod_monitor=True))
+    *_, monitor = yaml.safe_load_all(consumer.text(found, chosen, words(found), "5", monitored=True))
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "probes", "path": "/m"}]
     found = configuration(no_metrics=True)
     with pytest.raises(StartError, match="no metrics with --no-metrics from the command line"):
-        consumer.text(found, chosen, words(found), "5", pod_monitor=True)
+        consumer.text(found, chosen, words(found), "5", monitored=True)
 
 
 def test_a_number_of_pods_that_is_fixed() -> None:
@@ -90,6 +92,10 @@ def test_a_number_of_pods_that_is_fixed() -> None:
     [
         ({"queue": None, "amqp_url": URL}, "5", "KEDA has to know the queue: give --queue"),
         ({"no_probe": True}, "5", "Kubernetes would have nothing to ask"),
+        ({"probe_port": "80"}, "5", "--probe-port: 80 is a port that only a privileged process may open"),
+        ({"probe_host": "127.0.0.1"}, "5", "--probe-host: 127.0.0.1 from the command line is not the pod's address"),
+        ({"debugger": True}, "5", "--debugger from the command line is for development"),
+        ({"command": ["seed \udcff"]}, "5", "not valid Unicode"),
         ({}, "0", "--queue-length: '0' is not valid: give a whole number, 1 or more"),
     ],
 )
@@ -97,6 +103,27 @@ def test_what_cannot_be_printed(given: dict[str, Any], length: str, said: str) -
     """In one line."""
     with pytest.raises(StartError, match=said):
         rendered(None, length, **given)
+
+
+def test_where_keda_finds_the_broker() -> None:
+    """By a variable of the pods; by the URL itself if it has no password; not by a password of the image."""
+    trigger = rendered(amqp_url="amqp://rabbit/")["ScaledObject"]["spec"]["triggers"][0]
+    assert trigger["metadata"]["host"] == "amqp://rabbit/"
+    assert "hostFromEnv" not in trigger["metadata"]
+    found = resolve_consumer({"handler": "shop.Orders", "queue": "orders"}, {}, lambda *_: {"AMQP_URL": URL})
+    chosen = Chosen(name="shop-consumer", image="shop:1")
+    text = consumer.text(found, chosen, words(found), "50")
+    assert "kind: ScaledObject" not in text
+    assert "hush" not in text
+    assert any(
+        "for pods by its length; there are 2 now" in said for said in consumer.notices(found, chosen, words(found))
+    )
+
+
+def test_no_ingress() -> None:
+    """A host name has no pods to send requests to."""
+    with pytest.raises(StartError, match="--set host: an Ingress is for web pods"):
+        rendered(Chosen(name="shop", host="shop.example.com"))
 
 
 def test_its_name() -> None:
@@ -111,7 +138,7 @@ def test_what_may_not_be_meant() -> None:
     image, secret, scaling, rejected = consumer.notices(found, Chosen(name="shop"), words(found))
     assert "--image" in image
     assert secret.endswith("generic shop-secrets --from-literal=TWISTSERVE_AMQP_PASSWORD=...")
-    assert "give --amqp-url for pods by its length; there are 2 now" in scaling
+    assert "for pods by its length; there are 2 now" in scaling
     assert "--dead-letter-exchange is not set" in rejected
     found = configuration(amqp_url="amqp://rabbit", dead_letter_exchange="dead")
     assert list(consumer.notices(found, Chosen(name="shop", image="shop:1"), words(found))) == []
@@ -123,6 +150,9 @@ def test_options_of_the_other_command() -> None:
     with pytest.raises(StartError, match="--workers is an option of serve"):
         consumer.given(arguments)
     del arguments["workers"]
+    with pytest.raises(StartError, match="--scale-by is for the web service"):
+        consumer.given({**arguments, "scale_by": "cpu"})
+    assert consumer.given({**arguments, "scale_by": None})["threads"] == "3"
     assert consumer.given(arguments) == {"handler": "shop.Orders", "queue": "orders", "threads": "3"}
     with pytest.raises(StartError, match="--queue is an option of consume: give --consumer with it"):
         consumer.refuse_without(arguments)

@@ -32,6 +32,8 @@ class Chosen:
 
     name: str = "web"
     """The name of every object, also used in the labels and as the prefix of the Secret's name."""
+    component: str = "web"
+    """What the pods are for, and the name of their container: "web" or "consumer"."""
     image: str = "web"
     namespace: str | None = None
     replicas: int | None = None

@@ -10,22 +10,28 @@ from typing import Any
 from twistserve import command_line, values
 from twistserve.consumer_options import CONSUMER_TABLE, ConsumerConfiguration
 from twistserve.errors import StartError
-from twistserve.kubernetes import times
+from twistserve.kubernetes import pod, times
 from twistserve.kubernetes.chosen import Chosen, image_notice
-from twistserve.kubernetes.resources import resources
-from twistserve.kubernetes.words import Words
-from twistserve.kubernetes.yaml import Remark, comment, document
+from twistserve.kubernetes.objects import (
+    disruption_budget,
+    labels,
+    manifest,
+    pod_monitor,
+    service_account,
+    written,
+)
+from twistserve.kubernetes.sense import refuse_in_a_pod
+from twistserve.kubernetes.words import Words, is_secret
+from twistserve.kubernetes.yaml import Remark
 from twistserve.options import TABLE
 
-CONTAINER = "consumer"
+COMPONENT = "consumer"
 COMMAND = ["python", "manage.py", "consume"]
 LENGTH = 100
 """Messages in the queue for each pod, beyond which there is to be another."""
-_USER = 1000
-_PROBES = "probes"
-_TEMPORARY = "/tmp"
-_TEMPORARY_SIZE = "64Mi"
-_URL = "TWISTSERVE_AMQP_URL"
+TEMPORARY_SIZE = "64Mi"
+URL = "TWISTSERVE_AMQP_URL"
+_URL_OPTION = next(option for option in CONSUMER_TABLE if option.name == "amqp_url")
 _SHARED = {option.name for option in TABLE}
 
 
@@ -51,7 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def given(arguments: Mapping[str, Any]) -> dict[str, object]:
     """The raw values of the consumer's options that were typed. Raises `StartError` for one of serve."""
     found = command_line.given(arguments, CONSUMER_TABLE)
-    for name in command_line.given(arguments).keys() - found.keys():
+    if arguments.get("scale_by") is not None:
+        raise StartError(
+            "--scale-by is for the web service: a consumer is scaled by the length of its queue (--queue-length): leave"
+            " it out"
+        )
+    for name in sorted(command_line.given(arguments).keys() - found.keys()):
         raise StartError(f"--{name.replace('_', '-')} is an option of serve, and --consumer consumes: leave one out")
     return {**found, "handler": arguments["consumer"]}
 
@@ -64,57 +75,39 @@ def refuse_without(arguments: Mapping[str, Any]) -> None:
 
 
 def text(
-    configuration: ConsumerConfiguration, chosen: Chosen, words: Words, length: str, pod_monitor: bool = False
+    configuration: ConsumerConfiguration, chosen: Chosen, words: Words, length: str, monitored: bool = False
 ) -> str:
-    """The manifests as YAML. Raises `StartError`."""
+    """The manifests as YAML, with `monitored` a PodMonitor among them. Raises `StartError`."""
     try:
         number = values.positive_integer(length)
     except ValueError as error:
         raise StartError(f"--queue-length: {length!r} is not valid: {error}") from error
-    if configuration.no_probe:
-        raise StartError(
-            f"--no-probe from {configuration.source('no_probe')}: Kubernetes would have nothing to ask: leave it out"
-        )
-    if pod_monitor and configuration.no_metrics:
-        raise StartError(
-            f"--pod-monitor: there are no metrics with --no-metrics from {configuration.source('no_metrics')}"
-        )
-    header = "Made by manage.py kubernetes --consumer: print it anew when the options change."
+    if chosen.host is not None:
+        raise StartError("--set host: an Ingress is for web pods, and --consumer has none: leave it out")
+    refuse_in_a_pod(configuration, monitored)
     found = [*objects(configuration, chosen, words, number)]
-    if pod_monitor:
-        endpoint = {"port": _PROBES, "path": configuration.metrics}
-        spec = {"selector": {"matchLabels": _labels(chosen)}, "podMetricsEndpoints": [endpoint]}
-        found.append(_manifest("monitoring.coreos.com/v1", "PodMonitor", chosen, spec=spec))
-    documents = [document(each) for each in found]
-    return "".join(f"{line}\n" for line in comment(header)) + "---\n" + "---\n".join(documents)
+    if monitored:
+        found.append(pod_monitor(configuration, chosen))
+    return written("Made by manage.py kubernetes --consumer: print it anew when the options change.", found)
 
 
 def named(chosen: Chosen, words: list[str]) -> Chosen:
-    """Beside the web service's objects, unless --set gives another name."""
-    if any(word.startswith("name=") for word in words):
-        return chosen
-    return dataclasses.replace(chosen, name=f"{chosen.name}-{CONTAINER}")
+    """As a consumer's: beside the web service's objects, unless --set gives another name."""
+    name = chosen.name if any(word.startswith("name=") for word in words) else f"{chosen.name}-{COMPONENT}"
+    return dataclasses.replace(chosen, name=name, component=COMPONENT)
 
 
 def objects(
     configuration: ConsumerConfiguration, chosen: Chosen, words: Words, length: int
 ) -> Iterator[dict[str, Any]]:
     """The objects, in the order to apply them. Raises `StartError`."""
-    yield _manifest("v1", "ServiceAccount", chosen, automountServiceAccountToken=False)
-    scaled = chosen.replicas is None and configuration.amqp_url is not None
-    replicas = {} if scaled else {"replicas": chosen.replicas or chosen.min_replicas}
-    spec = {
-        **replicas,
-        "progressDeadlineSeconds": times.progress_deadline(configuration),
-        "selector": {"matchLabels": _labels(chosen)},
-        "template": {"metadata": {"labels": _labels(chosen)}, "spec": _pod(configuration, chosen, words)},
-    }
-    yield _manifest("apps/v1", "Deployment", chosen, spec=spec)
-    budget = {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
-    budget["selector"] = {"matchLabels": _labels(chosen)}
-    yield _manifest("policy/v1", "PodDisruptionBudget", chosen, spec=budget)
-    if scaled:
-        yield _scaled_object(configuration, chosen, length)
+    broker = _broker(configuration, words)
+    scaled = chosen.replicas is None and broker is not None
+    yield service_account(chosen)
+    yield _deployment(configuration, chosen, words, None if scaled else chosen.replicas or chosen.min_replicas)
+    yield disruption_budget(chosen)
+    if scaled and broker is not None:
+        yield _scaled_object(configuration, chosen, length, broker)
 
 
 def notices(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) -> Iterator[str]:
@@ -127,10 +120,10 @@ def notices(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) 
             f"{', '.join(words.secrets)} come from a Secret, which pods wait for: kubectl create secret generic"
             f" {chosen.secret} {literals}"
         )
-    if chosen.replicas is None and configuration.amqp_url is None:
+    if chosen.replicas is None and _broker(configuration, words) is None:
         yield (
-            "KEDA finds the queue by a URL of the broker: give --amqp-url for pods by its length; there are"
-            f" {chosen.min_replicas} now"
+            "KEDA finds the queue by a URL of the broker, which it cannot read from the image: give --amqp-url, or the"
+            f" environment variable {URL}, for pods by its length; there are {chosen.min_replicas} now"
         )
     if configuration.dead_letter_exchange is None:
         yield (
@@ -139,76 +132,43 @@ def notices(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) 
         )
 
 
-def _labels(chosen: Chosen) -> dict[str, str]:
-    return {"app.kubernetes.io/name": chosen.name, "app.kubernetes.io/component": CONTAINER}
-
-
-def _manifest(version: str, kind: str, chosen: Chosen, **fields: Any) -> dict[str, Any]:
-    where = {} if chosen.namespace is None else {"namespace": chosen.namespace}
-    metadata = {"name": chosen.name, **where, "labels": _labels(chosen)}
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
-
-
-def _pod(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) -> dict[str, Any]:
-    return {
-        "serviceAccountName": chosen.name,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": Remark(
-            f"--graceful-timeout ({configuration.graceful_timeout:g}), and 10 for the end.", times.grace(configuration)
-        ),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [_container(configuration, chosen, words)],
-        "volumes": [{"name": "temporary", "emptyDir": {"sizeLimit": _TEMPORARY_SIZE}}],
+def _deployment(
+    configuration: ConsumerConfiguration, chosen: Chosen, words: Words, replicas: int | None
+) -> dict[str, Any]:
+    template = pod.template(
+        configuration,
+        chosen,
+        words,
+        command=COMMAND,
+        temporary=TEMPORARY_SIZE,
+        grace=f"--graceful-timeout ({configuration.graceful_timeout:g}), and 10 for the end.",
+        readiness="Fails while there is no connection to the broker, which holds up a roll-out and restarts nothing.",
+    )
+    spec = {
+        **({} if replicas is None else {"replicas": replicas}),
+        "progressDeadlineSeconds": times.progress_deadline(configuration),
+        "selector": {"matchLabels": labels(chosen)},
+        "template": template,
     }
+    return manifest("apps/v1", "Deployment", chosen, spec=spec)
 
 
-def _container(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) -> dict[str, Any]:
-    return {
-        "name": CONTAINER,
-        "image": chosen.image,
-        "command": COMMAND,
-        "args": [_literal(each) for each in words.arguments],
-        "env": [
-            *({"name": name, "value": _literal(value)} for name, value in words.environment.items()),
-            *(
-                {"name": name, "valueFrom": {"secretKeyRef": {"name": chosen.secret, "key": name}}}
-                for name in words.secrets
-            ),
-            {"name": "TMPDIR", "value": _TEMPORARY},
-        ],
-        "ports": [{"name": _PROBES, "containerPort": configuration.probe_port}],
-        "startupProbe": _probe(configuration.startup_probe, times.startup(configuration)),
-        "readinessProbe": Remark(
-            "Fails while there is no connection to the broker, which holds up a roll-out and restarts nothing.",
-            _probe(configuration.readiness_probe, times.readiness(configuration)),
-        ),
-        "livenessProbe": _probe(configuration.liveness_probe, times.liveness(configuration)),
-        "resources": resources(configuration, chosen),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "temporary", "mountPath": _TEMPORARY}],
-    }
+def _broker(configuration: ConsumerConfiguration, words: Words) -> dict[str, str] | None:
+    """Where KEDA finds the broker's URL: in a variable of the pods, or in the ScaledObject if it has no password.
+
+    None without a URL, and for one with a password that only the image has.
+    """
+    url = configuration.amqp_url
+    if url is None:
+        return None
+    if URL in words.secrets:
+        return {"hostFromEnv": URL}
+    return None if is_secret(_URL_OPTION, url) else {"host": url}
 
 
-def _probe(path: str, asked: times.Asked) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": _PROBES}, **asked.fields()}
-
-
-def _literal(text: str) -> str:
-    """A text in which Kubernetes does not expand $(NAME)."""
-    return text.replace("$", "$$")
-
-
-def _scaled_object(configuration: ConsumerConfiguration, chosen: Chosen, length: int) -> dict[str, Any]:
+def _scaled_object(
+    configuration: ConsumerConfiguration, chosen: Chosen, length: int, broker: dict[str, str]
+) -> dict[str, Any]:
     """For KEDA, which the cluster must have."""
     if configuration.queue is None:
         raise StartError(
@@ -221,7 +181,7 @@ def _scaled_object(configuration: ConsumerConfiguration, chosen: Chosen, length:
             "queueName": configuration.queue,
             "mode": "QueueLength",
             "value": Remark("Messages for each pod.", str(length)),
-            "hostFromEnv": _URL,
+            **broker,
         },
     }
     spec = {
@@ -230,4 +190,4 @@ def _scaled_object(configuration: ConsumerConfiguration, chosen: Chosen, length:
         "maxReplicaCount": chosen.max_replicas,
         "triggers": [trigger],
     }
-    return _manifest("keda.sh/v1alpha1", "ScaledObject", chosen, spec=spec)
+    return manifest("keda.sh/v1alpha1", "ScaledObject", chosen, spec=spec)

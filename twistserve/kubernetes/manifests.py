@@ -8,10 +8,11 @@ from twistserve import __version__
 from twistserve.errors import StartError
 from twistserve.kubernetes import resources, scaling
 from twistserve.kubernetes.chosen import Chosen
-from twistserve.kubernetes.deployment import CONTAINER, deployment, labels, manifest
-from twistserve.kubernetes.ports import probe_port, web_ports
+from twistserve.kubernetes.deployment import deployment
+from twistserve.kubernetes.objects import disruption_budget, labels, manifest, pod_monitor, service_account, written
+from twistserve.kubernetes.ports import web_ports
 from twistserve.kubernetes.words import Words
-from twistserve.kubernetes.yaml import Remark, comment, document
+from twistserve.kubernetes.yaml import Remark
 from twistserve.options import Configuration
 
 _HEADER = (
@@ -21,54 +22,34 @@ _HEADER = (
 
 
 def text(
-    configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool, scale_by: str = scaling.CPU
+    configuration: Configuration, chosen: Chosen, words: Words, monitored: bool, scale_by: str = scaling.CPU
 ) -> str:
     """The manifests as YAML. Raises `StartError` for options that cannot be written as a manifest.
 
-    `scale_by` is one of `scaling.WAYS`.
+    With `monitored` they include a PodMonitor; `scale_by` is one of `scaling.WAYS`.
     """
-    try:
-        documents = [document(each) for each in objects(configuration, chosen, words, pod_monitor, scale_by)]
-    except UnicodeEncodeError as error:
-        raise StartError(
-            f"an option is not valid Unicode, which manifests have to be: {error.object!r}: give it in UTF-8"
-        ) from error
-    header = "".join(f"{line}\n" for line in comment(_HEADER))
-    return header + "---\n" + "---\n".join(documents)
+    return written(_HEADER, objects(configuration, chosen, words, monitored, scale_by))
 
 
 def objects(
-    configuration: Configuration, chosen: Chosen, words: Words, pod_monitor: bool, scale_by: str = scaling.CPU
+    configuration: Configuration, chosen: Chosen, words: Words, monitored: bool, scale_by: str = scaling.CPU
 ) -> list[dict[str, Any]]:
     """The objects, in the order to apply them. Raises `StartError`."""
     return [
-        _service_account(chosen),
+        service_account(chosen),
         _service(configuration, chosen),
         deployment(configuration, chosen, words),
-        _disruption_budget(chosen),
+        disruption_budget(chosen),
         *([_autoscaler(configuration, chosen, scale_by)] if chosen.replicas is None else []),
         *([_ingress(configuration, chosen)] if chosen.host is not None else []),
-        *([_pod_monitor(configuration, chosen)] if pod_monitor else []),
+        *([pod_monitor(configuration, chosen)] if monitored else []),
     ]
-
-
-def _service_account(chosen: Chosen) -> dict[str, Any]:
-    return manifest("v1", "ServiceAccount", chosen, automountServiceAccountToken=False)
 
 
 def _service(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
     """The Service, without the probe port."""
     ports = [{"name": port.name, "port": port.service, "targetPort": port.name} for port in web_ports(configuration)]
     return manifest("v1", "Service", chosen, spec={"selector": labels(chosen), "ports": ports})
-
-
-def _disruption_budget(chosen: Chosen) -> dict[str, Any]:
-    spec = {
-        "maxUnavailable": Remark("As minAvailable it would keep a node from being drained of the last pod.", 1),
-        "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": labels(chosen)},
-    }
-    return manifest("policy/v1", "PodDisruptionBudget", chosen, spec=spec)
 
 
 def _autoscaler(configuration: Configuration, chosen: Chosen, scale_by: str) -> dict[str, Any]:
@@ -82,7 +63,7 @@ def _autoscaler(configuration: Configuration, chosen: Chosen, scale_by: str) -> 
         spec["behavior"] = scaling.BEHAVIOR
     else:
         target = {"type": "Utilization", "averageUtilization": resources.busy(configuration, chosen)}
-        cpu = {"name": "cpu", "container": CONTAINER, "target": target}
+        cpu = {"name": "cpu", "container": chosen.component, "target": target}
         spec["metrics"] = [{"type": "ContainerResource", "containerResource": cpu}]
     return manifest("autoscaling/v2", "HorizontalPodAutoscaler", chosen, spec=spec)
 
@@ -104,12 +85,3 @@ def _ingress(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
     backend = {"service": {"name": chosen.name, "port": {"name": name}}}
     rule = {"host": chosen.host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
     return manifest("networking.k8s.io/v1", "Ingress", chosen, spec={"rules": [rule]})
-
-
-def _pod_monitor(configuration: Configuration, chosen: Chosen) -> dict[str, Any]:
-    """For the Prometheus operator; the cluster must have its CustomResourceDefinition."""
-    spec = {
-        "selector": {"matchLabels": labels(chosen)},
-        "podMetricsEndpoints": [{"port": probe_port(configuration), "path": configuration.metrics}],
-    }
-    return manifest("monitoring.coreos.com/v1", "PodMonitor", chosen, spec=spec)

@@ -24,12 +24,14 @@ class Port(NamedTuple):
 
 
 def ports(configuration: Configuration) -> list[Port]:
-    """The web ports, then the probe port if it is a separate one. Raises `StartError`."""
+    """The web ports, which a consumer has not, then the probe port if it is a separate one. Raises `StartError`."""
     if configuration.no_probe:
         raise StartError(
             f"--no-probe from {configuration.source('no_probe')}: Kubernetes would have nothing to ask: leave it out"
         )
-    found = _of_endpoints(configuration) if configuration.endpoint else [_of_host(configuration)]
+    found: list[Port] = []
+    if configuration.serves:
+        found += _of_endpoints(configuration) if configuration.endpoint else [_of_host(configuration)]
     if not configuration.probes_on_web_port:
         _check_host(configuration, "probe_host" if "probe_host" in configuration.sources else "host")
         _check_number("probe_port", configuration.probe_port)

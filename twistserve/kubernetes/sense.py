@@ -27,19 +27,11 @@ def refuse(
 
     `replicas` is the fixed number of pods, or None with an autoscaler.
     """
-    for name, why in FOR_DEVELOPMENT.items():
-        if getattr(configuration, name):
-            word, source = name.replace("_", "-"), configuration.source(name)
-            raise StartError(f"--{word} from {source} is for development: {why}; leave it out")
+    refuse_in_a_pod(configuration, pod_monitor)
     if not configuration.req_queue_len:
         raise StartError(
             f"--req-queue-len: 0 from {configuration.source('req_queue_len')} makes the readiness probe fail always, so"
             " that no pod would ever get requests: give 1 or more"
-        )
-    if pod_monitor and configuration.no_metrics:
-        raise StartError(
-            f"--pod-monitor: there are no metrics with --no-metrics from {configuration.source('no_metrics')}: leave"
-            " one of them out"
         )
     if scale_by == scaling.THREADS and configuration.no_metrics:
         raise StartError(
@@ -50,6 +42,19 @@ def refuse(
         raise StartError(
             f"--scale-by: threads is for an autoscaler, and --set replicas={replicas} is a fixed number: leave one of"
             " them out"
+        )
+
+
+def refuse_in_a_pod(configuration: Configuration, pod_monitor: bool) -> None:
+    """The same for what neither the web service nor a consumer can have."""
+    for name, why in FOR_DEVELOPMENT.items():
+        if getattr(configuration, name):
+            word, source = name.replace("_", "-"), configuration.source(name)
+            raise StartError(f"--{word} from {source} is for development: {why}; leave it out")
+    if pod_monitor and configuration.no_metrics:
+        raise StartError(
+            f"--pod-monitor: there are no metrics with --no-metrics from {configuration.source('no_metrics')}: leave"
+            " one of them out"
         )
 
 

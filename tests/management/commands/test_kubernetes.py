@@ -129,3 +129,5 @@ def test_a_consumer() -> None:
         run("--queue", "orders")
     with pytest.raises(SystemExit, match="--static is an option of serve"):
         run(*words, "--static")
+    with pytest.raises(SystemExit, match="--scale-by is for the web service"):
+        run(*words, "--scale-by", "cpu")

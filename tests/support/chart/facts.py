@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.chart import schema
 from tests.support.options import resolved
 from twistserve import redaction
-from twistserve.kubernetes import chosen, deployment, ports, resources, scaling, sense, times
+from twistserve.kubernetes import chosen, pod, ports, resources, scaling, sense, times
 from twistserve.kubernetes.words import COMMAND
 from twistserve.management.commands.kubernetes import INSIDE
 from twistserve.options import STATUS_JSON, TABLE, Option
@@ -32,9 +32,9 @@ def facts() -> dict[str, Any]:
         "environment": {"prefix": ENVIRONMENT_PREFIX, "settings": SETTINGS_MODULE},
         "container": {
             "command": COMMAND,
-            "name": deployment.CONTAINER,
-            "temporary": deployment.TEMPORARY,
-            "user": deployment.USER,
+            "name": chosen.Chosen.component,
+            "temporary": pod.TEMPORARY,
+            "user": pod.USER,
         },
         "patterns": {
             "host": f"^{chosen.HOST.pattern}$",

@@ -53,10 +53,9 @@ class Command(TwistserveCommand):
         group.add_argument(
             "--scale-by",
             choices=scaling.WAYS,
-            default=scaling.CPU,
             help="what the autoscaler follows: cpu, as metrics-server knows it; or threads, the requests that run or"
             " wait for each request thread, by prometheus-adapter with deploy/prometheus/adapter.yaml"
-            " (default: %(default)s)",
+            f" (default: {scaling.CPU})",
         )
         command_line.add_arguments(parser, but=("settings", "pythonpath"), in_words=("command",))
         consumer.add_arguments(parser)
@@ -94,7 +93,7 @@ class Command(TwistserveCommand):
             given["system_checks"] = False
         configuration = resolve(given, {**os.environ, **INSIDE}, load_settings, read_settings=read_settings)
         selected = chosen(arguments["image"], arguments["chosen"], configuration.settings)
-        wanted = arguments["pod_monitor"], arguments["scale_by"]
+        wanted = arguments["pod_monitor"], arguments["scale_by"] or scaling.CPU
         refuse(configuration, *wanted, selected.replicas)
         started_with = words(configuration)
         text = manifests.text(configuration, selected, started_with, *wanted)
