@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.manifests import features, kustomize, programs, refusals, same
+from tests.manifests import consumers, features, kustomize, programs, refusals, same
 
 
 def main() -> None:
     """Fetch what is needed, and check all of it."""
     programs.fetch()
     same.check()
+    consumers.check()
     features.check()
     refusals.check()
     kustomize.check()

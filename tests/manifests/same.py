@@ -158,19 +158,20 @@ def _agree(case: Case) -> bool:
         if not said or _IN_THE_CHART.get(word, word) not in said:
             raise
         return False
-    wanted, found = _by_kind(yaml.safe_load_all(text)), _by_kind(map(_without_helm, rendered(given)))
+    wanted, found = by_kind(yaml.safe_load_all(text)), by_kind(map(without_helm, rendered(given)))
     assert found.keys() == wanted.keys(), case
     for kind, each in wanted.items():
         assert found[kind] == each, f"{case}\n{found[kind]}\n{each}"
     return True
 
 
-def _by_kind(objects: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def by_kind(objects: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The objects by their kinds."""
     return {each["kind"]: each for each in objects}
 
 
-def _without_helm(value: Any) -> Any:
+def without_helm(value: Any) -> Any:
     """An object without the labels that only the chart has."""
     if isinstance(value, dict):
-        return {key: _without_helm(inner) for key, inner in value.items() if key not in _OF_HELM}
-    return [_without_helm(inner) for inner in value] if isinstance(value, list) else value
+        return {key: without_helm(inner) for key, inner in value.items() if key not in _OF_HELM}
+    return [without_helm(inner) for inner in value] if isinstance(value, list) else value

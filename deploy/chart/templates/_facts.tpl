@@ -3,17 +3,14 @@ What all manifests are made of. A manifest begins with
 
     {{- $it := dict "root" $ }}{{ include "twistserve.facts" $it }}
 
-which adds to the dict: facts (files/facts.yaml, from the Python code), name, given (the options that the container is
-started with), said (the same and those of the image), force (all options, with defaults), ports, times, resources.
+which adds to the dict: facts (files/facts.yaml, from the Python code), name, own (the values that the options are among),
+prefix (what is before their names in errors), given (the options that the container is started with), said (the same and
+those of the image), force (all options, with defaults), ports, times, resources.
 */ -}}
 {{- define "twistserve.facts" -}}
-{{- $values := .root.Values }}
-{{- $facts := .root.Files.Get "files/facts.yaml" | fromYaml }}
-{{- $name := $values.fullnameOverride | default .root.Release.Name }}
-{{- if not (regexMatch $facts.patterns.name $name) }}
-{{- fail (printf "the name %q is not valid for a Service: name the release (or set fullnameOverride) with lower-case letters, digits and dashes, at most 63, beginning with a letter" $name) }}
-{{- end }}
-{{- $_ := merge . (dict "facts" $facts "name" $name) }}
+{{- include "twistserve.name" . }}
+{{- $_ := set . "own" .root.Values }}
+{{- $_ := set . "prefix" "" }}
 {{- include "twistserve.options" . }}
 {{- include "twistserve.patterns" . }}
 {{- /* In the order in which manage.py kubernetes refuses options. */}}
@@ -24,10 +21,22 @@ started with), said (the same and those of the image), force (all options, with 
 {{- include "twistserve.resources" . }}
 {{- end }}
 
+{{- /* Adds facts, and name, as the web service's objects have it. */ -}}
+{{- define "twistserve.name" -}}
+{{- $values := .root.Values }}
+{{- $facts := .root.Files.Get "files/facts.yaml" | fromYaml }}
+{{- $name := $values.fullnameOverride | default .root.Release.Name }}
+{{- if not (regexMatch $facts.patterns.name $name) }}
+{{- fail (printf "the name %q is not valid for a Service: name the release (or set fullnameOverride) with lower-case letters, digits and dashes, at most 63, beginning with a letter" $name) }}
+{{- end }}
+{{- $_ := merge . (dict "facts" $facts "name" $name) }}
+{{- end }}
+
 {{- /* An option by the value that it is from; a default by its word alone. */ -}}
 {{- define "twistserve.at" -}}
-{{- if hasKey .it.given .word }}options.
-{{- else if hasKey .it.said .word }}imageOptions.
+{{- if eq .word "handler" }}{{ .it.prefix }}
+{{- else if hasKey .it.given .word }}{{ .it.prefix }}options.
+{{- else if hasKey .it.said .word }}{{ .it.prefix }}imageOptions.
 {{- end }}
 {{- .word }}
 {{- end }}

@@ -1,10 +1,10 @@
 {{- /* Adds given, said and force. Options that follow from others are filled in, as the server does. */ -}}
 {{- define "twistserve.options" -}}
-{{- $given := deepCopy (.root.Values.options | default dict) }}
-{{- $said := deepCopy (.root.Values.imageOptions | default dict) }}
-{{- range .root.Values.secretOptions }}
+{{- $given := deepCopy (.own.options | default dict) }}
+{{- $said := deepCopy (.own.imageOptions | default dict) }}
+{{- range .own.secretOptions }}
   {{- if hasKey $given . }}
-    {{- fail (printf "options.%s is in secretOptions too, which takes it from the Secret: leave one of them out" .) }}
+    {{- fail (printf "%soptions.%s is in secretOptions too, which takes it from the Secret: leave one of them out" $.prefix .) }}
   {{- end }}
 {{- end }}
 {{- if and .root.Values.migrations.enabled (not (hasKey $given "check-migrations")) }}
@@ -15,7 +15,7 @@
 {{- if and .root.Values.migrations.enabled (get $said "check-migrations-apply") }}
   {{- fail "migrations.enabled has a Job apply the migrations, and with check-migrations-apply the pods do: leave one of them out" }}
 {{- end }}
-{{- $force := dict }}
+{{- $force := deepCopy (.facts.inherited | default dict) }}
 {{- range .facts.options }}
   {{- if hasKey $said .word }}
     {{- $_ := set $force .word (get $said .word) }}
@@ -29,7 +29,7 @@
   {{- $_ := set $force "readiness-probe" $force.probe }}
   {{- $_ := set $force "liveness-probe" $force.probe }}
 {{- end }}
-{{- $shared := eq (int (get $force "probe-port")) (int $force.port) }}
+{{- $shared := and (not .facts.container.consumes) (eq (int (get $force "probe-port")) (int $force.port)) }}
 {{- if $shared }}{{- $_ := set $force "no-status-page" true }}{{- end }}
 {{- $_ := set . "given" $given }}
 {{- $_ := set . "said" $said }}
@@ -49,12 +49,12 @@
   {{- end }}
 {{- end }}
 {{- $units := keys .facts.resources.units | sortAlpha | join "|" }}
-{{- with .root.Values }}
-  {{- if .settings }}
-    {{- include "twistserve.valid" (dict "at" "settings" "value" .settings "pattern" `^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$` "remedy" "give a dotted Python name such as mysite.settings") }}
-  {{- end }}
-  {{- include "twistserve.valid" (dict "at" "resources.cpu" "value" .resources.cpu "pattern" `^(\d*[1-9]\d*m|\d+(\.\d{1,3})?)$` "remedy" "give CPUs, such as 1, 0.5 or 500m") }}
-  {{- include "twistserve.valid" (dict "at" "resources.memory" "value" .resources.memory "pattern" (printf `^\d+(%s)?$` $units) "remedy" "give at least 32Mi, a whole number with Mi, Gi, M or G behind it") }}
+{{- with .root.Values.settings }}
+  {{- include "twistserve.valid" (dict "at" "settings" "value" . "pattern" `^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$` "remedy" "give a dotted Python name such as mysite.settings") }}
+{{- end }}
+{{- with .own.resources }}
+  {{- include "twistserve.valid" (dict "at" (printf "%sresources.cpu" $it.prefix) "value" .cpu "pattern" `^(\d*[1-9]\d*m|\d+(\.\d{1,3})?)$` "remedy" "give CPUs, such as 1, 0.5 or 500m") }}
+  {{- include "twistserve.valid" (dict "at" (printf "%sresources.memory" $it.prefix) "value" .memory "pattern" (printf `^\d+(%s)?$` $units) "remedy" "give at least 32Mi, a whole number with Mi, Gi, M or G behind it") }}
 {{- end }}
 {{- end }}
 
@@ -121,7 +121,7 @@
   {{- end }}
 {{- end }}
 {{- range .facts.options }}
-  {{- if has .word $it.root.Values.secretOptions }}
+  {{- if has .word ($it.own.secretOptions | default list) }}
     {{- $variable := include "twistserve.variable" (dict "it" $it "word" .word) }}
 - name: {{ $variable }}
   valueFrom:
@@ -139,5 +139,5 @@
 
 {{- /* The Secret that has the values of secretOptions. */ -}}
 {{- define "twistserve.secret" -}}
-{{ .root.Values.secretName | default (printf "%s-secrets" .name) }}
+{{ .own.secretName | default (printf "%s-secrets" .name) }}
 {{- end }}

@@ -1,3 +1,54 @@
+{{- /* The template of a Deployment's pods. */ -}}
+{{- define "twistserve.template" -}}
+{{- $it := . -}}
+metadata:
+  labels:
+    {{- include "twistserve.selector" $it | nindent 4 }}
+    {{- with .root.Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .root.Values.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ $it.name }}
+  {{- include "twistserve.pod" $it | nindent 2 }}
+  # The drain, and 10 for the end. No preStop is needed.
+  terminationGracePeriodSeconds: {{ $it.grace }}
+  topologySpreadConstraints:
+    {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+    - maxSkew: 1
+      topologyKey: {{ . }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "twistserve.selector" $it | nindent 10 }}
+      matchLabelKeys: [pod-template-hash]
+    {{- end }}
+  containers:
+    - name: {{ $it.facts.container.name }}
+      command: {{ toJson $it.facts.container.command }}
+      {{- with include "twistserve.args" $it | trim }}
+      args:
+        {{- . | nindent 8 }}
+      {{- end }}
+      {{- include "twistserve.container" $it | nindent 6 }}
+      ports:
+        {{- range $it.ports }}
+        - name: {{ .name }}
+          containerPort: {{ .number }}
+        {{- end }}
+      # A start may take {{ $it.start }} seconds.
+      startupProbe:
+        {{- include "twistserve.probe" (dict "it" $it "name" "startup") | nindent 8 }}
+      # timeoutSeconds is one more than check-timeout.
+      readinessProbe:
+        {{- include "twistserve.probe" (dict "it" $it "name" "readiness") | nindent 8 }}
+      livenessProbe:
+        {{- include "twistserve.probe" (dict "it" $it "name" "liveness") | nindent 8 }}
+{{- end }}
+
 {{- /* What the pods of every component have, the Deployment's and the Job's. */ -}}
 {{- define "twistserve.pod" -}}
 automountServiceAccountToken: false
@@ -28,7 +79,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 volumes:
-  # Two bodies of max-body-size for each request thread. What exceeds it evicts the pod.
+  # {{ if not .facts.container.consumes }}Two bodies of max-body-size for each request thread. {{ end }}What exceeds it evicts the pod.
   - name: temporary
     emptyDir:
       sizeLimit: {{ .temporary }}Mi

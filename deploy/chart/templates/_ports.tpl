@@ -6,6 +6,7 @@
 {{- if index .force "no-probe" }}
   {{- fail (printf "%s: Kubernetes would have nothing to ask: leave it out" (include "twistserve.at" (dict "it" . "word" "no-probe"))) }}
 {{- end }}
+{{- if not .facts.container.consumes }}
 {{- range .force.endpoint }}
   {{- $of := printf "%s: %q" (include "twistserve.at" (dict "it" $it "word" "endpoint")) . }}
   {{- /* Twisted's syntax: parts between colons, some of them key=value; a backslash takes a colon's meaning. */}}
@@ -43,6 +44,7 @@
   {{- include "twistserve.reachable" (dict "it" . "word" "host") }}
   {{- include "twistserve.unprivileged" (dict "it" . "at" (include "twistserve.at" (dict "it" . "word" "port")) "number" .force.port) }}
   {{- $ports = append $ports (dict "name" "http" "number" (int .force.port) "service" (int $services.http)) }}
+{{- end }}
 {{- end }}
 {{- if not .shared }}
   {{- include "twistserve.reachable" (dict "it" . "word" (hasKey .said "probe-host" | ternary "probe-host" "host")) }}

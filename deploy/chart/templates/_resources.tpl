@@ -4,7 +4,7 @@ why.
 */ -}}
 {{- define "twistserve.resources" -}}
 {{- $facts := .facts.resources }}
-{{- $values := .root.Values.resources }}
+{{- $values := .own.resources | default dict }}
 {{- $mib := 1048576 }}
 {{- $workers := int .force.workers }}
 {{- $many := gt $workers 1 }}
@@ -17,10 +17,10 @@ why.
   {{- $unit := regexReplaceAll "[0-9]" $text "" }}
   {{- $memory = mul (trimSuffix $unit $text | int64) (get $facts.units $unit | default 1 | int64) }}
   {{- if lt $memory (int64 $facts.leastMemory) }}
-    {{- fail (printf "resources.memory: %s is less than 32Mi, with which Python does not start: give a whole number with Mi, Gi, M or G behind it" $text) }}
+    {{- fail (printf "%sresources.memory: %s is less than 32Mi, with which Python does not start: give a whole number with Mi, Gi, M or G behind it" .prefix $text) }}
   {{- end }}
   {{- if ge (mul $most $workers $mib) $memory }}
-    {{- fail (printf "%s: %d MB times %d workers are not less than the %d MB of resources.memory, at which the kernel ends the pod: give one less or the other more" (include "twistserve.at" (dict "it" . "word" "max-memory")) $most $workers (div $memory $mib)) }}
+    {{- fail (printf "%s: %d MB times %d workers are not less than the %d MB of %sresources.memory, at which the kernel ends the pod: give one less or the other more" (include "twistserve.at" (dict "it" . "word" "max-memory")) $most $workers (div $memory $mib) .prefix) }}
   {{- end }}
 {{- else }}
   {{- $example := $many | ternary (mul $processes (int $facts.eachProcess)) (int $facts.oneProcess) }}
@@ -35,7 +35,7 @@ why.
   {{- else }}
     {{- $cpu = round (mulf . 1000) 0 | int64 }}
   {{- end }}
-  {{- if not $cpu }}{{- fail "resources.cpu: give CPUs, such as 1, 0.5 or 500m" }}{{- end }}
+  {{- if not $cpu }}{{- fail (printf "%sresources.cpu: give CPUs, such as 1, 0.5 or 500m" $.prefix) }}{{- end }}
 {{- end }}
 
 {{- $bytes := mul 2 (int .force.threads) $workers (include "twistserve.bytes" (index .force "max-body-size") | int64) }}

@@ -2,28 +2,17 @@
 {{- define "twistserve.sense" -}}
 {{- $it := . }}
 {{- $values := .root.Values }}
-{{- range $word, $why := .facts.development }}
-  {{- if get $it.force $word }}
-    {{- fail (printf "%s is for development: %s; leave it out" (include "twistserve.at" (dict "it" $it "word" $word)) $why) }}
-  {{- end }}
-{{- end }}
+{{- include "twistserve.sense.pod" . }}
 {{- if not (int (index .force "req-queue-len")) }}
   {{- fail (printf "%s: 0 makes the readiness probe fail always, so that no pod would ever get requests: give 1 or more" (include "twistserve.at" (dict "it" . "word" "req-queue-len"))) }}
 {{- end }}
 {{- if index .force "no-metrics" }}
   {{- $at := include "twistserve.at" (dict "it" . "word" "no-metrics") }}
-  {{- if or $values.podMonitor.enabled $values.prometheusRule.enabled }}
-    {{- fail (printf "podMonitor and prometheusRule: there are no metrics with %s: leave one of them out" $at) }}
+  {{- if $values.prometheusRule.enabled }}
+    {{- fail (printf "prometheusRule: there are no metrics with %s: leave one of them out" $at) }}
   {{- end }}
   {{- if and $values.autoscaling.enabled (ne $values.autoscaling.by "cpu") }}
     {{- fail (printf "autoscaling.by: %s goes by metrics, and there are none with %s: leave one of them out" $values.autoscaling.by $at) }}
-  {{- end }}
-{{- end }}
-{{- range $word, $value := .given }}
-  {{- range kindIs "slice" $value | ternary $value (list $value) }}
-    {{- if or (has $word (list "webhook-url" "webhook-secret")) (regexMatch $it.facts.patterns.password (toString .)) }}
-      {{- fail (printf "options.%s has a secret, which everybody could read in the Deployment: put the word %s into secretOptions, and the value into the Secret %s" $word $word (include "twistserve.secret" $it)) }}
-    {{- end }}
   {{- end }}
 {{- end }}
 {{- range $values.env }}
@@ -43,6 +32,26 @@
 {{- end }}
 {{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) }}
   {{- fail (printf "autoscaling.maxReplicas: %d is less than minReplicas, %d: give it as many or more" (int $values.autoscaling.maxReplicas) (int $values.autoscaling.minReplicas)) }}
+{{- end }}
+{{- end }}
+
+{{- /* The same for what neither the web service nor a consumer can have. */ -}}
+{{- define "twistserve.sense.pod" -}}
+{{- $it := . }}
+{{- range $word, $why := .facts.development }}
+  {{- if get $it.force $word }}
+    {{- fail (printf "%s is for development: %s; leave it out" (include "twistserve.at" (dict "it" $it "word" $word)) $why) }}
+  {{- end }}
+{{- end }}
+{{- if and (index .force "no-metrics") .root.Values.podMonitor.enabled }}
+  {{- fail (printf "podMonitor: there are no metrics with %s: leave one of them out" (include "twistserve.at" (dict "it" . "word" "no-metrics"))) }}
+{{- end }}
+{{- range $word, $value := .given }}
+  {{- range kindIs "slice" $value | ternary $value (list $value) }}
+    {{- if or (has $word $it.facts.secret) (regexMatch $it.facts.patterns.password (toString .)) }}
+      {{- fail (printf "%soptions.%s has a secret, which everybody could read in the Deployment: put the word %s into %ssecretOptions, and the value into the Secret %s" $it.prefix $word $word $it.prefix (include "twistserve.secret" $it)) }}
+    {{- end }}
+  {{- end }}
 {{- end }}
 {{- end }}
 

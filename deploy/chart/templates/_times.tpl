@@ -5,7 +5,7 @@
 {{- $drain := addf $delay (index .force "graceful-timeout") }}
 {{- $timeout := addf (index .force "check-timeout") $times.margin | ceil | int }}
 
-{{- $steps := or .force.command (has "command" .root.Values.secretOptions) (index .force "check-migrations") (index .force "check-migrations-apply") }}
+{{- $steps := or .force.command (has "command" (.own.secretOptions | default list)) (index .force "check-migrations") (index .force "check-migrations-apply") }}
 {{- $start := int $times.start }}
 {{- if $steps }}{{- $start = int $times.startWithSteps }}{{- end }}
 

@@ -7,15 +7,16 @@ from typing import Any
 from tests.support.chart import schema
 from tests.support.options import resolved
 from twistserve import redaction
-from twistserve.kubernetes import chosen, pod, ports, resources, scaling, sense, times
-from twistserve.kubernetes.words import COMMAND
+from twistserve.consumer_options import CONSUMER_TABLE
+from twistserve.kubernetes import chosen, consumer, pod, ports, resources, scaling, sense, times
+from twistserve.kubernetes.words import COMMAND, is_secret
 from twistserve.management.commands.kubernetes import INSIDE
 from twistserve.options import STATUS_JSON, TABLE, Option
 from twistserve.probes.client import MARGIN
 from twistserve.process.ending import END
-from twistserve.resolution import ENVIRONMENT_PREFIX, SETTINGS_MODULE
+from twistserve.resolution import ENVIRONMENT_PREFIX, SETTINGS_MODULE, resolve_consumer
 
-DERIVED = ("probe_port", "probe_host")
+DERIVED = ("probe_port", "probe_host", "prefetch")
 """Options whose defaults follow from others."""
 PASSWORD = (
     rf"""(?i)//.*@|//[^/\s:@\[]*:[^\d\s/'"]|(?:--[\w-]{{0,40}}(?:{redaction.KEYWORDS})\s+"""
@@ -83,7 +84,31 @@ def facts() -> dict[str, Any]:
         },
         "statusPage": STATUS_JSON,
         "leastDelay": sense.LEAST_DELAY,
+        "secret": [option.word for option in schema.both() if option.name in schema.SECRET and is_secret(option, "a")],
+        "consumer": _of_consumers(),
         "development": {name.replace("_", "-"): why for name, why in sense.FOR_DEVELOPMENT.items()},
+    }
+
+
+def _of_consumers() -> dict[str, Any]:
+    """What takes the place of the web service's facts; `inherited` are its defaults that consumers cannot change."""
+    inside = resolve_consumer({}, INSIDE, lambda *_: {})
+    words = {option.word for option in CONSUMER_TABLE}
+    others = {option.word: getattr(inside, option.name) for option in TABLE if option.word not in words}
+    return {
+        "options": [_option(option, getattr(inside, option.name)) for option in CONSUMER_TABLE[1:]],
+        "inherited": {word: _plain(value) for word, value in others.items() if value is not None},
+        "container": {
+            "command": consumer.COMMAND,
+            "name": consumer.COMPONENT,
+            "consumes": True,
+            "temporaryFiles": int(consumer.TEMPORARY_SIZE.removesuffix("Mi")),
+        },
+        "queueScaling": {
+            "minReplicas": chosen.Chosen.min_replicas,
+            "maxReplicas": chosen.Chosen.max_replicas,
+            "length": consumer.LENGTH,
+        },
     }
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from tests.support.chart import schema
 from tests.support.chart.facts import facts
+from twistserve.consumer_options import CONSUMER_TABLE
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 CHART = DEPLOY / "chart"
@@ -33,5 +34,10 @@ def _schema() -> str:
     """The schema as it is, with the definitions that come from the code written anew."""
     path = CHART / "values.schema.json"
     whole = json.loads(path.read_text())
-    whole["definitions"] = {"options": schema.options(), "secretOptions": schema.secret_options()}
+    whole["definitions"] = {
+        "options": schema.options(),
+        "secretOptions": schema.secret_options(),
+        "consumerOptions": schema.options(CONSUMER_TABLE, but=("settings", "handler")),
+        "consumerSecretOptions": schema.secret_options(CONSUMER_TABLE),
+    }
     return json.dumps(whole, indent=2) + "\n"
