@@ -106,17 +106,29 @@ def test_what_cannot_be_printed(given: dict[str, Any], length: str, said: str) -
 
 
 def test_where_keda_finds_the_broker() -> None:
-    """By a variable of the pods; by the URL itself if it has no password; not by a password of the image."""
+    """By a variable of the pods; by the URL itself if it has no password, and variables of what completes it."""
     trigger = rendered(amqp_url="amqp://rabbit/")["ScaledObject"]["spec"]["triggers"][0]
     assert trigger["metadata"]["host"] == "amqp://rabbit/"
     assert "hostFromEnv" not in trigger["metadata"]
+    found = rendered(amqp_url="amqp://rabbit/", amqp_user="me", amqp_password="hush")["ScaledObject"]
+    metadata = found["spec"]["triggers"][0]["metadata"]
+    assert metadata["usernameFromEnv"] == "TWISTSERVE_AMQP_USER"
+    assert metadata["passwordFromEnv"] == "TWISTSERVE_AMQP_PASSWORD"
+    assert "ScaledObject" not in rendered(amqp_url="amqp://rabbit/", amqp_password="hush")
+    found = rendered(amqp_url=URL, amqp_user="another", amqp_password="hush")["ScaledObject"]
+    assert "usernameFromEnv" not in found["spec"]["triggers"][0]["metadata"]
+
+
+def test_a_password_of_the_image() -> None:
+    """KEDA does not get it, so that the number of pods is fixed."""
     found = resolve_consumer({"handler": "shop.Orders", "queue": "orders"}, {}, lambda *_: {"AMQP_URL": URL})
     chosen = Chosen(name="shop-consumer", image="shop:1")
     text = consumer.text(found, chosen, words(found), "50")
     assert "kind: ScaledObject" not in text
     assert "hush" not in text
     assert any(
-        "for pods by its length; there are 2 now" in said for said in consumer.notices(found, chosen, words(found))
+        "for pods by the queue's length; there are 2 now" in said
+        for said in consumer.notices(found, chosen, words(found))
     )
 
 
@@ -138,7 +150,7 @@ def test_what_may_not_be_meant() -> None:
     image, secret, scaling, rejected = consumer.notices(found, Chosen(name="shop"), words(found))
     assert "--image" in image
     assert secret.endswith("generic shop-secrets --from-literal=TWISTSERVE_AMQP_PASSWORD=...")
-    assert "for pods by its length; there are 2 now" in scaling
+    assert "for pods by the queue's length; there are 2 now" in scaling
     assert "--dead-letter-exchange is not set" in rejected
     found = configuration(amqp_url="amqp://rabbit", dead_letter_exchange="dead")
     assert list(consumer.notices(found, Chosen(name="shop", image="shop:1"), words(found))) == []

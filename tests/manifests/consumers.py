@@ -46,6 +46,13 @@ CASES = {
     "no URL": Case({"queue": "orders", "amqp_host": "rabbit", "amqp_user": "shop", "amqp_password": "hunter2"}),
     "a URL of the image": Case({}, {"QUEUE": "orders", "AMQP_URL": _PLAIN_URL}, {"min-replicas": "1"}),
     "a URL of the image with a password": Case({}, {"QUEUE": "orders", "AMQP_URL": _URL}),
+    "a URL and credentials": Case(
+        {"queue": "orders", "amqp_url": _PLAIN_URL, "amqp_user": "shop", "amqp_password": "hunter2"}
+    ),
+    "a URL and half of the credentials": Case({"queue": "q", "amqp_url": _PLAIN_URL, "amqp_password": "hunter2"}),
+    "a URL and credentials of the image": Case(
+        {"queue": "orders", "amqp_url": _PLAIN_URL}, {"AMQP_USER": "shop", "AMQP_PASSWORD": "hunter2"}
+    ),
     "a fixed number": Case({"amqp_url": _URL}, sets={"replicas": "3", "cpu": "0.25", "memory": "1Gi"}),
     "bounds": Case({"queue": "orders", "amqp_url": _URL}, sets={"min-replicas": "20"}),
     "at most one": Case({"queue": "orders", "amqp_url": _URL}, sets={"max-replicas": "1"}),
@@ -159,7 +166,7 @@ def _check_the_rest() -> None:
     assert "consumers.mails: dead-letter-exchange is not in the options" in said
     assert "rollout status deployment/shop-mails" in said
     said = notes({"consumers": {NAME: {"handler": "a.B", "options": {"amqp-host": "rabbit"}}}})
-    assert "consumers.orders: KEDA finds the queue by a URL of the broker" in said
+    assert "consumers.orders: KEDA asks the broker by its URL" in said
 
 
 def _printed(case: Case) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twistserve import command_line, values
+from twistserve import broker_url, command_line, values
 from twistserve.consumer_options import CONSUMER_TABLE, ConsumerConfiguration
 from twistserve.errors import StartError
 from twistserve.kubernetes import pod, times
@@ -30,7 +30,7 @@ COMMAND = ["python", "manage.py", "consume"]
 LENGTH = 100
 """Messages in the queue for each pod, beyond which there is to be another."""
 TEMPORARY_SIZE = "64Mi"
-URL = "TWISTSERVE_AMQP_URL"
+URL, USER, PASSWORD = (f"TWISTSERVE_AMQP_{name}" for name in ("URL", "USER", "PASSWORD"))
 _URL_OPTION = next(option for option in CONSUMER_TABLE if option.name == "amqp_url")
 _SHARED = {option.name for option in TABLE}
 
@@ -122,8 +122,9 @@ def notices(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) 
         )
     if chosen.replicas is None and _broker(configuration, words) is None:
         yield (
-            "KEDA finds the queue by a URL of the broker, which it cannot read from the image: give --amqp-url, or the"
-            f" environment variable {URL}, for pods by its length; there are {chosen.min_replicas} now"
+            "KEDA asks the broker by its URL, with the user and the password, which it cannot read from the image: give"
+            f" --amqp-url, or the environment variable {URL}, for pods by the queue's length; there are"
+            f" {chosen.min_replicas} now"
         )
     if configuration.dead_letter_exchange is None:
         yield (
@@ -156,14 +157,20 @@ def _deployment(
 def _broker(configuration: ConsumerConfiguration, words: Words) -> dict[str, str] | None:
     """Where KEDA finds the broker's URL: in a variable of the pods, or in the ScaledObject if it has no password.
 
-    None without a URL, and for one with a password that only the image has.
+    The user and the password that complete it are in variables. None without a URL, and where only the image has what
+    is secret.
     """
     url = configuration.amqp_url
     if url is None:
         return None
-    if URL in words.secrets:
-        return {"hostFromEnv": URL}
-    return None if is_secret(_URL_OPTION, url) else {"host": url}
+    found = {"hostFromEnv": URL} if URL in words.secrets else {"host": url}
+    if "host" in found and is_secret(_URL_OPTION, url):
+        return None
+    if broker_url.parsed(url).user is None and (configuration.amqp_user or configuration.amqp_password):
+        if not {USER, PASSWORD} <= set(words.secrets):
+            return None
+        found |= {"usernameFromEnv": USER, "passwordFromEnv": PASSWORD}
+    return found
 
 
 def _scaled_object(

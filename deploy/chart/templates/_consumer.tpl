@@ -56,11 +56,18 @@ Adds replicas, or scaled: the bounds, and broker, where KEDA finds it.
   {{- fail (printf "%smaxReplicas: %d is less than minReplicas, %d: give it as many or more" .prefix $most $least) }}
 {{- end }}
 {{- $url := get .said "amqp-url" }}
+{{- $secrets := $own.secretOptions | default list }}
 {{- $broker := dict }}
-{{- if has "amqp-url" ($own.secretOptions | default list) }}
+{{- if has "amqp-url" $secrets }}
   {{- $broker = dict "hostFromEnv" (include "twistserve.variable" (dict "it" . "word" "amqp-url")) }}
 {{- else if and $url (not (regexMatch .facts.patterns.password $url)) }}
   {{- $broker = dict "host" $url }}
+{{- end }}
+{{- if and $broker (has "amqp-user" $secrets) (has "amqp-password" $secrets) }}
+  {{- $_ := set $broker "usernameFromEnv" (include "twistserve.variable" (dict "it" . "word" "amqp-user")) }}
+  {{- $_ := set $broker "passwordFromEnv" (include "twistserve.variable" (dict "it" . "word" "amqp-password")) }}
+{{- else if and $broker.host (or (has "amqp-user" $secrets) (has "amqp-password" $secrets) (get .said "amqp-user") (get .said "amqp-password")) }}
+  {{- $broker = dict }}
 {{- end }}
 {{- if or $own.replicas (not $broker) }}
   {{- $_ := set . "replicas" ($own.replicas | default $least | int) }}
