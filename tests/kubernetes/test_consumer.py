@@ -168,4 +168,6 @@ def test_options_of_the_other_command() -> None:
     assert consumer.given(arguments) == {"handler": "shop.Orders", "queue": "orders", "threads": "3"}
     with pytest.raises(StartError, match="--queue is an option of consume: give --consumer with it"):
         consumer.refuse_without(arguments)
-    consumer.refuse_without({"threads": "3", "queue": None})
+    with pytest.raises(StartError, match="--queue-length scales a consumer: give --consumer with it"):
+        consumer.refuse_without({"queue_length": "100"})
+    consumer.refuse_without({"threads": "3", "queue": None, "queue_length": None})

@@ -177,7 +177,7 @@ def _printed(case: Case) -> dict[str, dict[str, Any]]:
     selected = dataclasses.replace(
         selected, name=f"{RELEASE}-{NAME}", namespace=NAMESPACE, component=consumer.COMPONENT
     )
-    length = str(case.length or consumer.LENGTH)
+    length = None if case.length is None else str(case.length)
     return by_kind(
         yaml.safe_load_all(consumer.text(configuration, selected, words(configuration), length, case.monitored))
     )

@@ -46,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--queue-length",
         metavar="N",
-        default=str(LENGTH),
-        help="with --consumer, messages in the queue for each pod, beyond which KEDA adds another"
-        " (default: %(default)s)",
+        help=f"with --consumer, messages in the queue for each pod, beyond which KEDA adds another (default: {LENGTH})",
     )
     names = [option.name for option in CONSUMER_TABLE if option.name in _SHARED]
     command_line.add_arguments(parser, but=(*names, "handler"), table=CONSUMER_TABLE)
@@ -69,17 +67,26 @@ def given(arguments: Mapping[str, Any]) -> dict[str, object]:
 
 def refuse_without(arguments: Mapping[str, Any]) -> None:
     """Raise `StartError` for an option of a consumer where none is asked for."""
+    if arguments.get("queue_length") is not None:
+        raise StartError("--queue-length scales a consumer: give --consumer with it")
     for option in CONSUMER_TABLE:
         if option.name not in _SHARED and arguments.get(option.name) is not None:
             raise StartError(f"--{option.word} is an option of consume: give --consumer with it")
 
 
 def text(
-    configuration: ConsumerConfiguration, chosen: Chosen, words: Words, length: str, monitored: bool = False
+    configuration: ConsumerConfiguration,
+    chosen: Chosen,
+    words: Words,
+    length: str | None = None,
+    monitored: bool = False,
 ) -> str:
-    """The manifests as YAML, with `monitored` a PodMonitor among them. Raises `StartError`."""
+    """The manifests as YAML, with `monitored` a PodMonitor among them. Raises `StartError`.
+
+    `length` is the value of --queue-length, None if it was not typed.
+    """
     try:
-        number = values.positive_integer(length)
+        number = LENGTH if length is None else values.positive_integer(length)
     except ValueError as error:
         raise StartError(f"--queue-length: {length!r} is not valid: {error}") from error
     if chosen.host is not None:
