@@ -39,6 +39,6 @@ def setup(app: Sphinx) -> None:
 
     def redirect(app: Sphinx, name: str, source: list[str]) -> None:
         for link, page in ELSEWHERE.items():
-            source[0] = source[0].replace(f"]({link})", f"]({page})")
+            source[0] = source[0].replace(f"]({link}", f"]({page}")
 
     app.connect("source-read", redirect)
