@@ -15,7 +15,7 @@ from twistserve.amqp.loading import load_handler
 from twistserve.amqp.plan import Plan, plan_of
 from twistserve.composition.outside import outside_services
 from twistserve.composition.parts import development_services, service_tree, tell_states
-from twistserve.composition.services import STOP, WithServices, declared, service_host, service_step
+from twistserve.composition.services import STOP, service_host, service_step
 from twistserve.composition.tree import ServiceTree
 from twistserve.consumer_options import ConsumerConfiguration
 from twistserve.development.debugger import DebuggerService
@@ -34,7 +34,8 @@ from twistserve.project.preparing import preparing_steps
 from twistserve.project.startup import Progress, StartupService
 from twistserve.recycling import RecyclingService
 from twistserve.services.host import ServiceHost
-from twistserve.services.loading import Declared, Loaded
+from twistserve.services.loading import Declared, Loaded, declared
+from twistserve.services.readiness import WithServices
 from twistserve.status.report import StatusReport
 from twistserve.threads.stacks import log_all_stacks
 

@@ -35,7 +35,7 @@ from twistserve.probes.handlers import Checks, Metrics, ProbeResults
 from twistserve.process.ending import Ending
 from twistserve.project.application import django_version
 from twistserve.project.preparing import preparing_steps
-from twistserve.project.startup import Progress, StartupService
+from twistserve.project.startup import Progress, StartupService, Step
 from twistserve.server import Serving
 from twistserve.status.report import StatusReport
 
@@ -68,13 +68,15 @@ def one_process(
     serving.web.last = inheritance is None
     checks = DjangoChecks(configuration.check, configuration.check_timeout, reactor)
     hosts: list[ServiceHost] = []
+    starting: list[Step] = []
     asked: Checks = checks
     if configuration.service:
         # Imported here, with what it needs: for this alone.
-        from twistserve.composition.services import STOP, WithServices, declared, service_host, service_step
+        from twistserve.composition.services import STOP, with_services
 
-        hosts = [service_host(configuration, lifecycle, reactor, lambda: configuration.drain_delay, STOP)]
-        asked = WithServices(checks, hosts[0].check)
+        delay = lambda: configuration.drain_delay  # noqa: E731
+        host, asked, step = with_services(configuration, lifecycle, checks, reactor, delay, STOP)
+        hosts, starting = [host], [step]
     results = ProbeResults(lifecycle, serving.pool, asked, configuration.req_queue_len)
 
     def checks_can_run() -> None:
@@ -89,7 +91,7 @@ def one_process(
         *(step for debugger in debuggers for step in debugger.steps),
         *serving.steps(preparing, checks_can_run),
         *checks.steps(),
-        *(service_step(declared(configuration), host, reactor) for host in hosts),
+        *starting,
     ]
     workers = lambda: succeed([serving.describe()])  # noqa: E731
     described = lambda: [each for host in hosts for each in host.describe()]  # noqa: E731

@@ -37,6 +37,7 @@ from twistserve.workers.worker_service import WorkerService
 
 if TYPE_CHECKING:
     from twistserve.probes.handlers import Checks
+    from twistserve.workers.preloaded_process import ForkedFromParent
     from twistserve.workers.service_processes import ServiceProcesses
 
 logger = get_logger(__name__)
@@ -61,38 +62,16 @@ def parent(
     # What the settings make impossible is told before anything starts.
     file_indexes(configuration)
     lock = log.share_output()
-    preloaded = None
-    if configuration.preload and stays:
-        # Before there is anything that it must not have. Imported here: others have no use for it.
-        from twistserve.composition.preloaded import fork_from
-
-        try:
-            preloaded = fork_from(reactor, log, lock, ending.descriptors)
-        except OSError as error:
-            raise StartError(f"--preload: its process cannot be forked: {error.strerror}") from error
+    # Before there is anything that it must not have.
+    preloaded = _fork_preloaded(reactor, log, lock, ending) if configuration.preload and stays else None
     sockets = shared_sockets(configuration, reactor)
     names = [each.getsockname() for each in sockets]
     workers = WorkerService(configuration, sockets, lifecycle, reactor, log.lines, lock, preloaded)
     supervisor = workers.supervisor
-    beside: list[ServiceProcesses] = []
     checks: Checks = WorkersChecks(supervisor, lifecycle, configuration.check_timeout, reactor)
+    beside: list[ServiceProcesses] = []
     if configuration.service:
-        # Imported here, with what it needs: for this alone.
-        from twistserve.services.readiness import WithServices
-        from twistserve.workers.service_processes import ServiceProcesses
-
-        processes = ServiceProcesses(
-            configuration,
-            lifecycle,
-            lambda: workers.metrics_directory,
-            supervisor,
-            workers.publish,
-            reactor,
-            log.lines,
-            lock,
-        )
-        workers.run_once = processes.run_once
-        checks = WithServices(checks, processes.check)
+        processes, checks = _service_processes(configuration, lifecycle, workers, checks, log, lock, reactor)
         beside.append(processes)
     all_processes: list[WorkerService | ServiceProcesses] = [workers, *beside]
 
@@ -152,3 +131,42 @@ def parent(
         },
         sets_up=False,
     )
+
+
+def _fork_preloaded(reactor: Any, log: LogService, lock: int, ending: Ending) -> ForkedFromParent | None:
+    """The preloaded process. Raises `StartError`."""
+    # Imported here: others have no use for it.
+    from twistserve.composition.preloaded import fork_from
+
+    try:
+        return fork_from(reactor, log, lock, ending.descriptors)
+    except OSError as error:
+        raise StartError(f"--preload: its process cannot be forked: {error.strerror}") from error
+
+
+def _service_processes(
+    configuration: Configuration,
+    lifecycle: Lifecycle,
+    workers: WorkerService,
+    checks: Checks,
+    log: LogService,
+    lock: int,
+    reactor: Any,
+) -> tuple[ServiceProcesses, Checks]:
+    """The processes of services that run once beside the workers, and the checks with theirs."""
+    # Imported here, with what it needs: for this alone.
+    from twistserve.services.readiness import WithServices
+    from twistserve.workers.service_processes import ServiceProcesses
+
+    processes = ServiceProcesses(
+        configuration,
+        lifecycle,
+        lambda: workers.metrics_directory,
+        workers.supervisor,
+        workers.publish,
+        reactor,
+        log.lines,
+        lock,
+    )
+    workers.run_once = processes.run_once
+    return processes, WithServices(checks, processes.check)

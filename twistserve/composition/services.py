@@ -9,12 +9,11 @@ from twisted.internet.threads import blockingCallFromThread
 
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.options import Configuration
+from twistserve.probes.handlers import Checks
 from twistserve.project.startup import Step
 from twistserve.services.host import ServiceHost
 from twistserve.services.loading import Declared, Loaded, declared, load
 from twistserve.services.readiness import WithServices
-
-__all__ = ["STOP", "WithServices", "declared", "service_host", "service_step"]
 
 STOP = 3.0
 """Seconds that services have to stop when the requests have used up --graceful-timeout."""
@@ -40,6 +39,21 @@ def service_host(
         return left + stop if lifecycle.started else stop
 
     return ServiceHost(lifecycle, configuration.check_timeout, bound, reactor)
+
+
+def with_services(
+    configuration: Configuration,
+    lifecycle: Lifecycle,
+    checks: Checks,
+    reactor: Any,
+    delay: Callable[[], float] = lambda: 0.0,
+    stop: float = STOP_IN_WORKER,
+    choose: Callable[[Sequence[Loaded]], Sequence[Loaded]] = lambda loaded: loaded,
+) -> tuple[ServiceHost, Checks, Step]:
+    """The host of all services beside the application, the checks with theirs, and the step that starts them."""
+    host = service_host(configuration, lifecycle, reactor, delay, stop)
+    step = service_step(declared(configuration), host, reactor, choose)
+    return host, WithServices(checks, host.check), step
 
 
 def service_step(

@@ -108,14 +108,12 @@ def worker(
             steps = [*serving.steps(preparing, checks.tell if tells else lambda: None, prepared), *checks.steps()]
             if configuration.service:
                 # Imported here, with what it needs: for this alone.
-                from twistserve.composition.services import WithServices, declared, service_host, service_step
+                from twistserve.composition.services import with_services
 
-                host = service_host(configuration, lifecycle, reactor)
+                choose = partial(_in_each_worker, parent, reactor)
+                host, asked, step = with_services(configuration, lifecycle, checks, reactor, choose=choose)
                 hosts.append(host)
-                asked = WithServices(checks, host.check)
-                steps.append(
-                    service_step(declared(configuration), host, reactor, partial(_in_each_worker, parent, reactor))
-                )
+                steps.append(step)
         services: list[Service] = [
             log,
             *development_services(configuration),
