@@ -26,7 +26,7 @@ def options_in_force(configuration: Configuration) -> list[dict[str, str]]:
 
 
 def is_default(described: dict[str, str]) -> bool:
-    """Whether nobody has set the option."""
+    """Whether the option is at its default."""
     return described["source"].startswith("default")
 
 

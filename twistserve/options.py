@@ -371,7 +371,7 @@ class Configuration:
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where each value came from, by field name; what is not in it has its default."""
     defaults: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Where what nobody has set came from, if not from the table, by field name."""
+    """Where defaults that differ from the table come from, by field name."""
     notices: tuple[str, ...] = ()
     """What to say at the start of values in force that may not be what is meant."""
 

@@ -22,7 +22,7 @@ __all__ = ["deliver", "group_resource", "join", "leave", "send"]
 def send(group: str, text: str) -> None:
     """Send a text to all WebSockets of a group, those of other workers too. From any thread; never blocks.
 
-    Texts of one thread arrive in order. They are not kept: who is not there gets none. In a process that serves
+    Texts of one thread arrive in order. They are not kept for clients that connect later. In a process that serves
     nothing, such as a management command, nothing is sent, with a line at level DEBUG. Raises TypeError for what is no
     text, and ValueError for one that has more than 1 MiB or cannot be encoded.
     """

@@ -11,7 +11,7 @@ from twistserve.consumer_options import ConsumerConfiguration
 from twistserve.errors import StartError, describe
 
 GUEST = "guest"
-"""User and password of a RabbitMQ that nobody has set up, for connections of the same machine."""
+"""User and password of a fresh RabbitMQ, for connections from the same machine."""
 CONNECT = 30.0
 """Seconds for a connection, from the look-up of its name to AMQP's handshake."""
 

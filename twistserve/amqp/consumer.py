@@ -230,13 +230,13 @@ class Consumer(Service):
         self._again = self._reactor.callLater(seconds, self._connect)
 
     def _end(self, reason: str) -> None:
-        """End alone: whoever hosts it sees that it does not run any more."""
+        """End alone: the host sees that the service no longer runs."""
         logger.error("%s", reason)
         super().stopService()
         self._drain()
 
     def _drain(self) -> None:
-        """Have no more messages come, and give back those that nobody has begun."""
+        """Stop consuming, and return the messages that no thread has begun."""
         if self._draining:
             return
         self._draining, self._drained_at = True, self._reactor.seconds()

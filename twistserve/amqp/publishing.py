@@ -46,7 +46,7 @@ class Publisher:
         self._connection: Any = None
         self._channel: Any = None
         self._waiting: list[Deferred[Any]] = []
-        """Who waits for the channel that is being opened."""
+        """Callers that wait for the channel that is being opened."""
         self._opening = False
         self._blocked: str | None = None
 
@@ -140,7 +140,7 @@ class Publisher:
             logger.info("the broker %s takes what is published again", self._broker)
 
     def close(self) -> Deferred[Any]:
-        """Fires when the connection is closed, if there is one; whoever waits fails."""
+        """Fires when the connection is closed, if there is one; callers that wait get an error."""
         if self._connection is None:
             return succeed(None)
         closed: Deferred[Any] = self._connection.close_within(CLOSE, self._reactor)

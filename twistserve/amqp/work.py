@@ -171,7 +171,7 @@ class Work:
                 self._give_back(held)
 
     def lost(self, channel: Channel) -> None:
-        """The broker delivers all messages of a channel again: forget those that nobody has begun."""
+        """The broker delivers all messages of a channel again: forget those that no thread has begun."""
         for held in [each for each in self._held if each.channel is channel]:
             if held.timer is not None:
                 held.timer.cancel()

@@ -1,7 +1,7 @@
 """``python -m twistserve.development PROGRAM ARGUMENTS``: a process that --autoreload may start again.
 
 It runs the program as Python does, and tells the parent why that fails, wherever it does so: a manage.py sets the
-project up before any code of ours is called.
+project up before any of our code is called.
 """
 
 from __future__ import annotations

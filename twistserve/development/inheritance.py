@@ -85,7 +85,7 @@ def tell_failure(message: str, cause: BaseException | None) -> None:
 
 
 def _traceback(error: BaseException) -> str:
-    """Without the frames of ours that it begins with."""
+    """Without our own frames, with which it begins."""
     found = error.__traceback__
     while found is not None and found.tb_frame.f_globals.get("__name__", "").startswith("twistserve."):
         found = found.tb_next

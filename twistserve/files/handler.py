@@ -42,7 +42,7 @@ class FileHandler:
 
     `depth` is how many segments of a path come before what is relative to it. `cache` holds small files; None for
     files that may change, whose `find` blocks. `identify` is told of a request that may have come through a proxy.
-    `otherwise` handles what is no file's.
+    `otherwise` handles requests for which there is no file.
     """
 
     def __init__(

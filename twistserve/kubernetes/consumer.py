@@ -1,4 +1,4 @@
-"""The objects of a consumer: a Deployment that nobody sends requests to, scaled by the length of its queue."""
+"""The objects of a consumer: a Deployment that gets no requests, scaled by the length of its queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between a request of ours and the one of twisted.web that a mounted resource is given. Reactor thread."""
+"""Connects our request to the twisted.web request that a mounted resource is given. Reactor thread."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ class Channel(UpgradingChannel):
         if self._bodiless or self._sent == self._length:
             self._respond()
             if self._bodiless:
-                # A stream would go on for ever, for nobody.
+                # A stream would go on for ever, and nothing of it is sent.
                 self._flow.call_soon(self._tell_that_it_is_over)
             return
         self._start()

@@ -104,7 +104,7 @@ class Flow:
     def stopProducing(self) -> None:
         """The client has left; the request is told of it too.
 
-        What the producer raises is logged: else the transport would tell nobody else that the connection is gone.
+        What the producer raises is logged. Otherwise the transport would not call connectionLost.
         """
         producer, self._producer = self._producer, None
         if producer is not None:

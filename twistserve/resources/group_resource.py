@@ -126,7 +126,7 @@ class _InGroup:
             self._transport.loseConnection(FAILED)
 
     def bytesMessageReceived(self, data: bytes | bytearray) -> None:
-        """Nobody asks for these."""
+        """Not used by groups."""
 
     def pongReceived(self, payload: bytes) -> None:
         """The client is there."""

@@ -31,7 +31,7 @@ class MountedSite(Site):
 
 
 class MountedRequest(Request):
-    """A request whose response goes out over a connection of ours."""
+    """A request whose response goes out over one of our connections."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel)
