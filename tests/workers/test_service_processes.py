@@ -106,9 +106,12 @@ def test_each_has_a_process_when_a_worker_says_so(services: Services) -> None:
     assert [each.name for each in services.processes] == ["service-feed", "service-restock"]
     assert feed.environ["PROMETHEUS_MULTIPROC_DIR"] == "/run/metrics"
     assert (feed.descriptors, feed.asked) == ([], [Begin])
-    feed.commands.ready()
-    assert started == []
+    restock.commands.at_step("starting the services", "restock")
+    assert services.lifecycle.progress.startswith("starting the services: feed, restock, for ")
     restock.commands.ready()
+    assert started == []
+    assert services.lifecycle.progress.startswith("starting the services: feed, for ")
+    feed.commands.ready()
     assert len(started) == 2
 
 

@@ -111,8 +111,14 @@ class ServiceProcesses(Service):
         self._let_start()
         return waiter
 
+    def _tell_progress(self) -> None:
+        """Name the services that do not run yet, for the startup probe."""
+        if late := [name for name, supervisor in self._supervisors.items() if not supervisor.ready]:
+            self._lifecycle.follow("starting the services", ", ".join(late))
+
     def _let_start(self) -> None:
         """Let workers start that wait for services."""
+        self._tell_progress()
         if self._lifecycle.state is State.STARTING and not all(each.ready for each in self._supervisors.values()):
             return
         waiting, self._waiting = self._waiting, []
@@ -138,7 +144,7 @@ class ServiceProcesses(Service):
 
         def at_step(step: str, detail: str) -> None:
             worker.step = f"{step}: {detail}" if detail else step
-            self._lifecycle.follow(f"starting the service {service.name}: {step}", detail)
+            self._tell_progress()
 
         def failed(message: str) -> None:
             worker.failure = message
