@@ -91,6 +91,29 @@ def test_a_check_and_numbers_that_raise_are_logged_once_each(caplog: pytest.LogC
     assert len(caplog.records) == 2
 
 
+def test_what_is_raised_again_after_it_was_well_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """It is another outage."""
+    broken = [True, True, False, True]
+
+    def check() -> None:
+        if broken.pop(0):
+            raise ValueError("no prices")
+
+    def numbers() -> dict[str, float]:
+        check()
+        return {}
+
+    found = hosted(Feed(check))
+    for _ in range(4):
+        result(found)
+    assert len(caplog.records) == 2
+    broken += [True, True, False, True]
+    told = hosted(Feed(numbers=numbers))
+    for _ in range(4):
+        told.describe()
+    assert len(caplog.records) == 4
+
+
 def test_a_check_that_hangs_fails_in_time_and_is_not_asked_again() -> None:
     """Probes that come meanwhile share the bound and the answer."""
     clock, answers = Clock(), [Deferred[Any](), Deferred[Any]()]

@@ -113,6 +113,8 @@ class Hosted:
         if isinstance(found, Failure):
             self._log_once("check_ready()", found)
             found = Result(Status.FAIL, output=f"raised {type(found.value).__name__}")
+        else:
+            self._raised.pop("check_ready()", None)
         for waiter in waiting:
             waiter.callback(found)
 
@@ -155,7 +157,9 @@ class Hosted:
         if numbers is None or not self.up:
             return {}
         try:
-            return {str(name): float(value) for name, value in numbers().items()}
+            found = {str(name): float(value) for name, value in numbers().items()}
+            self._raised.pop("metrics()", None)
+            return found
         except Exception:
             self._log_once("metrics()", Failure())
             return {}
