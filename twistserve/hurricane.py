@@ -96,8 +96,8 @@ class Hurricane:
     def notices(self, won: Layer, with_settings: bool | None) -> Iterator[str]:
         """What to say of these names, and of what means something else there.
 
-        `won` are the values in force of all sources; `with_settings` is None where nobody says whether the settings
-        count.
+        `won` are the values in force of all sources; `with_settings` is None where no source says whether the
+        settings count.
         """
         yield from self._of_variables(won)
         if with_settings:
@@ -149,7 +149,7 @@ class Hurricane:
                 )
 
     def _of_workers(self, won: Layer, with_settings: bool | None) -> Iterator[str]:
-        """That they are processes, to whoever may take them for threads: who has typed them and no --threads."""
+        """That workers are processes, if --workers was typed without --threads and may be meant as threads."""
         source, number = won.get("workers", ("", None))
         threads = won.get("threads", ("", None))[0]
         theirs = {_variable("HURRICANE_WORKERS"), _setting("WORKERS"), ""}

@@ -113,7 +113,7 @@ def _certainly_removed(options: InForce) -> str:
 
 
 def _by_default_alone(configuration: Configuration) -> bool:
-    """Whether a port is open to others, and only this machine is believed, which nobody has asked for."""
+    """Whether a port is open to others, and only this machine is believed, by default."""
     return configuration.forwarded_allow_ips == Configuration.forwarded_allow_ips and _listeners(configuration) <= {
         _ANYWHERE,
         _OTHER,

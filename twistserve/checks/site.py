@@ -11,7 +11,7 @@ from twistserve.checks.messages import check, warning
 
 @check("DEBUG")
 def debug_is_off() -> Iterator[Any]:
-    """No pod shows settings and source code to whoever provokes an error, or keeps every query in memory."""
+    """No pod shows settings and source code to a client that provokes an error, or keeps every query in memory."""
     from django.conf import settings
 
     if settings.DEBUG and inside_kubernetes():

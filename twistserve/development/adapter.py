@@ -11,7 +11,7 @@ from twistserve.development.port_holder import find_holder
 
 
 class Adapter:
-    """One that listens at a port. It is no child of ours: debugpy has it fork away from us.
+    """One that listens at a port. It is not our child: debugpy has it fork away from us.
 
     A descriptor stands for it (pidfd_open(2)), so that no other process is meant once it has ended.
     """

@@ -197,7 +197,7 @@ def _reload_manifest() -> None:
 def _in_one_line(error: BaseException) -> str:
     from django.core.management import CommandError
 
-    # Where in Django or a storage it was raised helps nobody who is to correct a file.
+    # Where in Django or a storage it was raised does not help to correct a file.
     known = isinstance(error, (CollectingFailed, StartError, CommandError))
     text = str(error) if known else f"{type(error).__name__}: {error}"
     # More of a line comes after it.

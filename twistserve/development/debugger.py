@@ -65,7 +65,7 @@ class Debugpy:
 
     def listen(self, host: str, port: int) -> None:
         """See `Tool`."""
-        # Else it warns of Python's frozen modules, in which nobody sets a breakpoint.
+        # Else it warns of Python's frozen modules, which need no breakpoints.
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
         debugpy = importlib.import_module("debugpy")
         # What the application starts or forks would wait for a client that attaches to it too, and for ever where the

@@ -1,4 +1,4 @@
-"""What holds the reactor: callbacks during which it serves nobody, found by looking at its thread's frames.
+"""What holds the reactor: callbacks during which it serves no one, found by looking at its thread's frames.
 
 A thread looks every 10 ms. A callback is what one of `_DISPATCHERS` calls; seen in two looks that are `SLOW` apart, it
 is logged with its stack, and again with its duration once it has ended. The reactor itself runs no other code for that.

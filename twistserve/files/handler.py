@@ -162,7 +162,7 @@ class FileHandler:
 
 
 def _transfer(response: Response) -> FileTransfer | None:
-    """What sends the file of a response of ours, if it is not read already; nothing else produces here."""
+    """What sends the file of one of our responses, if it is not read already; nothing else produces here."""
     return cast("FileTransfer | None", response.producer)
 
 

@@ -11,7 +11,7 @@ from twistserve import broker_url, command_line, values
 from twistserve.consumer_options import CONSUMER_TABLE, ConsumerConfiguration
 from twistserve.errors import StartError
 from twistserve.kubernetes import pod, times
-from twistserve.kubernetes.chosen import Chosen, image_notice
+from twistserve.kubernetes.chosen import Chosen
 from twistserve.kubernetes.objects import (
     disruption_budget,
     labels,
@@ -20,7 +20,7 @@ from twistserve.kubernetes.objects import (
     service_account,
     written,
 )
-from twistserve.kubernetes.sense import refuse_in_a_pod
+from twistserve.kubernetes.sense import notices_of_a_pod, refuse_in_a_pod
 from twistserve.kubernetes.words import Words, is_secret
 from twistserve.kubernetes.yaml import Remark
 from twistserve.options import TABLE
@@ -119,14 +119,7 @@ def objects(
 
 def notices(configuration: ConsumerConfiguration, chosen: Chosen, words: Words) -> Iterator[str]:
     """Warnings about manifests that can be applied, but may not do what was intended."""
-    if said := image_notice(chosen.image):
-        yield said
-    if words.secrets:
-        literals = " ".join(f"--from-literal={name}=..." for name in words.secrets)
-        yield (
-            f"{', '.join(words.secrets)} come from a Secret, which pods wait for: kubectl create secret generic"
-            f" {chosen.secret} {literals}"
-        )
+    yield from notices_of_a_pod(chosen, words)
     if chosen.replicas is None and _broker(configuration, words) is None:
         yield (
             "KEDA asks the broker by its URL, with the user and the password, which it cannot read from the image: give"

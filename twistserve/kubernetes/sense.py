@@ -58,8 +58,8 @@ def refuse_in_a_pod(configuration: Configuration, pod_monitor: bool) -> None:
         )
 
 
-def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Iterator[str]:
-    """Warnings about manifests that can be applied, but may not do what was intended."""
+def notices_of_a_pod(chosen: Chosen, words: Words) -> Iterator[str]:
+    """Warnings about what both kinds of pod have: the image and the Secret."""
     if said := image_notice(chosen.image):
         yield said
     if words.secrets:
@@ -68,6 +68,11 @@ def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Itera
             f"{', '.join(words.secrets)} come from a Secret, which pods wait for: kubectl create secret generic"
             f" {chosen.secret} {literals}"
         )
+
+
+def notices(configuration: Configuration, chosen: Chosen, words: Words) -> Iterator[str]:
+    """Warnings about manifests that can be applied, but may not do what was intended."""
+    yield from notices_of_a_pod(chosen, words)
     if configuration.drain_delay < LEAST_DELAY:
         yield (
             f"--drain-delay: {configuration.drain_delay:g} from {configuration.source('drain_delay')} closes the port"
