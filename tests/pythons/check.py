@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.functional.harness import ROOT
 
-PYTHONS = ("3.13", "3.14")
+PYTHONS = ("3.12", "3.13", "3.14")
 DJANGOS = ("5.2", "6.0", "6.1")
 SUITES = {"3.13": "trixie", "3.14": "sid"}
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twistserve-pythons"
@@ -50,12 +50,20 @@ def is_on_path(version: str) -> bool:
         return False
 
 
+def to_be_had(version: str) -> bool:
+    """Whether this Python is on PATH or in a Debian, or else say so."""
+    known = version in SUITES or is_on_path(version)
+    if not known:
+        sys.stdout.write(f"Python {version} is not tested: it is not on PATH, and no Debian has it.\n")
+    return known
+
+
 def prefix(version: str) -> list[str]:
     """The words before a command that is to find this Python."""
     if is_on_path(version):
         return []
     if version not in SUITES:
-        sys.exit(f"python{version} is not on PATH, and no Debian is known that has it")
+        sys.exit(f"python{version} is not on PATH, and no Debian has it")
     root = CACHE / SUITES[version]
     if not root.exists():
         make_debian(version, root)
@@ -111,8 +119,9 @@ def results(version: str) -> list[tuple[str, bool]]:
 
 
 def main() -> None:
-    """Test with the Pythons that the command line names, or else with all that are promised."""
-    found = [result for version in sys.argv[1:] or PYTHONS for result in results(version)]
+    """Test with the Pythons that the command line names, or else with all that are promised and to be had."""
+    versions = sys.argv[1:] or [version for version in PYTHONS if to_be_had(version)]
+    found = [result for version in versions for result in results(version)]
     sys.stdout.write("\n" + "".join(f"{line}\n" for line, _ in found))
     sys.exit(not all(well for _, well in found))
 
