@@ -142,7 +142,7 @@ dist: $(VENV)/tested build/release/installed
 	"$(RELEASE)/check-wheel-contents" dist/*.whl
 	WHEEL="$$(echo dist/*.whl)" "$(BIN)/pytest" -q tests/functional/test_package.py
 	$(PYTHON) -m venv --without-pip build/shipped
-	grep -o '^[^ ;]*==[^ ;]*' requirements/test.txt >build/constraints.txt
+	sed -n 's/ \\$$//; /^[^ #].*==/p' requirements/test.txt >build/constraints.txt
 	"$(RELEASE)/pip" --python build/shipped/bin/python install -q --constraint build/constraints.txt "$$(echo dist/*.whl)[$(EXTRAS)]"
 	"$(RELEASE)/cyclonedx-py" environment build/shipped/bin/python --pyproject pyproject.toml --output-reproducible \
 	  --output-file "$$(echo dist/*.tar.gz | sed s/.tar.gz$$/.cdx.json/)"
