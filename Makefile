@@ -74,11 +74,14 @@ test-manifests: $(VENV)/tested
 test-pythons: $(VENV)/tested
 	"$(BIN)/python" -m tests.pythons.check $(PYTHONS)
 
-test-latest:
-	$(MAKE) $(VENV)/tested VENV=build/latest VERSIONS=latest
-	@echo "Not the pinned versions:"; build/latest/bin/pip freeze --exclude-editable >build/latest/versions.txt; \
-	  grep -o '^[^ ;]*==[^ ;]*' requirements/test.txt | grep -vixFf - build/latest/versions.txt || echo none
-	$(MAKE) test VENV=build/latest VERSIONS=latest
+test-latest: counterparts
+	rm -rf build/latest
+	$(MAKE) build/latest/tested VENV=build/latest VERSIONS=latest
+	@build/latest/bin/pip freeze --exclude-editable | sed ':name; s/^\([^=]*\)[._]/\1-/; t name' >build/latest/versions.txt; \
+	  echo "Not as pinned:"; grep -o '^[^ ;]*==[^ ;]*' requirements/test.txt >build/latest/pinned.txt; \
+	  grep -vixFf build/latest/pinned.txt build/latest/versions.txt || echo none
+	$(MAKE) lint VENV=build/latest
+	build/latest/bin/pytest $(SPREAD)
 
 docs: $(VENV)/tested
 	"$(BIN)/sphinx-build" -q --nitpicky --fail-on-warning --keep-going docs build/docs
