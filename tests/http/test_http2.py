@@ -9,7 +9,7 @@ from h2 import events
 from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.http2 import EMPTY_SETTINGS, PING, WHOLE_WINDOW, Client, Producer, ok
@@ -432,6 +432,7 @@ ACTIONS = ["ask", "upload", "data", "end", "reset", "window", "settings", "respo
 
 
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 5)), max_size=40))
+@example([("ask", 0), ("stream", 1), ("settings", 0), ("respond", 0)])  # the window becomes negative
 def test_whatever_happens(actions: list[tuple[str, int]]) -> None:
     """No stream waits for a client for ever, none has data that it could send, and in the end nothing is left."""
     client = Client(window=1000)

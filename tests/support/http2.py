@@ -9,6 +9,7 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
 from h2.settings import SettingCodes
+from h2.windows import WindowManager
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -30,6 +31,18 @@ PING = b"\0\0\x08\x06\0\0\0\0\0" + b"12345678"
 
 
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+
+
+_window_consumed = WindowManager.window_consumed
+
+
+def _nothing_is_consumed_by_nothing(windows: WindowManager, size: int) -> None:
+    """An empty frame may come while a window is negative (RFC 9113 section 6.9.1); h2 refuses it as a client."""
+    if size:
+        _window_consumed(windows, size)
+
+
+WindowManager.window_consumed = _nothing_is_consumed_by_nothing  # type: ignore[assignment, method-assign]
 
 
 class Transport(StringTransport):
