@@ -17,9 +17,9 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(CURDIR)/$(VENV)/bin
 # The programs that the functional tests talk to, and the Debian packages that have them.
-COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy apache2 varnishd squid caddy curl \
+COUNTERPARTS := chromium chromedriver prometheus promtool nginx haproxy apache2 varnishd squid caddy curl jq \
   /usr/lib/postgresql/*/bin/postgres /usr/lib/rabbitmq/bin/rabbitmq-server
-PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin varnish squid caddy curl postgresql \
+PACKAGES := chromium chromium-driver prometheus nginx-light haproxy apache2-bin varnish squid caddy curl jq postgresql \
   rabbitmq-server fonts-dejavu-core
 # What builds and runs containers.
 CONTAINER_PROGRAMS := podman buildah runc debootstrap catatonit /usr/lib/podman/netavark

@@ -20,6 +20,8 @@ smartquotes = False
 """Two dashes are those of options."""
 
 myst_heading_anchors = 4
+suppress_warnings = ["misc.highlighting_failure"]
+"""Pygments does not know HAProxy's language, nor all of Varnish's; tests/test_code_blocks.py checks the names."""
 
 html_theme = "furo"
 html_title = "twistserve"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
-from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -57,8 +55,8 @@ def test_the_query_is_of_metrics_that_there_are() -> None:
 def test_the_document_has_the_same_rule_for_keda() -> None:
     """What people copy from docs/kubernetes.md asks the same, and scales at the same pace."""
     text = (ROOT / "docs" / "kubernetes.md").read_text()
-    lines = text[text.index("    apiVersion: keda.sh") :].splitlines()
-    spec = yaml.safe_load(textwrap.dedent("\n".join(takewhile(str.strip, lines))))["spec"]
+    [block] = re.findall(r"```yaml\n(apiVersion: keda\.sh.*?)```", text, re.DOTALL)
+    spec = yaml.safe_load(block)["spec"]
     [trigger] = spec["triggers"]
     selector = 'namespace="default",pod=~"mysite-[0-9a-f]+-[0-9a-z]+"'
     assert without_spaces(trigger["metadata"]["query"]) == without_spaces(

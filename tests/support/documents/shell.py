@@ -1,0 +1,113 @@
+"""Lines of a shell: what they start, and the ports they name."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+NOT_HERE = {
+    *("kubectl", "helm", "kustomize", "minikube", "kind", "k3d"),  # a cluster
+    *("docker", "podman", "buildah", "nerdctl"),  # images and containers
+    *("make", "git", "python -m benchmarks", "python -m tests"),  # a clone of the repository
+    *("apt-get", "systemctl", "sudo"),  # the machine
+    *("gunicorn", "uwsgi", "daphne", "uvicorn", "granian"),  # another server, in the place that twistserve takes
+}
+"""Programs that no test of a document runs."""
+
+SERVERS = ("twistd ", "twist ", "python manage.py serve", "python manage.py consume")
+ENDING = ("--print-options", "--help", "--version")
+"""Options with which these end by themselves."""
+
+_ASKS = re.compile(r"(?:localhost|127\.0\.0\.1):\d|manage\.py probe|-m twistserve\.probes")
+_PORTS = re.compile(
+    r"(?:localhost:|127\.0\.0\.1:|0\.0\.0\.0:|\[::1?\]:|rabbitmq:|tcp:|:port="
+    r"""|--(?:probe-)?port[= ]|PORT=|PORT["']: )"""
+    r"(\d{4,5})\b"
+)
+
+
+def lines(text: str) -> list[str]:
+    """The logical lines: continued ones joined."""
+    return text.rstrip().replace("\\\n", "").splitlines()
+
+
+def commands(text: str) -> list[str]:
+    """Those that are neither empty nor a comment."""
+    return [line for line in lines(text) if line.strip() and not line.lstrip().startswith("#")]
+
+
+def programs(command: str) -> set[str]:
+    """The programs that a command starts, as far as its pipelines and lists show them."""
+    words = shlex.shlex(command, posix=True, punctuation_chars="|&;(){}")
+    words.whitespace_split = True
+    found: set[str] = set()
+    begun: list[str] = []
+    for word in words:
+        if set(word) <= set("|&;(){}"):
+            begun = []
+        elif begun or not re.match(r"\w+=", word):
+            begun.append(word)
+            found.add(" ".join(begun[:3]) if begun[:2] == ["python", "-m"] else begun[0])
+    return found
+
+
+def serves(command: str) -> bool:
+    """Whether it starts a server that goes on until it is told to end."""
+    return command.startswith(SERVERS) and not any(option in command for option in ENDING) and "|" not in command
+
+
+def asks(text: str) -> bool:
+    """Whether it needs a server that runs."""
+    return _ASKS.search(text) is not None
+
+
+def pip_requirements(command: str) -> list[str]:
+    """What a `pip install` installs."""
+    words = shlex.split(command)
+    return [word for word in words[words.index("install") + 1 :] if not word.startswith("-")]
+
+
+def installs(command: str) -> bool:
+    """Whether it is a `pip install`, which no test runs."""
+    return re.match(r"(?:python -m )?pip install ", command) is not None
+
+
+def extras() -> set[str]:
+    """The extras of the package."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return set(tomllib.load(file)["project"]["optional-dependencies"])
+
+
+class Ports:
+    """Free ports in the place of those that a page names, neighbours for neighbours."""
+
+    def __init__(self, free_port: Callable[[], int]) -> None:
+        self._free_port = free_port
+        self._pairs: dict[int, int] = {}
+        self[8000]
+
+    def __getitem__(self, port: int) -> int:
+        """The port for one that the page has; `free_port` gives even ones with a free successor."""
+        pair = port & ~1
+        if pair not in self._pairs:
+            self._pairs[pair] = self._free_port()
+        return self._pairs[pair] + (port & 1)
+
+    def learn(self, text: str) -> None:
+        """Take note of the ports that a text names."""
+        for port in _PORTS.findall(text):
+            self[int(port)]
+
+    def replaced(self, text: str) -> str:
+        """The text with free ports, and nobody's broker."""
+
+        def other(found: re.Match[str]) -> str:
+            port = int(found[0])
+            return str(self[port]) if port & ~1 in self._pairs else found[0]
+
+        return re.sub(r"(?<![\w.-])\d{4,5}(?![\w.-])", other, text).replace("rabbitmq:", "127.0.0.1:")
