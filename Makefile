@@ -11,6 +11,7 @@
 # make requirements  pin what pyproject.toml asks for anew, in requirements/; UPGRADE=--upgrade takes the newest of all
 # make dist      a release in dist/: wheel, sdist and an SBOM, checked; of what is committed
 # make docs      the documentation as a site, in build/docs
+# make links     ask other hosts whether what the documents link to is still there; tells which is not, and fails
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
@@ -45,7 +46,7 @@ RELEASE := $(CURDIR)/build/release/bin
 EXTRAS := tls,http2,debug,websocket,amqp
 PYTHONS ?=
 
-.PHONY: demo check test docs test-containers test-manifests test-pythons test-latest coverage bench lint clean counterparts \
+.PHONY: demo check test docs links test-containers test-manifests test-pythons test-latest coverage bench lint clean counterparts \
   bench-programs requirements dist
 
 demo: $(VENV)/installed
@@ -86,6 +87,11 @@ test-latest: counterparts
 docs: $(VENV)/tested
 	"$(BIN)/sphinx-build" -q --nitpicky --fail-on-warning --keep-going docs build/docs
 	@echo "The documentation is in build/docs/index.html."
+
+# Documents that are no pages of the site are read too.
+links: $(VENV)/tested
+	"$(BIN)/sphinx-build" -q -b linkcheck -c docs -D root_doc=docs/index -D suppress_warnings=toc.not_included \
+	  -D "include_patterns=*.md,docs/*.md,deploy/*/README.md" -D "exclude_patterns=$(VENV),build" . build/links
 
 coverage: $(VENV)/tested counterparts
 	"$(BIN)/coverage" erase

@@ -23,6 +23,11 @@ myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure"]
 """Pygments does not know HAProxy's language, nor all of Varnish's; tests/test_code_blocks.py checks the names."""
 
+linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1):800[01]\b"]
+"""The server on the reader's machine."""
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/"]
+"""Its pages make their anchors in the browser."""
+
 html_theme = "furo"
 html_title = "twistserve"
 html_show_sphinx = False
