@@ -1,5 +1,5 @@
 # make demo      serve the example project on port 8000, probes on 8001
-# make check     lint, types and unit tests: what one runs while working, under a minute
+# make check     lint, types, spelling and unit tests: what one runs while working, under a minute
 # make test      every check and test, in a fresh virtual environment
 # make coverage  the tests with a trace of the lines that run: a fifth of a second more for each server that starts
 # make test-containers  the image of deploy/docker, and pods of it in real containers, five minutes; on Debian, as root
@@ -103,6 +103,8 @@ lint:
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
+	"$(BIN)/codespell"
+	"$(BIN)/python" -m tests.support.documents.prose
 
 .PHONY: clean-venv
 clean-venv:

@@ -217,7 +217,7 @@ def test_app_that_is_not_ready(fail: Fail, project: Project, runner: str) -> Non
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        case("missing-attribute", "odd_wsgi.aplication", ["odd_wsgi", "aplication"]),
+        case("missing-attribute", "odd_wsgi.aplication", ["odd_wsgi", "aplication"]),  # codespell:ignore aplication
         case("not-callable", "odd_wsgi.application", ["odd_wsgi.application", "callable"]),
         case("raises", "raising_wsgi.application", ["raising_wsgi", "the wheel came off"]),
         case("import-error", "needy_wsgi.application", ["needy_wsgi", "no_such_dependency"]),
@@ -300,7 +300,7 @@ def test_failing_command(serve: Serve, example: Path, runner: str) -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        case("unknown", "chek", ["Unknown command"]),
+        case("unknown", "chek", ["Unknown command"]),  # codespell:ignore chek
         case("bad-argument", "check --quickly", ["--quickly"]),
     ],
 )

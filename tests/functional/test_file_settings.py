@@ -185,7 +185,7 @@ def test_a_script_name(
         "/app/static/a.css",
         "/elsewhere/a.css",
         "/application/s/a.css",
-        "/lication/s/a.css",
+        "/lication/s/a.css",  # codespell:ignore lication
         "/x",
     ]
     ours = [by_us(server, each) for each in paths]

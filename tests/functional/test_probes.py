@@ -293,7 +293,7 @@ def test_failing_probe_answers_every_method(example_server: Server, method: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/ready/more", "/ready//", "/readyness", "/READY", "//ready", "/metrics/x"]
+    "path", ["/", "/nothing", "/ready/more", "/ready//", "/readily", "/READY", "//ready", "/metrics/x"]
 )
 def test_unknown_paths(example_server: Server, path: str) -> None:
     """A path that is no probe passes for none, and is answered without a redirect."""

@@ -33,7 +33,7 @@ def test_it_is_told_the_bound() -> None:
     clock = Clock()
     bound = Bound(clock)
     bound.told(b"bou")
-    bound.told(b"nd 34.9")
+    bound.told(b"nd 34.9")  # codespell:ignore nd
     bound.told(b"00\n")
     bound.ask()
     assert bound.left == pytest.approx(34.9)

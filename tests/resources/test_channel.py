@@ -125,7 +125,7 @@ def test_a_resource_that_knows_no_head() -> None:
     def does(request: Any) -> bytes:
         if request.method == b"HEAD":
             raise UnsupportedMethod([b"GET"])
-        request.write(b"hel")
+        request.write(b"hel")  # codespell:ignore hel
         return b"lo"
 
     connection = Mounted(Says(does)).ask(method=b"HEAD")

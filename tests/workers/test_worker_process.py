@@ -78,7 +78,7 @@ def test_its_output_comes_line_by_line() -> None:
         (STDOUT, b"one"),
         (STDERR, b"an error\nano"),
         (STDOUT, b" and\ntwo\n\nthr"),
-        (STDERR, b"ther\n"),
+        (STDERR, b"ther\n"),  # codespell:ignore ther
         (STDOUT, "ee, für alle".encode()),
     ):
         started.process.childDataReceived(descriptor, data)

@@ -96,7 +96,7 @@ def test_what_may_not_be_meant_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "said"),
     [
         (("--no-probe",), "twistserve: --no-probe from the command line"),
-        (("--set", "nmae=x"), r"twistserve: --set: 'nmae' is not a known key \(did you mean name\?\)"),
+        (("--set", "namee=x"), r"twistserve: --set: 'namee' is not a known key \(did you mean name\?\)"),
         (("--threads", "0"), "twistserve: --threads: '0' from the command line is not valid"),
     ],
 )
