@@ -89,6 +89,7 @@ def test_blocks_are_found_wherever_they_stand() -> None:
         ("sh", "twistd -n djangoserve --print-options\ntrue", None),
         ("console", "# to the cluster\nkubectl apply \\\n  -f .\n", None),
         ("console", "python manage.py kubernetes | kubectl apply -f -", None),
+        ("console", "python -m benchmarks.probes 20", None),
         ("console", "$ kubectl get pods\nNAME  READY", None),
         ("console", "python manage.py kubernetes", "`sh`"),
         ("console", "$ kubectl get pods\nNAME\n$ curl localhost:8001/ready", "curl can run"),
@@ -129,6 +130,7 @@ def test_a_language_is_a_promise(language: str, text: str, fault: str | None) ->
     ("command", "server"),
     [
         ("twistd -n djangoserve --static", True),
+        ("TWISTSERVE_THREADS=4 MOTD='hello there' twistd -n djangoserve", True),
         ("python manage.py serve", True),
         ("python manage.py serve --help", False),
         ("twist djangoserve --print-options-json | jq .PORT", False),

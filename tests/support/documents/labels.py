@@ -18,8 +18,8 @@ from tests.support.documents.shell import (
     commands,
     extras,
     installs,
+    is_not_here,
     pip_requirements,
-    programs,
     serves,
 )
 
@@ -36,7 +36,7 @@ def of_shell(text: str) -> str | None:
                 found = re.fullmatch(r"twistserve(?:\[([\w,]+)\])?(?:[=~>].*)?", requirement)
                 if found and not set((found[1] or "").split(",")) - {""} <= extras():
                     return f"{requirement}: there are the extras {', '.join(sorted(extras()))}"
-        elif not NOT_HERE.isdisjoint(programs(command)):
+        elif is_not_here(command):
             return f"{command.split()[0]} is not run by a test: this is a block of `console`"
     for command in commands(text)[:-1]:
         if serves(command):
@@ -48,7 +48,7 @@ def of_console(text: str) -> str | None:
     """Commands for machines and clusters that a test does not have; output only after lines with a prompt."""
     prompted = [command[2:] for command in commands(text) if command.startswith("$ ")]
     for command in prompted or commands(text):
-        if NOT_HERE.isdisjoint(programs(command)):
+        if not is_not_here(command):
             return f"{command.split()[0]} can run in a test: this is a block of `sh`, and what it prints one of `text`"
     return None
 
@@ -104,9 +104,9 @@ def of_toml(text: str) -> str | None:
 
 
 def of_ini(text: str) -> str | None:
-    """It is what configparser reads."""
+    """It is what configparser reads; uWSGI and systemd have keys several times."""
     try:
-        configparser.ConfigParser(interpolation=None).read_string(text)
+        configparser.ConfigParser(interpolation=None, strict=False).read_string(text)
     except configparser.Error as error:
         return str(error)
     return None

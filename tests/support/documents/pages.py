@@ -8,13 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
 from tests.support.documents.blocks import Block
 from tests.support.documents.project import write_file, write_mysite
 from tests.support.documents.shell import Ports, asks, commands, installs, lines, serves
-from tests.support.functional.harness import BIN, PATIENCE, Server, free_port, wait_for
+from tests.support.functional.harness import BIN, PATIENCE, fetch, free_port, wait_for
+from tests.support.functional.processes import listening
 
 OF_OTHERS = {
     "hurricane": "a project's code before it moves",
@@ -41,7 +45,7 @@ class Page:
         for block in blocks:
             if block.language in {"sh", "python"}:
                 self._ports.learn(block.text)
-        self._server: Server | None = None
+        self._server: subprocess.Popen[bytes] | None = None
         shell = [commands(block.text) for block in blocks if block.language == "sh"]
         self._starts = any(serves(lines[-1]) for lines in shell if lines)
         """Whether the page starts a server, and must do so before it asks one."""
@@ -65,10 +69,13 @@ class Page:
         if not self._starts and self._server is None and asks(block.text):
             self._start_server(block, SERVER)
         before = f'. {self._state}\ncd "$PWD"\n' if self._state.exists() else ""
+        if self._sets("PORT"):
+            # Ours, from before the settings had one.
+            before += "unset TWISTSERVE_PORT\n"
         keep = f"declare -px > {self._state}"
         if serves(script[-1]):
             self._end_server()
-            self._start_server(block, before + "\n".join([*script[:-1], keep, f"exec {script[-1]}"]))
+            self._start_server(block, before + "\n".join([*script[:-1], keep, f"exec env {script[-1]}"]))
             return
         with self._output.open("wb") as output:
             process = self._bash(before + "\n".join([*script, keep]), output)
@@ -79,12 +86,13 @@ class Page:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         ended = f"it ended with status {status}" if status is not None else f"it still ran after {PATIENCE:g} s"
-        assert status == 0, self._failed(block, f"{ended}\n{self._output.read_text(errors='replace')}")
+        assert status == 0, block.failed(f"{ended}\n{self._said}")
 
     def _bash(self, script: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         others = ("TWISTSERVE_", "HURRICANE_", "DJANGO_", "PROMETHEUS_", "KUBERNETES_", "AMQP_")
         environ = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         environ |= {"PATH": f"{BIN}:{environ['PATH']}", "PYTHONUNBUFFERED": "1", "HOME": str(self._directory.parent)}
+        environ["TWISTSERVE_DEBUGGER_PORT"] = str(self._ports[5678])
         if not self._sets("PORT"):
             environ["TWISTSERVE_PORT"] = str(self._ports[8000])
         return subprocess.Popen(
@@ -99,43 +107,31 @@ class Page:
 
     def _start_server(self, block: Block, script: str) -> None:
         consumes = "manage.py consume" in script
-        if consumes and "TWISTSERVE_PROBE_PORT" not in script and "--probe-port" not in script:
-            script = f"export TWISTSERVE_PROBE_PORT={self._ports[8001]}\n{script}"
-        with self._output.open("wb") as output:
-            process = self._bash(script, output)
-        port = self._probe_port(script)
-        self._server = Server(process, port, port, self._output, self._output, self._directory)
+        if consumes:
+            # It has no web port that this would follow from.
+            script = f"export TWISTSERVE_PROBE_PORT=${{TWISTSERVE_PROBE_PORT-{self._ports[8001]}}}\n{script}"
         # A consumer without a broker has started, and is not ready.
         path = "/startup" if consumes else "/ready"
+        with self._output.open("wb") as output:
+            self._server = self._bash(script, output)
         try:
-            wait_for(lambda: self._server and self._server.answers(path), f"{path} on port {port} to answer 200")
+            wait_for(partial(answers, self._server, path), f"{path} to answer 200")
         except AssertionError as error:
-            raise AssertionError(self._failed(block, f"{error}\n{self._server.stdout}")) from None
+            raise AssertionError(block.failed(f"{error}\n{self._said}")) from None
 
-    def _probe_port(self, script: str) -> int:
-        """Where the probes of a server are, by its options, the environment and the settings, in this order."""
-        environment = self._state.read_text() if self._state.exists() else ""
-        for pattern, source in ((r"--{}[= ](\d+)", script), (r'TWISTSERVE_{}="?(\d+)', environment + script)):
-            names = ("probe-port", "port") if pattern.startswith("--") else ("PROBE_PORT", "PORT")
-            for name, further in zip(names, (0, 1), strict=True):
-                if found := re.findall(pattern.format(name), source):
-                    return int(found[-1]) + further
-        for name, further in (("PROBE_PORT", 0), ("PORT", 1)):
-            if port := self._sets(name):
-                return port + further
-        return self._ports[8001]
+    def _sets(self, name: str) -> bool:
+        """Whether the settings have an option of this name by now."""
+        return f"'{name}':" in (self._directory / "mysite" / "settings.py").read_text()
 
-    def _sets(self, name: str) -> int | None:
-        """What the page's settings say of a port."""
-        settings = [each.text for each in self._blocks if each.language == "python" and "TWISTSERVE" in each.text]
-        found = re.findall(rf'"{name}": (\d+)', "".join(settings))
-        return self._ports[int(found[-1])] if found else None
+    @property
+    def _said(self) -> str:
+        return self._output.read_text(errors="replace")
 
     def _end_server(self) -> None:
         if self._server is not None:
-            if self._server.process.poll() is None:
-                os.killpg(self._server.process.pid, signal.SIGKILL)
-            self._server.process.wait()
+            if self._server.poll() is None:
+                os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait()
             self._server = None
 
     def _run_python(self, blocks: list[Block]) -> None:
@@ -155,8 +151,16 @@ class Page:
         shown = "\n".join(f"{block.where}\n{block.text}" for block in blocks if f"line {block.line}" in done.stderr)
         assert done.returncode == 0, f"Python that fails:\n{done.stderr}\n{shown}"
 
-    def _failed(self, block: Block, what: str) -> str:
-        return block.failed(what)
+
+def answers(server: subprocess.Popen[bytes], path: str) -> bool:
+    """Whether this path is responded to with 200 on one of the ports that a server's processes listen on."""
+    assert server.poll() is None, f"the server ended with status {server.returncode}"
+    for port in listening(server.pid):
+        with suppress(OSError, HTTPException):
+            # A debugger's port says nothing.
+            if fetch(port, path, timeout=2).status == 200:
+                return True
+    return False
 
 
 def _of_others(block: Block) -> bool:

@@ -154,6 +154,7 @@ def _settled(text: str, directory: Path) -> str:
     text = re.sub(
         r"(\b(?:listen|bind)\s+)(?:[\w.*\[\]:]*:)?(\d+)", lambda found: f"{found[1]}127.0.0.1:{free_port()}", text
     )
+    text = re.sub(r"\binclude (\w+);", r"include /etc/nginx/\1;", text)
     # Names that only a cluster knows.
     return re.sub(
         r"(\bserver\s+(?:[\w.-]+\s+)?|//)(?!localhost|127\.)[\w-]+(?:\.[\w-]+)*:(\d+)", r"\g<1>127.0.0.1:\2", text

@@ -24,6 +24,7 @@ def main() -> int:
             continue
         module = ModuleType(name)
         module.__file__ = block["path"]
+        module.__package__ = name.rpartition(".")[0]
         sys.modules[name] = module
         text = "\n" * (block["line"] - 1) + block["text"]
         try:

@@ -13,11 +13,13 @@ ROOT = Path(__file__).resolve().parents[3]
 NOT_HERE = {
     *("kubectl", "helm", "kustomize", "minikube", "kind", "k3d"),  # a cluster
     *("docker", "podman", "buildah", "nerdctl"),  # images and containers
-    *("make", "git", "python -m benchmarks", "python -m tests"),  # a clone of the repository
-    *("apt-get", "systemctl", "sudo"),  # the machine
+    *("make", "git"),  # a clone of the repository
+    *("apt-get", "systemctl", "sudo", "pkill", "killall"),  # the machine, and who else is there
     *("gunicorn", "uwsgi", "daphne", "uvicorn", "granian"),  # another server, in the place that twistserve takes
 }
 """Programs that no test of a document runs."""
+OF_THE_REPOSITORY = ("python -m benchmarks", "python -m tests")
+"""Nor these, which are no part of what is installed."""
 
 SERVERS = ("twistd ", "twist ", "python manage.py serve", "python manage.py consume")
 ENDING = ("--print-options", "--help", "--version")
@@ -56,8 +58,14 @@ def programs(command: str) -> set[str]:
     return found
 
 
+def is_not_here(command: str) -> bool:
+    """Whether it starts a program that no test runs."""
+    return any(each in NOT_HERE or each.startswith(OF_THE_REPOSITORY) for each in programs(command))
+
+
 def serves(command: str) -> bool:
-    """Whether it starts a server that goes on until it is told to end."""
+    """Whether it starts a server that goes on until it is told to end; variables may stand before it."""
+    command = re.sub(r"^(?:\w+=(?:\"[^\"]*\"|'[^']*'|\S*)\s+)+", "", command)
     return command.startswith(SERVERS) and not any(option in command for option in ENDING) and "|" not in command
 
 

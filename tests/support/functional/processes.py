@@ -20,6 +20,24 @@ def descriptors(server: Server) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
+def listening(pid: int) -> set[int]:
+    """Ports that a process and those below it listen on."""
+    links: set[str] = set()
+    pids = [pid]
+    while pids:
+        below = pids.pop()
+        pids += children(below)
+        with suppress(OSError):
+            links |= {os.readlink(path) for path in Path(f"/proc/{below}/fd").iterdir()}
+    found: set[int] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in links:
+                found.add(int(words[1].rpartition(":")[2], 16))
+    return found
+
+
 def children(pid: int) -> list[int]:
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
