@@ -68,6 +68,13 @@ def test_a_terminal_has_colours_and_one_prefix_a_message(monkeypatch: pytest.Mon
     assert "\x1b" not in TextFormatter(terminal=True).format(record())
 
 
+@pytest.mark.parametrize("served_request", [None, Request()])
+def test_what_we_keep_in_records_is_no_field(served_request: Request | None) -> None:
+    """It is for us, also where there is no request."""
+    line = json.loads(JSONFormatter().format(record(**{SERVED: served_request})))
+    assert line.keys().isdisjoint({SERVED, ACCESS_FIELDS})
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_message_cannot_pose_as_a_line(terminal: bool) -> None:
     """Nor hide one: control characters are escaped, and what follows an end of line is marked as a part."""

@@ -25,9 +25,10 @@ _COLOURS = {
     logging.ERROR: "\x1b[31m",
     logging.CRITICAL: "\x1b[1;31m",
 }
-_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 ACCESS_FIELDS, SERVED = "twistserve_access", "twistserve_served"
 """Attributes of our own records: the fields of a line of the access log, and the request that is served."""
+_OF_PYTHON = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
+_NOT_EXTRA = _OF_PYTHON | {ACCESS_FIELDS, SERVED}
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _MOST_BITS = 4096
 """Of a number that is written out: Python refuses to do so with long ones."""
@@ -132,5 +133,5 @@ def _extra(record: logging.LogRecord, fields: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.__dict__.items()
-        if name not in _STANDARD and name not in fields and isinstance(value, _SCALARS)
+        if name not in _NOT_EXTRA and name not in fields and isinstance(value, _SCALARS)
     }
