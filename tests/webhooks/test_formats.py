@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.lifecycle import Reactor
+from tests.support.webhooks import HURRICANES, OURS, assert_valid
 from twistserve.errors import StartError
 from twistserve.lifecycle import Lifecycle, State
 from twistserve.project.preparing import APPLYING, WAITING
@@ -37,9 +38,35 @@ def test_our_own_has_the_event_its_time_and_the_facts() -> None:
     """The time is UTC's."""
     before = datetime.now(UTC)
     fields = TwistserveFormat(FACTS).fields("readiness", "failing", "database: gone")
+    assert_valid(fields)
     assert before <= datetime.fromisoformat(str(fields["time"])) <= datetime.now(UTC)
     assert str(fields.pop("time")).endswith("Z")
     assert fields == {"event": "readiness", "status": "failing", "reason": "database: gone", **FACTS}
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        ("startup", "succeeded"),
+        ("startup", "failed"),
+        ("readiness", "passing"),
+        ("readiness", "failing"),
+        ("liveness", "passing"),
+        ("liveness", "failing"),
+        ("draining", "draining"),
+        ("stopped", "stopped"),
+    ],
+)
+@pytest.mark.parametrize("facts", [FACTS, {"host": "laptop"}])
+def test_every_event_is_what_its_schema_says(event: str, status: str, facts: dict[str, str]) -> None:
+    """No other status goes with it, and no field may be missing or be added."""
+    fields = TwistserveFormat(facts).fields(event, status, "a reason")
+    assert_valid(fields)
+    assert not OURS.is_valid({**fields, "status": "another"})
+    assert not OURS.is_valid({**fields, "event": "draining" if event != "draining" else "stopped"})
+    assert not OURS.is_valid({**fields, "more": 1})
+    for field in ("event", "status", "reason", "time", "host"):
+        assert not OURS.is_valid({name: value for name, value in fields.items() if name != field})
 
 
 def test_our_own_tells_probes_at_any_time() -> None:
@@ -68,6 +95,7 @@ def test_hurricane_has_its_own_words(event: str, status: str, told: tuple[str, s
     before = int(time.time())
     fields = form.fields(event, status, "a reason")
     assert fields is not None
+    assert_valid(fields)
     timestamp = fields.pop("timestamp")
     assert isinstance(timestamp, int)
     assert before <= timestamp <= time.time()
@@ -87,6 +115,7 @@ def test_hurricane_outside_kubernetes() -> None:
     form, _ = hurricane({"host": "laptop"})
     fields = form.fields("startup", "succeeded", "")
     assert fields is not None
+    assert_valid(fields)
     assert (fields["podname"], fields["version"]) == ("laptop", None)
 
 
@@ -108,12 +137,16 @@ def test_a_failed_start_has_the_traceback_of_what_was_raised_first() -> None:
     lifecycle.fail("--command 'seed' failed: ValueError", raised(StartError("in other words"), cause))
     fields = form.fields("startup", "failed", "--command 'seed' failed: ValueError")
     assert fields is not None
+    assert_valid(fields)
     traceback = str(fields["traceback"])
     assert fields["status"] == "failed"
     assert traceback.startswith("Traceback (most recent call last):\n")
     assert "ValueError: no shelves, password=…" in traceback
     assert "in other words" not in traceback
     assert "t0p" not in traceback
+    assert not HURRICANES.is_valid({**fields, "type": "readiness", "info": "Readiness webhook"})
+    del fields["traceback"]
+    assert not HURRICANES.is_valid(fields)
 
 
 def test_a_failed_start_without_an_exception_has_the_reason() -> None:
@@ -122,6 +155,7 @@ def test_a_failed_start_without_an_exception_has_the_reason() -> None:
     lifecycle.fail("--port: 80 is in use")
     fields = form.fields("startup", "failed", "--port: 80 is in use")
     assert fields is not None
+    assert_valid(fields)
     assert fields["traceback"] == "--port: 80 is in use"
 
 
@@ -133,6 +167,7 @@ def test_migrations_that_fail_are_a_warning(step: str) -> None:
     lifecycle.fail("no such table", raised(StartError("no such table")))
     fields = form.fields("startup", "failed", "no such table")
     assert fields is not None
+    assert_valid(fields)
     assert fields["status"] == "warning"
     assert "StartError: no such table" in str(fields["traceback"])
 
@@ -143,5 +178,6 @@ def test_a_start_that_succeeds_after_migrations_is_no_warning() -> None:
     lifecycle.at_step(APPLYING)
     fields = form.fields("startup", "succeeded", "start-up is complete")
     assert fields is not None
+    assert_valid(fields)
     assert fields["status"] == "succeeded"
     assert "traceback" not in fields

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.functional.harness import wait_for
+from tests.support.webhooks import assert_valid
 
 
 @dataclass
@@ -23,7 +24,10 @@ class Delivery:
 
     @property
     def fields(self) -> Any:
-        return json.loads(self.body)
+        """What it says, which its schema allows."""
+        fields = json.loads(self.body)
+        assert_valid(fields)
+        return fields
 
     @property
     def event(self) -> tuple[str, str]:
