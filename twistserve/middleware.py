@@ -13,6 +13,8 @@ from django.http.response import HttpResponseBase
 
 from twistserve.metrics import catalogue as metrics
 
+__all__ = ["RouteMetricsMiddleware"]
+
 
 class RouteMetricsMiddleware:
     """Counts each response under the pattern that its URL matched, and how long it took to be made.

@@ -68,10 +68,10 @@ def test_a_terminal_has_colours_and_one_prefix_a_message(monkeypatch: pytest.Mon
     assert "\x1b" not in TextFormatter(terminal=True).format(record())
 
 
-@pytest.mark.parametrize("served_request", [None, Request()])
-def test_what_we_keep_in_records_is_no_field(served_request: Request | None) -> None:
+@pytest.mark.parametrize("request_kept", [{SERVED: None}, {SERVED: Request()}])
+def test_what_we_keep_in_records_is_no_field(request_kept: dict[str, Any]) -> None:
     """It is for us, also where there is no request."""
-    line = json.loads(JSONFormatter().format(record(**{SERVED: served_request})))
+    line = json.loads(JSONFormatter().format(record(**request_kept)))
     assert line.keys().isdisjoint({SERVED, ACCESS_FIELDS})
 
 

@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from twistserve.logs.formats import JSONFormatter, TextFormatter
-from twistserve.logs.loggers import get_logger
+from twistserve.logs.loggers import get_logger as get_logger
 
-__all__ = ["JSONFormatter", "TextFormatter", "get_logger"]
+__all__ = ["JSONFormatter", "TextFormatter"]
