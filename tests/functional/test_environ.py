@@ -138,8 +138,16 @@ def test_a_proxy_at_a_unix_socket(site: tuple[Secure, Path]) -> None:
 def test_control_characters(site: tuple[Secure, Path]) -> None:
     """A path may hold them, encoded by a client; nothing else does."""
     environ = told(raw(site[0].server.port, b"GET /a%0d%0ab?%0d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-    hold = [key for key, value in environ["values"].items() if isinstance(value, str) and re.search(r"[\r\n\0]", value)]
+    hold = [
+        key
+        for key, value in environ["values"].items()
+        if isinstance(value, str) and re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value)
+    ]
     assert hold == ["PATH_INFO"]
+    for line in (b"GET / HTTP/1.1\r\nX-A: a%bb", b"GET /?a%bb HTTP/1.1"):
+        for character in (b"\0", b"\x01", b"\x7f"):
+            request = line % character + b"\r\nHost: x\r\nConnection: close\r\n\r\n"
+            assert raw(site[0].server.port, request).startswith(b"HTTP/1.1 400 ")
 
 
 def test_one_of_several_processes(serve: Serve, tmp_path: Path) -> None:

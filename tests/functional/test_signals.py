@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,17 @@ def stacks(server: Server) -> int:
 
 def goes_on(server: Server, *names: str) -> None:
     """It is there after each of these, and logs its stacks."""
-    for number, name in enumerate(names, 1):
+    for name in names:
+        before = stacks(server)
         server.signal(signal.Signals[name])
         # Signals are handled in their order: the first has been when the stacks are there.
         server.signal(signal.SIGQUIT)
-        wait_for(lambda number=number: stacks(server) == number, lambda: f"the stacks\n{server.output}")  # type: ignore[misc]
+        wait_for(partial(there_are_more, server, before), lambda: f"the stacks\n{server.output}")
         assert server.process.poll() is None
+
+
+def there_are_more(server: Server, before: int) -> bool:
+    return stacks(server) > before
 
 
 @pytest.mark.parametrize("runner", ["twistd", "consume"])
