@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import twistserve
-from tests.support.documents import codes, rows
+from tests.support.documents.tables import codes, rows
 
 SOURCES = [path.read_text() for path in Path(twistserve.__file__).parent.rglob("*.py")]
 TABLE = rows("environ.md", "## Environment variables")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import twistserve
-from tests.support.documents import DOCS, code, codes, rows
+from tests.support.documents.tables import DOCS, code, codes, rows
 from twistserve.amqp import Handler, Message
 from twistserve.http.deadlines import Deadline
 from twistserve.services.lifecycle import ServiceLifecycle

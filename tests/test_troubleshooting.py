@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import twistserve
-from tests.support.documents import rows
+from tests.support.documents.tables import rows
 
 SOURCES = "\n".join(path.read_text() for path in Path(twistserve.__file__).parent.rglob("*.py"))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.documents import code, codes, rows
+from tests.support.documents.tables import code, codes, rows
 from tests.support.functional.harness import Serve, Server, fetch, free_port, serving, wait_for
 from tests.support.functional.status_page import document, held, write_shop
 

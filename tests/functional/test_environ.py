@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.documents import codes, rows
+from tests.support.documents.tables import codes, rows
 from tests.support.functional.harness import PATIENCE, Serve, raw, serving, write_project
 from tests.support.functional.http2 import Secure, start
 

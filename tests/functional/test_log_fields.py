@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import code, rows
+from tests.support.documents.tables import code, rows
 from tests.support.functional.harness import PROMPT, raw
 from tests.support.functional.logs import Launch, Line, ends, launching_with_streams, lines_of, the_line
 

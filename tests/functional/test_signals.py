@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import rows
+from tests.support.documents.tables import rows
 from tests.support.functional.harness import BIN, PROMPT, Serve, Server, free_port, lines_with, wait_for
 from tests.support.functional.workers import wait_until_ready, workers
 

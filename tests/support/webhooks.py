@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tests.support.documents import DOCS
+from tests.support.documents.tables import DOCS
 
 
 def _validator(name: str) -> Draft202012Validator:
