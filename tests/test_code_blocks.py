@@ -92,7 +92,15 @@ def test_blocks_are_found_wherever_they_stand() -> None:
         ("console", "python -m benchmarks.probes 20", None),
         ("console", "$ kubectl get pods\nNAME  READY", None),
         ("console", "python manage.py kubernetes", "`sh`"),
-        ("console", "$ kubectl get pods\nNAME\n$ curl localhost:8001/ready", "curl can run"),
+        ("console", "$ kubectl port-forward POD 8001\nForwarding\n$ curl localhost:8001/ready", None),
+        ("console", "$ curl localhost:8001/ready\n{}", "a test can run `curl"),
+        ("console", "curl https://www.example.com/", None),
+        ("sh", "curl https://www.example.com/", "`console`"),
+        ("sh", "kill -QUIT PID", "`console`"),
+        ("diff", "-replicas: 1\n+replicas: 2\n", None),
+        ("diff", '-CMD ["gunicorn"]\n+CMD ["twistd", "-n"]\n', None),
+        ("diff", "+replicas: 2\n", "begins with"),
+        ("diff", "-a: b\n+a: b: c\n", "no language"),
         ("text", "pass queue 0\nfail database:default: raised OperationalError", None),
         ("text", "djangoserve\n  LogService   where log lines go", None),
         ("text", "collectstatic: 3 files copied", None),
@@ -112,6 +120,8 @@ def test_blocks_are_found_wherever_they_stand() -> None:
         ("dockerfile", "CMD ['twistd']", "Expecting value"),
         ("dockerfile", "twistd -n", "no instruction"),
         ("yaml", "groups: []\ngroups: []", "twice: groups"),
+        ("yaml", "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nspec: {}", None),
+        ("yaml", "apiVersion: apps/v1\nkind: Deploy\nspec: {}", "no Deploy"),
         ("yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {port: 80}", "'port'"),
         ("yaml", "containers: [{name: web, image: web, env: {A: b}}]", "spec.containers.0.env"),
         ("yaml", "livenessProbe: {httpGet: {path: /alive, port: probes}, timeoutSeconds: six}", "'six'"),
@@ -154,14 +164,15 @@ def test_ports_are_replaced_by_free_ones() -> None:
 
 def test_what_a_page_shows_of_a_file_is_completed(tmp_path: Path) -> None:
     """Settings come after those that are there, an ellipsis is what the list has had; else the block is the file."""
-    write_mysite(tmp_path)
-    write_file(tmp_path, "mysite/settings.py", 'INSTALLED_APPS = [..., "sales"]\nDEBUG = True\n')
+    write_mysite(tmp_path, installed=False)
+    write_file(tmp_path, "mysite/settings.py", 'INSTALLED_APPS = [..., "twistserve", "sales"]\nDEBUG = False\n')
     write_file(tmp_path, "mysite/urls.py", "urlpatterns = []\n")
     write_file(tmp_path, "sales/models.py", "")
     names: dict[str, object] = {"__file__": str(tmp_path / "mysite" / "settings.py")}
     exec((tmp_path / "mysite" / "settings.py").read_text(), names)
-    assert names["DEBUG"] is True
+    assert names["DEBUG"] is False
     assert isinstance(apps := names["INSTALLED_APPS"], list)
-    assert apps[-2:] == ["shop", "sales"]
+    assert apps[-3:] == ["shop", "twistserve", "sales"]
+    assert apps.count("twistserve") == 1
     assert (tmp_path / "mysite" / "urls.py").read_text() == "urlpatterns = []\n"
     assert (tmp_path / "sales" / "__init__.py").exists()

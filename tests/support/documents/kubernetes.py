@@ -9,11 +9,9 @@ from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
-from kubernetes_validate import ValidationError, validate
+from kubernetes_validate import SchemaNotFoundError, ValidationError, validate
 
 VERSION = "1.37"
-NOT_ITS_OWN = {"HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor", "ScaledObject", "Kustomization"}
-"""Kinds that Kubernetes itself does not know."""
 CHART = Path(__file__).resolve().parents[3] / "deploy" / "chart"
 
 PROBES = {"startupProbe", "readinessProbe", "livenessProbe"}
@@ -36,6 +34,9 @@ def object_faults(document: Any, text: str) -> Iterator[str]:
         return
     try:
         validate(whole, VERSION, strict=True)
+    except SchemaNotFoundError:
+        if "." not in whole["apiVersion"]:
+            yield f"{whole['apiVersion']} has no {whole['kind']}"
     except ValidationError as error:
         yield f"{whole['kind']}: {error.message} at {'.'.join(map(str, error.absolute_path))}"
 
@@ -51,7 +52,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any] | None:
     """The object that a document is, or is a part of; None if it is none of Kubernetes."""
     keys = document.keys()
     if {"apiVersion", "kind"} <= keys:
-        return None if document["kind"] in NOT_ITS_OWN else document
+        return document
     pod: dict[str, Any] | None = None
     if "containers" in keys and isinstance(document["containers"], list):
         pod = document

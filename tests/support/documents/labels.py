@@ -37,7 +37,7 @@ def of_shell(text: str) -> str | None:
                 if found and not set((found[1] or "").split(",")) - {""} <= extras():
                     return f"{requirement}: there are the extras {', '.join(sorted(extras()))}"
         elif is_not_here(command):
-            return f"{command.split()[0]} is not run by a test: this is a block of `console`"
+            return f"no test runs `{command}`: this is a block of `console`"
     for command in commands(text)[:-1]:
         if serves(command):
             return "a server that is started in the foreground ends its block"
@@ -45,12 +45,21 @@ def of_shell(text: str) -> str | None:
 
 
 def of_console(text: str) -> str | None:
-    """Commands for machines and clusters that a test does not have; output only after lines with a prompt."""
+    """A session on a machine or with a cluster that a test does not have: what it begins with cannot run in one."""
     prompted = [command[2:] for command in commands(text) if command.startswith("$ ")]
-    for command in prompted or commands(text):
-        if not is_not_here(command):
-            return f"{command.split()[0]} can run in a test: this is a block of `sh`, and what it prints one of `text`"
+    first = (prompted or commands(text) or [""])[0]
+    if not is_not_here(first):
+        return f"a test can run `{first}`: this is a block of `sh`, and what it prints one of `text`"
     return None
+
+
+def of_diff(text: str) -> str | None:
+    """Lines that go and lines that come; what is there afterwards is in a language that can be read."""
+    marks = {line[:1] for line in text.splitlines()}
+    if not {"+", "-"} <= marks or marks - {"+", "-", " ", ""}:
+        return "each line of it begins with +, - or a space"
+    new = "".join(f"{line[1:]}\n" for line in text.splitlines() if not line.startswith("-"))
+    return None if any(check(new) is None for check in READABLE) else "what comes is no language that can be read"
 
 
 def of_text(text: str) -> str | None:
@@ -123,6 +132,7 @@ def of_dockerfile(text: str) -> str | None:
     return None
 
 
+READABLE = (of_python, of_json, of_yaml, of_toml, of_ini, of_dockerfile)
 RUN_ELSEWHERE = {"nginx", "haproxy", "caddyfile", "apache", "vcl", "squid", "promql"}
 """Languages that their programs check, in tests/functional/test_code_blocks.py."""
 
@@ -135,6 +145,7 @@ CHECKS: dict[str, Callable[[str], str | None]] = {
     "json": of_json,
     "toml": of_toml,
     "ini": of_ini,
+    "diff": of_diff,
     "dockerfile": of_dockerfile,
 }
 """What each returns is the fault of a block, or None."""

@@ -38,7 +38,8 @@ class Page:
     def __init__(self, directory: Path, blocks: tuple[Block, ...]) -> None:
         self._directory = directory / "project"
         self._directory.mkdir()
-        write_mysite(self._directory)
+        installs_it = any("INSTALLED_APPS" in each.text and '"twistserve"' in each.text for each in blocks if each.path)
+        write_mysite(self._directory, installed=not installs_it)
         self._state, self._output = directory / "environment", directory / "output"
         self._blocks = blocks
         self._ports = Ports(free_port)

@@ -21,15 +21,16 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = "documents"
-DEBUG = False
-ALLOWED_HOSTS = ["*"]
+DEBUG = True
+ALLOWED_HOSTS = []
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "twistserve",
+    {twistserve}
     "shop",
 ]
 MIDDLEWARE = [
@@ -41,7 +42,19 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 ROOT_URLCONF = "mysite.urls"
-TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
 WSGI_APPLICATION = "mysite.wsgi.application"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
 USE_TZ = True
@@ -52,10 +65,10 @@ MEDIA_ROOT = BASE_DIR / "media"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 """,
     "mysite/urls.py": """
-from django.http import HttpResponse
+from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("", lambda request: HttpResponse("It works."))]
+urlpatterns = [path("admin/", admin.site.urls)]
 """,
     "mysite/wsgi.py": """
 import os
@@ -79,18 +92,24 @@ class Order(models.Model):
     book = models.ForeignKey(Book, on_delete=models.CASCADE)
     copies = models.IntegerField(default=1)
 """,
-    "mysite/production.py": "from mysite.settings import *\n",
+    "mysite/production.py": """
+from mysite.settings import *
+
+DEBUG = False
+ALLOWED_HOSTS = ["www.example.com"]
+""",
     "shop/static/shop/shop.css": "body { margin: 0 }\n",
     "assets/site.css": "body { margin: 0 }\n",
     "media/book.txt": "A book.\n",
 }
 
 
-def write_mysite(directory: Path) -> None:
-    """Write the project."""
+def write_mysite(directory: Path, *, installed: bool = True) -> None:
+    """Write the project; `installed` is whether its INSTALLED_APPS have twistserve."""
     for path, text in FILES.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        (directory / path).write_text(text.lstrip("\n"))
+        app = '"twistserve",' if installed else ""
+        (directory / path).write_text(text.lstrip("\n").replace("{twistserve}", app))
 
 
 def write_file(directory: Path, path: str, text: str) -> None:

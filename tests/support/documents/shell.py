@@ -14,7 +14,9 @@ NOT_HERE = {
     *("kubectl", "helm", "kustomize", "minikube", "kind", "k3d"),  # a cluster
     *("docker", "podman", "buildah", "nerdctl"),  # images and containers
     *("make", "git"),  # a clone of the repository
-    *("apt-get", "systemctl", "sudo", "pkill", "killall"),  # the machine, and who else is there
+    *("pip", "apt", "apt-get", "python3", "virtualenv"),  # what an environment is made with
+    *("sudo", "systemctl", "pkill", "killall"),  # the machine, and who else is there
+    *("psql", "redis-cli", "rabbitmqctl", "prometheus"),  # servers that a page has no configuration for
     *("gunicorn", "uwsgi", "daphne", "uvicorn", "granian"),  # another server, in the place that twistserve takes
 }
 """Programs that no test of a document runs."""
@@ -25,6 +27,8 @@ SERVERS = ("twistd ", "twist ", "python manage.py serve", "python manage.py cons
 ENDING = ("--print-options", "--help", "--version")
 """Options with which these end by themselves."""
 
+_NOT_ONE = re.compile(r"https?://(?!localhost\b|127\.)[\w.$-]+|\b(?:PID|POD|NODE|NAMESPACE|TOKEN)\b(?!=)")
+"""Hosts elsewhere, and words that a reader puts something in the place of."""
 _ASKS = re.compile(r"(?:localhost|127\.0\.0\.1):\d|manage\.py probe|-m twistserve\.probes")
 _PORTS = re.compile(
     r"(?:localhost:|127\.0\.0\.1:|0\.0\.0\.0:|\[::1?\]:|rabbitmq:|tcp:|:port="
@@ -59,8 +63,10 @@ def programs(command: str) -> set[str]:
 
 
 def is_not_here(command: str) -> bool:
-    """Whether it starts a program that no test runs."""
-    return any(each in NOT_HERE or each.startswith(OF_THE_REPOSITORY) for each in programs(command))
+    """Whether no test can run it: by its programs, another host, or a word that stands for something."""
+    return _NOT_ONE.search(command) is not None or any(
+        each in NOT_HERE or each.startswith(OF_THE_REPOSITORY) for each in programs(command)
+    )
 
 
 def serves(command: str) -> bool:
