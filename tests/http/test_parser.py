@@ -181,6 +181,7 @@ def test_bodies_and_fields_may_say_anything(text: bytes) -> None:
         (b"\n" + get(b"/bad"), 400),
         (b"\r\n\n" + get(b"/bad"), 400),
         (b"\r\r\n" + get(b"/bad"), 400),
+        (b"\r" + get(b"/bad"), 400),
     ],
 )
 def test_a_wrong_beginning_is_refused_wherever_it_is_cut(

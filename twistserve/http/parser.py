@@ -12,6 +12,7 @@ from twistserve.http.body import Body
 from twistserve.http.head import FRAMING, Head, Refusal, check_line, refusal_of
 from twistserve.http.limits import Limits
 
+_CR = ord("\r")
 _CHUNK_OVERHEAD = 24
 """Bytes that may surround each chunk of a body without an extension."""
 
@@ -120,7 +121,7 @@ class RequestParser:
         divided = newline == position and bool(self._line)
         line = self._line + data[position : newline + 1]
         self._line = b""
-        if line[-11:] != b" HTTP/1.1\r\n":
+        if line[-11:] != b" HTTP/1.1\r\n" or line[0] == _CR:
             check_line(line)
             if line == b"\r\n":
                 return newline + 1
