@@ -121,6 +121,14 @@ HANDSHAKE = {
         ({b"Connection": b"keep-alive"}, 400),
         ({b"Sec-WebSocket-Key": b""}, 400),
         ({b"Sec-WebSocket-Version": b"8"}, 426),
+        ({b"Upgrade": b"websocket, h2c"}, 400),
+        ({b"Upgrade": b"websocket\xff"}, 400),
+        ({b"Connection": b"Upgrade, \xff"}, 400),
+        ({b"Sec-WebSocket-Version": b"\xff"}, 426),
+        ({b"Sec-WebSocket-Protocol": b"\xff"}, 400),
+        ({b"Sec-WebSocket-Extensions": b"\xff"}, 400),
+        ({b"Origin": b"http://\xff"}, 403),
+        ({b"X-A": b"\xff"}, 101),
     ],
 )
 def test_a_handshake_that_is_wrong(change: dict[bytes, bytes], status: int) -> None:

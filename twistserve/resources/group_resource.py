@@ -7,11 +7,15 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+import h11
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.websocket import WebSocketResource, WebSocketTransport
+from wsproto import ConnectionType
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError
 
 from twistserve.http.response import PLAIN
 from twistserve.logs import get_logger
@@ -41,15 +45,17 @@ class GroupResource(Resource):
         """Make a WebSocket of the request, once it is known which group it is for."""
         if not _asks_for_a_websocket(request):
             return _refuse(request, 400, b"This is a WebSocket: ask by HTTP/1.1 with a handshake.\n")
-        if request.getHeader("sec-websocket-version") != "13":
+        if _value(request, b"sec-websocket-version") != "13":
             request.setHeader(b"Sec-WebSocket-Version", b"13")
             return _refuse(request, 426, b"This is a WebSocket: ask with Sec-WebSocket-Version: 13.\n")
+        if not _handshake_is_right(request):
+            return _refuse(request, 400, b"This is a WebSocket: the handshake is malformed.\n")
         if not self._may_come_from(request):
             logger.warning(
                 "a WebSocket was refused: a page of %r asks for it, and the Host is %r: have the proxy pass that on, or"
                 " add the page's to origins=",
-                request.getHeader("origin"),
-                request.getHeader("host"),
+                _value(request, b"origin"),
+                _value(request, b"host"),
             )
             return _refuse(request, 403, b"Pages of this origin may not open this WebSocket.\n")
         group = self._group
@@ -64,14 +70,14 @@ class GroupResource(Resource):
 
         Other clients than browsers need not say one. X-Forwarded-Host is there only if a trusted proxy has sent it.
         """
-        origin = request.getHeader("origin")
+        origin = _value(request, b"origin")
         if origin is None or "*" in self._origins or origin.lower() in self._origins:
             return True
         try:
             host = _without_default_port(urlsplit(origin).netloc)
         except ValueError:
             return False
-        ours = (request.getHeader("host"), request.getHeader("x-forwarded-host"))
+        ours = (_value(request, b"host"), _value(request, b"x-forwarded-host"))
         return bool(host) and host in [_without_default_port(each) for each in ours if each]
 
     def _join(self, name: str | None, request: Any) -> None:
@@ -136,12 +142,28 @@ class _InGroup:
         groups.leave(self._group, self._transport)
 
 
+def _value(request: Any, name: bytes) -> str | None:
+    """The last field of this name. Twisted's getHeader raises UnicodeDecodeError for what is not UTF-8."""
+    values = request.requestHeaders.getRawHeaders(name)
+    return values[-1].decode("latin-1") if values else None
+
+
 def _asks_for_a_websocket(request: Any) -> bool:
-    """Whether the head has what a handshake needs (RFC 6455 section 4.2.1): Twisted logs an ERROR for what has not."""
-    upgrades = "websocket" in (request.getHeader("upgrade") or "").lower()
-    connection = ",".join(request.requestHeaders.getRawHeaders("connection", []))
-    tokens = [token.strip().lower() for token in connection.split(",")]
-    return upgrades and "upgrade" in tokens and request.getHeader("sec-websocket-key") is not None
+    """Whether the head has what a handshake needs (RFC 6455 section 4.2.1)."""
+    upgrades = "websocket" in (_value(request, b"upgrade") or "").lower()
+    connection = b",".join(request.requestHeaders.getRawHeaders(b"connection", []))
+    tokens = [token.strip().lower() for token in connection.split(b",")]
+    return upgrades and b"upgrade" in tokens and _value(request, b"sec-websocket-key") is not None
+
+
+def _handshake_is_right(request: Any) -> bool:
+    """Whether wsproto takes the handshake: Twisted logs an ERROR for what it does not, and anybody can send that."""
+    fields = [(name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
+    try:
+        H11Handshake(ConnectionType.SERVER).initiate_upgrade_connection(fields, request.path)
+    except (RemoteProtocolError, h11.ProtocolError, ValueError):
+        return False
+    return True
 
 
 def _without_default_port(host: str) -> str:
