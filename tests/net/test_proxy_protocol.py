@@ -60,7 +60,7 @@ class Proxied:
         return self.protocol.transport.getHost()  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("cut", [8, 20, 44])
+@pytest.mark.parametrize("cut", [1, 5, 7, 8, 20, 44])
 def test_the_first_line_tells_the_addresses(cut: int) -> None:
     """They are those of the connection that the proxy has accepted; all that follows goes to the protocol."""
     line = b"PROXY TCP4 203.0.113.7 198.51.100.2 1234 443\r\n"
@@ -79,11 +79,12 @@ def test_addresses_of_ipv6() -> None:
     assert proxied.host == IPv6Address("TCP", "2001:db8::2", 443)
 
 
-def test_version_2() -> None:
-    """The binary form is understood too."""
+@pytest.mark.parametrize("cut", [1, 12, 15, 16, 27, 28])
+def test_version_2(cut: int) -> None:
+    """The binary form is understood too, wherever it is cut."""
     addresses = bytes((203, 0, 113, 7, 198, 51, 100, 2)) + struct.pack("!HH", 1234, 443)
     header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack("!H", len(addresses)) + addresses
-    proxied = Proxied(header + b"GET")
+    proxied = Proxied(header[:cut], header[cut:] + b"GET")
     assert proxied.peer == IPv4Address("TCP", "203.0.113.7", 1234)
     assert proxied.protocol.received == b"GET"
 
@@ -110,6 +111,7 @@ def test_a_check_of_the_proxy_itself(line: bytes) -> None:
         b"PROXY TCP5 203.0.113.7 198.51.100.2 1234 443",
         b"GET / HTTP/1.1",
         b"X",
+        b"PRO",
     ],
 )
 def test_anything_else_ends_the_connection(line: bytes, caplog: pytest.LogCaptureFixture) -> None:

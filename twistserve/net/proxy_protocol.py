@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
 from twisted.protocols.haproxy._info import ProxyInfo
 from twisted.protocols.haproxy._v1parser import V1Parser
+from twisted.protocols.haproxy._v2parser import V2Parser
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from zope.interface import implementer
 
@@ -49,12 +50,28 @@ def _check(address: Any) -> None:
             raise ValueError(address.port)
 
 
+def _is_too_short(data: bytes) -> bool:
+    """Whether this may be the beginning of either version, but less than Twisted wants to have come at once."""
+    for prefix, least in ((V1Parser.PROXYSTR, 8), (V2Parser.PREFIX, 16)):
+        if len(data) < least and data[: len(prefix)] == prefix[: len(data)]:
+            return True
+    return False
+
+
 @implementer(IHalfCloseableProtocol)
 class _Protocol(HAProxyProtocolWrapper):
+    _beginning = b""
+    """What has come, as long as it is too little to tell which version it is; the wait is bounded as for a request."""
+
     def dataReceived(self, data: bytes) -> None:
         """Take the PROXY line, then all that follows."""
-        if self._parser is None and data.startswith(V1Parser.PROXYSTR):
-            self._parser = _Parser()
+        if self._parser is None:
+            data = self._beginning + data
+            if _is_too_short(data):
+                self._beginning = data
+                return
+            if data.startswith(V1Parser.PROXYSTR):
+                self._parser = _Parser()
         super().dataReceived(data)
 
     def readConnectionLost(self) -> None:
