@@ -10,6 +10,7 @@
 # make test-latest  make test with the newest release of everything instead of the pinned ones: once a week, say
 # make requirements  pin what pyproject.toml asks for anew, in requirements/; UPGRADE=--upgrade takes the newest of all
 # make dist      a release in dist/: wheel, sdist and an SBOM, checked; of what is committed
+# make fuzz      atheris feeds the parsers what they should refuse, a minute for each target; FUZZ_SECONDS=600 is more
 # make docs      the documentation as a site, in build/docs
 # make links     ask other hosts whether what the documents link to is still there; tells which is not, and fails
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
@@ -45,9 +46,10 @@ VERSIONS ?= pinned
 RELEASE := $(CURDIR)/build/release/bin
 EXTRAS := tls,http2,debug,websocket,amqp
 PYTHONS ?=
+FUZZ_SECONDS ?= 60
 
 .PHONY: demo check test docs links test-containers test-manifests test-pythons test-latest coverage bench lint clean counterparts \
-  bench-programs requirements dist
+  bench-programs requirements dist fuzz
 
 demo: $(VENV)/installed
 	cd example && "$(BIN)/python" manage.py migrate -v0 && "$(BIN)/python" manage.py seed && mkdir -p media
@@ -83,6 +85,10 @@ test-latest: counterparts
 	  grep -vixFf build/latest/pinned.txt build/latest/versions.txt || echo none
 	$(MAKE) lint VENV=build/latest
 	build/latest/bin/pytest $(SPREAD)
+
+fuzz: $(VENV)/tested requirements/fuzz.txt
+	$(call install,fuzz)
+	nice "$(BIN)/python" -m tests.fuzz $(FUZZ_SECONDS)
 
 docs: $(VENV)/tested
 	"$(BIN)/sphinx-build" -q --nitpicky --fail-on-warning --keep-going docs build/docs
@@ -141,6 +147,7 @@ build/release/installed: requirements/release.txt
 requirements: build/release/installed
 	$(call pin,test) pyproject.toml
 	$(call pin,demo) --constraints requirements/test.txt pyproject.toml --extra websocket
+	$(call pin,fuzz) --constraints requirements/test.txt
 	$(call pin,release) --constraints requirements/test.txt
 pin = "$(RELEASE)/uv" pip compile -q --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
   --custom-compile-command "make requirements" --group pyproject.toml:$(1) --output-file requirements/$(1).txt

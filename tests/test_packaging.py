@@ -19,7 +19,7 @@ from twistserve import __version__
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS = PYPROJECT["dependency-groups"]
-PINNED = ("demo", "test", "release")
+PINNED = ("demo", "test", "fuzz", "release")
 
 
 def pins(name: str) -> dict[str, str]:
