@@ -5,6 +5,7 @@ WhiteNoise's entry of a file decides; where its rules are not RFC 9110's, these 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from whitenoise.responders import StaticFile
@@ -20,6 +21,8 @@ CONDITIONS = {
     for name in (b"range", b"if-none-match", b"if-modified-since", b"if-range", b"accept-encoding")
 }
 """What files depend on, and how WhiteNoise calls it."""
+_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,20})-([0-9]{0,20})[ \t]*", re.IGNORECASE)
+"""One range; several are none (RFC 9110 section 14.1.2). No file has more than 20 digits."""
 _UNNAMED = 0.0001
 """What is wanted of a file as it is where a client does not say: less than the least weight of a compressed one."""
 
@@ -80,8 +83,8 @@ def _tagged(headers: Fields) -> Fields:
 def wanted_range(found: StaticFile, listed: Fields, asked: dict[str, str], size: int) -> tuple[int, int] | None:
     """The first and last byte of the range asked for, or None for all; first > last is not satisfiable.
 
-    WhiteNoise's own rule takes a range of one byte for none. If-Range: RFC 9110 section 13.1.5. A weak tag never
-    matches, nor does a date where there are variants, which all have the same.
+    WhiteNoise's own rule takes a range of one byte for none, and its parser what int() takes. If-Range: RFC 9110
+    section 13.1.5. A weak tag never matches, nor does a date where there are variants, which all have the same.
     """
     text = asked.get("HTTP_RANGE")
     if not text:
@@ -93,15 +96,16 @@ def wanted_range(found: StaticFile, listed: Fields, asked: dict[str, str], size:
         dated = len(found.alternatives) == 1 and condition == _value(listed, "Last-Modified")
         if not strong and not dated:
             return None
-    try:
-        first, last = found.parse_byte_range(text)
-    except ValueError:
+    match = _RANGE.fullmatch(text)
+    if match is None or match[1] == match[2] == "":
         return None
-    if "=-" in text.replace(" ", ""):  # the last bytes; none of them is not satisfiable
-        return (max(size + first, 0), size - 1) if first else (1, 0)
-    if last is not None and last < first:
+    if not match[1]:  # the last bytes; none of them is not satisfiable
+        count = int(match[2])
+        return (max(size - count, 0), size - 1) if count else (1, 0)
+    first, last = int(match[1]), int(match[2]) if match[2] else size - 1
+    if match[2] and last < first:
         return None
-    return first, size - 1 if last is None else min(last, size - 1)
+    return first, min(last, size - 1)
 
 
 def _value(headers: Fields, wanted: str) -> str | None:
