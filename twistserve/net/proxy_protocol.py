@@ -5,6 +5,7 @@ https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
@@ -18,6 +19,10 @@ from twisted.protocols.haproxy._v2parser import V2Parser
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from zope.interface import implementer
 
+_LINE = re.compile(rb"PROXY (?:UNKNOWN(?: .*)?|TCP[46] [0-9A-Fa-f:.]+ [0-9A-Fa-f:.]+ [0-9]{1,5} [0-9]{1,5})")
+_LONGEST = 105
+"""Bytes of a line of version 1, without its end."""
+
 
 def proxied(endpoint: Any) -> Any:
     """An endpoint for connections that tell whom they are from before anything else."""
@@ -25,11 +30,13 @@ def proxied(endpoint: Any) -> Any:
 
 
 class _Parser(V1Parser):
-    """Twisted's takes any word for an address, and raises ValueError, which is logged, for a port that is none."""
+    """Twisted's takes a line of any length that comes at once, any word for an address, and what int() takes."""
 
     @classmethod
     def parse(cls, line: bytes) -> ProxyInfo:
         """What a line says. Raises InvalidProxyHeader."""
+        if len(line) > _LONGEST or not _LINE.fullmatch(line):
+            raise InvalidProxyHeader
         if line == b"PROXY UNKNOWN":
             line += b" "  # Twisted wants what may be left out: HAProxy's own checks say no more
         try:
