@@ -25,10 +25,10 @@ def describe(
     lines = [
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("command", command),
-        ("machine", f"{_cpu_model()}, {os.cpu_count()} cores, {_memory()} of memory"),
+        ("machine", f"{cpu_model()}, {os.cpu_count()} cores, {memory()} of memory"),
         ("system", f"{platform.freedesktop_os_release().get('PRETTY_NAME', '')}, Linux {platform.release()}"),
         ("load before", " ".join(f"{load:.2f}" for load in os.getloadavg())),
-        ("checkout", _commit(ROOT)),
+        ("checkout", commit(ROOT)),
         ("wrk", _first_line("wrk", "-v")),
     ]
     if postgresql:
@@ -52,21 +52,21 @@ def _versions(bin_directory: Path) -> str:
 def _with_commit(text: str) -> str:
     """The version; for an editable package with the commit of its directory."""
     version, _, origin = text.partition(" ")
-    return f"{version} ({_commit(Path(unquote(urlsplit(origin).path)))})" if origin else version
+    return f"{version} ({commit(Path(unquote(urlsplit(origin).path)))})" if origin else version
 
 
-def _commit(directory: Path) -> str:
+def commit(directory: Path) -> str:
     command = ["git", "-C", str(directory), "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "no commit"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()
 
 
-def _memory() -> str:
+def memory() -> str:
     return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
 
 

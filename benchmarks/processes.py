@@ -52,6 +52,16 @@ class Tree:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that we started."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of that, if it has ended; minus the signal that has ended it."""
+        return self._process.poll()
+
     def cpu_seconds(self) -> float:
         """User and system time of the tree so far, ended and waited-for children included."""
         return sum(cpu_ticks(stat) for _, stat in self._stats()) / TICKS

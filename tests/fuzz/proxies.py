@@ -93,15 +93,15 @@ def _binary(data: bytes) -> tuple[str, bytes] | None:
 
 def _client(family: int, transport: int, addresses: bytes) -> str | None:
     """The client's address; None for what is wrong."""
+    if family > len(FAMILIES) or transport > 2:
+        return None
     if 0 in (family, transport):
         return BALANCER.host
-    least, shown = FAMILIES.get(family, (0, None))
-    if shown is None or transport > 2 or len(addresses) < least:
-        return None
-    return shown(addresses)
+    least, shown = FAMILIES[family]
+    return shown(addresses) if len(addresses) >= least else None
 
 
-FAMILIES: dict[int, tuple[int, Callable[[bytes], str] | None]] = {
+FAMILIES: dict[int, tuple[int, Callable[[bytes], str]]] = {
     1: (12, lambda addresses: str(ipaddress.IPv4Address(addresses[:4]))),
     2: (36, lambda addresses: str(ipaddress.IPv6Address(addresses[:16]))),
     3: (216, lambda addresses: "-"),

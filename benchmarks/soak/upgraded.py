@@ -1,0 +1,220 @@
+"""Clients of HTTP/2 and of WebSockets that behave; each needs the package of its protocol, as the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.soak import contents
+from benchmarks.soak.link import Reply
+from benchmarks.soak.ordinary import expect, number, uploaded
+from benchmarks.soak.tally import CrossedError, LostError, Tally
+
+STREAMS = 8
+"""Requests at a time on a connection of HTTP/2."""
+BATCHES = 20
+"""At most, on one connection."""
+WINDOW = 1 << 24
+MESSAGES = 30
+"""At most, on one WebSocket."""
+PAUSE = 0.5
+"""Seconds between batches, and between messages."""
+PATIENCE = 30.0
+HTTP2 = find_spec("h2") is not None and find_spec("OpenSSL") is not None
+WEBSOCKETS = find_spec("wsproto") is not None
+
+
+async def http2(port: int, tally: Tally, until: float) -> None:
+    """Talk HTTP/2, one connection after another."""
+    while time.monotonic() < until:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await _one_connection(port, tally, until)
+        except (OSError, LostError, TimeoutError) as error:
+            tally.note("HTTP/2", error)
+
+
+async def _one_connection(port: int, tally: Tally, until: float) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        connection = _Http2(reader, writer)
+        for _ in range(random.randint(1, BATCHES)):
+            if connection.ends or time.monotonic() > until:
+                break
+            for error in await connection.batch():
+                tally.note("HTTP/2", error)
+            await asyncio.sleep(PAUSE)
+            await connection.look()
+    finally:
+        writer.close()
+
+
+class _Http2:
+    """A connection; raises `LostError` where it ends too early."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from h2.config import H2Configuration
+        from h2.connection import H2Connection
+        from h2.settings import SettingCodes
+
+        self._reader, self._writer = reader, writer
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2.initiate_connection()
+        self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: WINDOW})
+        self._h2.increment_flow_control_window(WINDOW)
+        self._replies: dict[int, tuple[dict[str, str], bytearray]] = {}
+        self._open: set[int] = set()
+        self._refused: set[int] = set()
+        self._received = b""
+        self.ends = False
+        """Whether the server has said that the connection ends."""
+        self._flush()
+
+    async def batch(self) -> list[Exception | None]:
+        """Ask several things at a time; what was wrong with each."""
+        wanted: dict[int, tuple[int, bytes]] = {}
+        for _ in range(random.randint(1, STREAMS)):
+            own, stream, body = number(), self._h2.get_next_available_stream_id(), b""
+            if random.random() < 0.3:
+                body = contents.text(own, random.choice((100, 10_000)))
+                wanted[stream] = own, uploaded(body)
+                head = [(":method", "POST"), (":path", f"/upload?n={own}"), ("content-length", str(len(body)))]
+            else:
+                size = random.choice((0, 500, 50_000))
+                wanted[stream] = own, contents.text(own, size)
+                head = [(":method", "GET"), (":path", f"/echo?n={own}&size={size}")]
+            self._h2.send_headers(
+                stream,
+                [(":scheme", "https"), (":authority", "soak"), *head],
+                end_stream=not body,
+            )
+            if body:
+                self._h2.send_data(stream, body, end_stream=True)
+            self._open.add(stream)
+        self._flush()
+        while self._open:
+            await self._read()
+        return [self._judge(stream, *each) for stream, each in wanted.items()]
+
+    async def look(self) -> None:
+        """Take what has come meanwhile, such as the news that the connection ends."""
+        try:
+            async with asyncio.timeout(0.001):
+                await self._read()
+        except TimeoutError:
+            pass
+        except LostError:
+            self.ends = True
+
+    def _judge(self, stream: int, own: int, body: bytes) -> Exception | None:
+        if stream in self._refused:
+            return CrossedError("refused before it was looked at")
+        fields, received = self._replies.pop(stream)
+        try:
+            expect(Reply(int(fields[":status"]), fields, bytes(received)), 200, body, own)
+        except Exception as error:
+            return error
+        return None
+
+    async def _read(self) -> None:
+        from h2.connection import ConnectionState
+
+        try:
+            data = await self._reader.read(65536)
+        except OSError as error:
+            raise LostError(f"HTTP/2: {error!r}") from error
+        if not data:
+            raise LostError(f"HTTP/2: closed with {len(self._open)} open streams")
+        self._received += data
+        while len(self._received) >= 9 and len(self._received) >= (
+            size := 9 + int.from_bytes(self._received[:3], "big")
+        ):
+            # One frame at a time: after a GOAWAY, h2 would look at nothing more.
+            frame, self._received = self._received[:size], self._received[size:]
+            for event in self._h2.receive_data(frame):
+                self._take(event)
+            if self._h2.state_machine.state is ConnectionState.CLOSED:
+                self._h2.state_machine.state = ConnectionState.CLIENT_OPEN
+        self._flush()
+
+    def _take(self, event: Any) -> None:
+        from h2 import events
+        from h2.errors import ErrorCodes
+
+        if isinstance(event, events.ResponseReceived):
+            fields = {str(name): str(value) for name, value in event.headers}
+            self._replies[event.stream_id] = fields, bytearray()
+        elif isinstance(event, events.DataReceived):
+            self._replies[event.stream_id][1].extend(event.data)
+            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, events.StreamEnded):
+            self._open.discard(event.stream_id)
+        elif isinstance(event, events.StreamReset):
+            self._open.discard(event.stream_id)
+            if event.error_code != ErrorCodes.REFUSED_STREAM:
+                raise LostError(f"HTTP/2: a stream was reset with {event.error_code}")
+            self._refused.add(event.stream_id)
+        elif isinstance(event, events.ConnectionTerminated):
+            self.ends = True
+
+    def _flush(self) -> None:
+        self._writer.write(self._h2.data_to_send())
+
+
+async def websockets(port: int, tally: Tally, until: float) -> None:
+    """Open WebSockets, one after another, and wait for each own text to come back."""
+    while time.monotonic() < until:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await _one_socket(port, tally, until)
+        except (OSError, LostError, TimeoutError) as error:
+            tally.note("WebSocket", error)
+
+
+async def _one_socket(port: int, tally: Tally, until: float) -> None:
+    from wsproto import ConnectionType, WSConnection
+    from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ws = WSConnection(ConnectionType.CLIENT)
+    writer.write(ws.send(Request("soak", "/socket")))
+    texts: set[str] = set()
+    left, waited, closing = random.randint(1, MESSAGES), "", False
+    try:
+        while not closing:
+            data = await reader.read(65536)
+            ws.receive_data(data or None)
+            for event in ws.events():
+                if isinstance(event, TextMessage):
+                    texts.add(str(event.data))
+                elif isinstance(event, Ping):
+                    writer.write(ws.send(event.response()))
+                elif isinstance(event, CloseConnection):
+                    # 1001: the worker ends, and the text may have crossed that.
+                    closing = True
+                    if waited and event.code != 1001:
+                        raise LostError(f"WebSocket: closed with {event.code}: {event.reason}")
+                elif not isinstance(event, AcceptConnection):
+                    raise LostError(f"WebSocket: {event!r}")
+            if waited in texts:
+                tally.note("WebSocket")
+                texts.clear()
+                waited = ""
+            if not waited and not closing:
+                if not left or time.monotonic() > until:
+                    writer.write(ws.send(CloseConnection(1000)))
+                    return
+                await asyncio.sleep(PAUSE)
+                left, waited = left - 1, f"text {number()}"
+                writer.write(ws.send(TextMessage(waited)))
+        if waited:
+            tally.note("WebSocket", CrossedError("the server goes away"))
+    finally:
+        writer.close()
