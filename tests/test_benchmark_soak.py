@@ -46,7 +46,7 @@ def asked(received: bytes, method: str = "GET", before: float = 0.0, times: int 
         link = Link(reader, writer)
         for _ in range(times - 1):
             await link.ask(method, "/echo?n=7&size=3")
-        link._heard_at -= before
+        link._sent_at -= before
         return await link.ask(method, "/echo?n=7&size=3")
 
     return asyncio.run(ask())
@@ -211,7 +211,8 @@ class TestSamples:
     [
         ('{"level": "INFO", "message": "a"}', False),
         ('{"level": "ERROR", "message": "Internal Server Error: /fail"}', False),
-        ('{"level": "ERROR", "message": "GET", "path": "/hang?n=1"}', False),
+        ('{"level": "ERROR", "message": "request timed out after 5.0 s: GET /hang?n=1; its thread stands at"}', False),
+        ('{"level": "ERROR", "message": "GET /stream?n=1&blocks=320 500"}', False),
         ('{"level": "ERROR", "message": "Internal Server Error: /page"}', True),
         ("Traceback (most recent call last):", True),
     ],
@@ -277,7 +278,7 @@ class TestReport:
 
     def test_signals_are_spread(self) -> None:
         assert phase._reloads(20) == []
-        assert phase._reloads(60) == [20, 40]
+        assert phase._reloads(120) == [40, 80]
         assert len(phase._reloads(3600)) == phase.RELOADS
 
 

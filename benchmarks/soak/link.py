@@ -33,7 +33,7 @@ class Link:
         self.reader = reader
         self.writer = writer
         self.asked = 0
-        self._heard_at = time.monotonic()
+        self._sent_at = time.monotonic()
         self.closes = False
         """Whether the server has said so."""
 
@@ -63,7 +63,8 @@ class Link:
         self, method: str, target: str, *fields: str, body: bytes | None = None, chunked: bool = False
     ) -> Reply:
         """Ask, and read the response. Raises `LostError` and `WrongError`."""
-        idle = time.monotonic() - self._heard_at
+        # Since the request before, for when its response was sent is not known here.
+        idle = time.monotonic() - self._sent_at
         self.asked += 1
         try:
             await self.send(method, target, *fields, body=body, chunked=chunked)
@@ -94,6 +95,7 @@ class Link:
         elif body:
             self.writer.write(body)
         await self.writer.drain()
+        self._sent_at = time.monotonic()
 
     async def receive(self, method: str) -> Reply:
         """The next response."""
@@ -126,7 +128,6 @@ class Link:
                 yield piece
         else:
             raise WrongError("a response has no length")
-        self._heard_at = time.monotonic()
 
     async def _head(self) -> tuple[int, dict[str, str]]:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")

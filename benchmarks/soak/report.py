@@ -20,6 +20,8 @@ from benchmarks.soak.service import OPTIONS, RECYCLING
 from benchmarks.soak.tally import CROSSED, RIGHT
 from benchmarks.soak.verdict import MEBIBYTE, named
 
+LINES = 4
+"""Of a chart, at most."""
 POINTS = 120
 """Of a line of the plot."""
 TITLES = {"replaced": "workers are replaced", "staying": "workers stay"}
@@ -129,8 +131,9 @@ def plot(phases: Sequence[Phase]) -> str:
 
 def _names(phases: Sequence[Phase]) -> list[str]:
     """The lines of each chart: the process that was started, and the workers by their numbers."""
-    workers = phases[0].workers
-    return ["process"] if workers == 1 else ["parent", *(f"worker {number + 1}" for number in range(workers))]
+    # A worker that is replaced has its successor beside it, under another number.
+    workers = min(phases[0].workers + 1, LINES - 1)
+    return ["process"] if phases[0].workers == 1 else ["parent", *(f"worker {number + 1}" for number in range(workers))]
 
 
 def _chart(phase: Phase, title: str, unit: str, value: Callable[..., float]) -> Chart:

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 
 RIGHT = "right"
 CROSSED = "crossed"
-"""The connection was kept, had been idle for a second or more, and was closed as the request was on its way: HTTP has
-clients ask again (RFC 9112 section 9.3.1)."""
+"""The connection had had no request for a second or more, and was closed as this one was on its way: HTTP has clients
+ask again (RFC 9112 section 9.3.1, RFC 9113 section 6.8)."""
 EXAMPLES = 20
 
 

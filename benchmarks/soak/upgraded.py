@@ -18,6 +18,7 @@ STREAMS = 8
 """Requests at a time on a connection of HTTP/2."""
 BATCHES = 20
 """At most, on one connection."""
+EVERY_STREAM = 2**31 - 1
 WINDOW = 1 << 24
 MESSAGES = 30
 """At most, on one WebSocket."""
@@ -32,8 +33,7 @@ async def http2(port: int, tally: Tally, until: float) -> None:
     """Talk HTTP/2, one connection after another."""
     while time.monotonic() < until:
         try:
-            async with asyncio.timeout(PATIENCE):
-                await _one_connection(port, tally, until)
+            await _one_connection(port, tally, until)
         except (OSError, LostError, TimeoutError) as error:
             tally.note("HTTP/2", error)
 
@@ -48,7 +48,9 @@ async def _one_connection(port: int, tally: Tally, until: float) -> None:
         for _ in range(random.randint(1, BATCHES)):
             if connection.ends or time.monotonic() > until:
                 break
-            for error in await connection.batch():
+            async with asyncio.timeout(PATIENCE):
+                outcomes = await connection.batch()
+            for error in outcomes:
                 tally.note("HTTP/2", error)
             await asyncio.sleep(PAUSE)
             await connection.look()
@@ -73,6 +75,8 @@ class _Http2:
         self._open: set[int] = set()
         self._refused: set[int] = set()
         self._received = b""
+        self._last = EVERY_STREAM
+        """The last stream that the server looks at."""
         self.ends = False
         """Whether the server has said that the connection ends."""
         self._flush()
@@ -110,8 +114,6 @@ class _Http2:
                 await self._read()
         except TimeoutError:
             pass
-        except LostError:
-            self.ends = True
 
     def _judge(self, stream: int, own: int, body: bytes) -> Exception | None:
         if stream in self._refused:
@@ -131,7 +133,12 @@ class _Http2:
         except OSError as error:
             raise LostError(f"HTTP/2: {error!r}") from error
         if not data:
-            raise LostError(f"HTTP/2: closed with {len(self._open)} open streams")
+            self.ends = True
+            self._refused |= {stream for stream in self._open if stream > self._last}
+            self._open -= self._refused
+            if self._open:
+                raise LostError(f"HTTP/2: closed with {len(self._open)} open streams")
+            return
         self._received += data
         while len(self._received) >= 9 and len(self._received) >= (
             size := 9 + int.from_bytes(self._received[:3], "big")
@@ -163,6 +170,7 @@ class _Http2:
             self._refused.add(event.stream_id)
         elif isinstance(event, events.ConnectionTerminated):
             self.ends = True
+            self._last = min(self._last, event.last_stream_id or 0)
 
     def _flush(self) -> None:
         self._writer.write(self._h2.data_to_send())
@@ -172,8 +180,7 @@ async def websockets(port: int, tally: Tally, until: float) -> None:
     """Open WebSockets, one after another, and wait for each own text to come back."""
     while time.monotonic() < until:
         try:
-            async with asyncio.timeout(PATIENCE):
-                await _one_socket(port, tally, until)
+            await _one_socket(port, tally, until)
         except (OSError, LostError, TimeoutError) as error:
             tally.note("WebSocket", error)
 
@@ -186,10 +193,11 @@ async def _one_socket(port: int, tally: Tally, until: float) -> None:
     ws = WSConnection(ConnectionType.CLIENT)
     writer.write(ws.send(Request("soak", "/socket")))
     texts: set[str] = set()
-    left, waited, closing = random.randint(1, MESSAGES), "", False
+    left, waited, overdue, closing = random.randint(1, MESSAGES), "", 0.0, False
     try:
         while not closing:
-            data = await reader.read(65536)
+            async with asyncio.timeout(PATIENCE):
+                data = await reader.read(65536)
             ws.receive_data(data or None)
             for event in ws.events():
                 if isinstance(event, TextMessage):
@@ -203,6 +211,8 @@ async def _one_socket(port: int, tally: Tally, until: float) -> None:
                         raise LostError(f"WebSocket: closed with {event.code}: {event.reason}")
                 elif not isinstance(event, AcceptConnection):
                     raise LostError(f"WebSocket: {event!r}")
+            if waited and time.monotonic() > overdue:
+                raise LostError("WebSocket: a text does not come back")
             if waited in texts:
                 tally.note("WebSocket")
                 texts.clear()
@@ -212,7 +222,7 @@ async def _one_socket(port: int, tally: Tally, until: float) -> None:
                     writer.write(ws.send(CloseConnection(1000)))
                     return
                 await asyncio.sleep(PAUSE)
-                left, waited = left - 1, f"text {number()}"
+                left, waited, overdue = left - 1, f"text {number()}", time.monotonic() + PATIENCE
                 writer.write(ws.send(TextMessage(waited)))
         if waited:
             tally.note("WebSocket", CrossedError("the server goes away"))
