@@ -18,6 +18,7 @@ from benchmarks.soak.link import Link, Reply
 from benchmarks.soak.samples import Probe, Process, Sample
 from benchmarks.soak.tally import EXAMPLES, CrossedError, LostError, Tally, WrongError
 
+ROOT = Path(__file__).resolve().parents[1]
 MEBIBYTE = 1 << 20
 OK = b"HTTP/1.1 200 OK\r\nX-Number: 7\r\n"
 
@@ -268,6 +269,16 @@ class TestReport:
         """Each has its words, and is in the report."""
         assert complaint in made(**changed).complaints
         assert complaint in report.markdown([made(**changed)], [])
+
+    def test_its_place_in_a_document(self) -> None:
+        """What stood there is replaced, and the rest stays."""
+        before = f"a\n{report.BEGINS}\nold\n{report.ENDS}\nb\n"
+        after = report.inserted(before, "new\n")
+        assert after == f"a\n{report.BEGINS}\nnew\n{report.ENDS}\nb\n"
+        assert report.inserted(after, "new\n") == after
+        with pytest.raises(ValueError, match="there is no"):
+            report.inserted("a", "new")
+        assert report.BEGINS in (ROOT / "docs" / "soak.md").read_text()
 
     def test_the_plot(self, tmp_path: Path) -> None:
         """Four charts of each phase, one line for each process."""

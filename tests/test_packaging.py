@@ -51,7 +51,7 @@ def test_the_pins_are_what_the_project_asks_for(name: str) -> None:
     """Else: `make requirements`."""
     pinned = pins(name)
     wanted = [*asked(name)]
-    if name != "release":
+    if name in ("demo", "test"):
         wanted += [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
     assert [
         str(one) for one in wanted if not one.specifier.contains(pinned.get(canonicalize_name(one.name), "0"))
@@ -63,7 +63,7 @@ def test_every_pin_has_hashes_and_names_no_host(name: str) -> None:
     """A clone builds with the files of today, wherever they come from."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     blocks = re.split(r"\n(?=[a-z0-9])", text.partition("make requirements\n")[2], flags=re.IGNORECASE)
-    assert len(blocks) > 10
+    assert blocks
     assert [block.partition(" ")[0] for block in blocks if "--hash=sha256:" not in block] == []
     assert "://" not in text
 

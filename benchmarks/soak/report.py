@@ -24,6 +24,8 @@ LINES = 4
 """Of a chart, at most."""
 POINTS = 120
 """Of a line of the plot."""
+BEGINS, ENDS = "<!-- figures -->", "<!-- end of figures -->"
+"""What figures stand between in a document."""
 TITLES = {"replaced": "workers are replaced", "staying": "workers stay"}
 
 
@@ -31,10 +33,25 @@ def markdown(phases: Sequence[Phase], argv: Sequence[str]) -> str:
     """All tables."""
     parts = [facts_list(facts(argv))]
     for phase in phases:
-        parts.append(f"### {TITLES[phase.name].capitalize()}, {phase.seconds:g} s\n\n{summary(phase)}\n")
-        parts += [requests_table(phase), hostile_table(phase), judged_table(phase), probes_table(phase)]
-        parts += ["".join(f"- {text}\n" for text in (*phase.complaints, *phase.tally.examples, *phase.faults[:10]))]
+        parts.append(f"#### {TITLES[phase.name].capitalize()}, {phase.seconds:g} s\n\n{summary(phase)}\n")
+        parts += [
+            requests_line(phase),
+            faults_table(phase),
+            hostile_table(phase),
+            judged_table(phase),
+            probes_table(phase),
+        ]
+        parts += ["".join(f"- {text}\n" for text in (*phase.complaints, *phase.tally.examples, *(fault[:300] for fault in phase.faults[:10])))]
     return "\n".join(part for part in parts if part)
+
+
+def inserted(document: str, text: str) -> str:
+    """A document with other figures. Raises ValueError where it has no place for them."""
+    before, begins, rest = document.partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    if not begins or not ends:
+        raise ValueError(f"there is no {BEGINS} with {ENDS} after it")
+    return f"{before}{begins}\n{text}{ends}{after}"
 
 
 def facts(argv: Sequence[str]) -> list[tuple[str, str]]:
@@ -71,13 +88,20 @@ def _of(phase: Phase, outcome: str) -> int:
     return sum(counts[outcome] for counts in phase.tally.ordinary.values())
 
 
-def requests_table(phase: Phase) -> str:
-    """What became of the requests of clients that behave."""
+def requests_line(phase: Phase) -> str:
+    """How many requests of each kind were answered rightly."""
+    counted = sorted(((counts[RIGHT], kind) for kind, counts in phase.tally.ordinary.items()), reverse=True)
+    return "Right: " + ", ".join(f"{kind} {count:,}" for count, kind in counted) + ".\n"
+
+
+def faults_table(phase: Phase) -> str:
+    """The kinds of requests of which not all were answered rightly; empty if all were."""
     rows = [
         (kind, *(f"{counts[outcome]:,}" for outcome in (RIGHT, "wrong", "lost", CROSSED)))
         for kind, counts in sorted(phase.tally.ordinary.items())
+        if counts[RIGHT] < counts.total()
     ]
-    return plain_table(("request", "right", "wrong", "lost", "crossed"), rows)
+    return plain_table(("request", "right", "wrong", "lost", "crossed"), rows) if rows else ""
 
 
 def hostile_table(phase: Phase) -> str:

@@ -186,45 +186,75 @@ async def websockets(port: int, tally: Tally, until: float) -> None:
 
 
 async def _one_socket(port: int, tally: Tally, until: float) -> None:
-    from wsproto import ConnectionType, WSConnection
-    from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
-
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    ws = WSConnection(ConnectionType.CLIENT)
-    writer.write(ws.send(Request("soak", "/socket")))
-    texts: set[str] = set()
-    left, waited, overdue, closing = random.randint(1, MESSAGES), "", 0.0, False
     try:
-        while not closing:
+        client = _Socket(reader, writer)
+        for _ in range(random.randint(1, MESSAGES)):
+            await asyncio.sleep(PAUSE)
+            if time.monotonic() > until:
+                break
             async with asyncio.timeout(PATIENCE):
-                data = await reader.read(65536)
-            ws.receive_data(data or None)
-            for event in ws.events():
-                if isinstance(event, TextMessage):
-                    texts.add(str(event.data))
-                elif isinstance(event, Ping):
-                    writer.write(ws.send(event.response()))
-                elif isinstance(event, CloseConnection):
-                    # 1001: the worker ends, and the text may have crossed that.
-                    closing = True
-                    if waited and event.code != 1001:
-                        raise LostError(f"WebSocket: closed with {event.code}: {event.reason}")
-                elif not isinstance(event, AcceptConnection):
-                    raise LostError(f"WebSocket: {event!r}")
-            if waited and time.monotonic() > overdue:
-                raise LostError("WebSocket: a text does not come back")
-            if waited in texts:
-                tally.note("WebSocket")
-                texts.clear()
-                waited = ""
-            if not waited and not closing:
-                if not left or time.monotonic() > until:
-                    writer.write(ws.send(CloseConnection(1000)))
-                    return
-                await asyncio.sleep(PAUSE)
-                left, waited, overdue = left - 1, f"text {number()}", time.monotonic() + PATIENCE
-                writer.write(ws.send(TextMessage(waited)))
-        if waited:
-            tally.note("WebSocket", CrossedError("the server goes away"))
+                came_back = await client.echo(f"text {number()}")
+            tally.note("WebSocket", None if came_back else CrossedError("the server goes away"))
+            if not came_back:
+                return
+        client.close()
     finally:
         writer.close()
+
+
+class _Socket:
+    """A WebSocket in a group: it gets the texts of others too."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from wsproto import ConnectionType, WSConnection
+        from wsproto.events import Request
+
+        self._reader, self._writer = reader, writer
+        self._ws = WSConnection(ConnectionType.CLIENT)
+        self._texts: set[str] = set()
+        self._opened = self._closed = False
+        self._send(Request("soak", "/socket"))
+
+    async def echo(self, text: str) -> bool:
+        """Send a text and wait for it to come back; False where the server goes away (1001), with its worker."""
+        from wsproto.events import TextMessage
+
+        while not self._opened:
+            await self._read()
+        if not self._closed:
+            self._send(TextMessage(text))
+        while text not in self._texts and not self._closed:
+            await self._read()
+        came_back = text in self._texts
+        self._texts.clear()
+        return came_back
+
+    def close(self) -> None:
+        """Say that this is the end."""
+        from wsproto.events import CloseConnection
+
+        if not self._closed:
+            self._send(CloseConnection(1000))
+
+    async def _read(self) -> None:
+        from wsproto.events import AcceptConnection, CloseConnection, Ping, TextMessage
+
+        data = await self._reader.read(65536)
+        if not data:
+            raise LostError("WebSocket: closed without a close frame")
+        self._ws.receive_data(data)
+        for event in self._ws.events():
+            if isinstance(event, TextMessage):
+                self._texts.add(str(event.data))
+            elif isinstance(event, Ping):
+                self._send(event.response())
+            elif isinstance(event, AcceptConnection):
+                self._opened = True
+            elif isinstance(event, CloseConnection) and event.code == 1001:
+                self._opened = self._closed = True
+            else:
+                raise LostError(f"WebSocket: {event!r}")
+
+    def _send(self, event: Any) -> None:
+        self._writer.write(self._ws.send(event))
