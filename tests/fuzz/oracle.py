@@ -16,7 +16,8 @@ class Read:
     requests: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]] = field(default_factory=list)
     """Method, target, fields with names in lower case, and body."""
     versions: list[bytes] = field(default_factory=list)
-    refused: bool = False
+    refusal: str = ""
+    """Why the rest is refused."""
     last: bool = False
     """Whether what follows the last request is not read."""
 
@@ -26,11 +27,11 @@ def by_h11(data: bytes) -> Read:
     read = Read()
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(data) + 1)
     connection.receive_data(data)
-    while not read.last and not read.refused:
+    while not read.last and not read.refusal:
         try:
             event = connection.next_event()
-        except h11.RemoteProtocolError:
-            read.refused = True
+        except h11.RemoteProtocolError as error:
+            read.refusal = str(error)
             continue
         if isinstance(event, h11.Request):
             request, body = event, b""
