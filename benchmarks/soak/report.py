@@ -20,6 +20,8 @@ from benchmarks.soak.service import OPTIONS, RECYCLING
 from benchmarks.soak.tally import CROSSED, RIGHT
 from benchmarks.soak.verdict import MEBIBYTE, named
 
+FAULTS, LONGEST = 10, 300
+"""Lines of the log that are shown, and characters of each."""
 LINES = 4
 """Of a chart, at most."""
 POINTS = 120
@@ -41,7 +43,8 @@ def markdown(phases: Sequence[Phase], argv: Sequence[str]) -> str:
             judged_table(phase),
             probes_table(phase),
         ]
-        parts += ["".join(f"- {text}\n" for text in (*phase.complaints, *phase.tally.examples, *(fault[:300] for fault in phase.faults[:10])))]
+        faults = (fault[:LONGEST] for fault in phase.faults[:FAULTS])
+        parts.append("".join(f"- {text}\n" for text in (*phase.complaints, *phase.tally.examples, *faults)))
     return "\n".join(part for part in parts if part)
 
 
