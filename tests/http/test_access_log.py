@@ -187,6 +187,17 @@ def test_lines_of_text_begin_as_the_log_says() -> None:
     assert [text.startswith("12:00 twistserve.access: 192.0.2.1 - - [") for text in log.texts] == [True] * 4
 
 
+def test_each_line_has_its_own_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was written of the one before."""
+    log = Log()
+    access_log = AccessLog(log)
+    for seconds in (1767225599.9, 1767225600.0, 1767225600.9):
+        monkeypatch.setattr("time.time", lambda seconds=seconds: seconds)
+        access_log.responded([Responded(200)])
+    times = [re.findall(r"\[(.*)\]", text)[0] for text in log.texts]
+    assert times == ["31/Dec/2025:23:59:59 +0000", *["01/Jan/2026:00:00:00 +0000"] * 2]
+
+
 def test_lines_of_json_begin_with_nothing() -> None:
     """Each is an object and no more, responded to or refused."""
     log = Log()

@@ -66,9 +66,11 @@ class AccessLog:
         """Requests were responded to, or their clients left (status 499)."""
         if not requests:
             return
-        least, seconds = self._log.access_level(), time.time()
-        now, when = rfc3339(seconds), _common_time(seconds)
-        if not self._log.access_is_ours:
+        least, seconds, ours = self._log.access_level(), time.time(), self._log.access_is_ours
+        # Only what these lines show: where few requests share a batch, a time costs more than the rest of a line.
+        now = rfc3339(seconds) if self._as_json or not ours else ""
+        when = _common_time(int(seconds)) if not (self._as_json and ours) else ""
+        if not ours:
             for request in requests:
                 if (level := level_of(request.status)) >= least:
                     self._record(level, _text("", request, when), _fields(request, now))
@@ -95,7 +97,7 @@ class AccessLog:
         if level < self._log.access_level():
             return
         fields = {"time": rfc3339(now), "message": f"refused with {status}", "remote": remote, "status": status}
-        text = f'{_address(remote)} - - [{_common_time(now)}] "-" {status} 0 "-" "-" 0.000000'
+        text = f'{_address(remote)} - - [{_common_time(int(now))}] "-" {status} 0 "-" "-" 0.000000'
         if self._log.access_is_ours:
             line = _json(level, fields) if self._as_json else self._log.access_prefix(now, level) + text
             self._log.write_access([(level, line)], 1)
@@ -128,7 +130,8 @@ def _text(prefix: str, request: Any, when: str) -> str:
     )
 
 
-def _common_time(seconds: float) -> str:
+@lru_cache(1)
+def _common_time(seconds: int) -> str:
     """A time in UTC as the combined format has it; strftime would name the month in the process's language."""
     now = time.gmtime(seconds)
     return (
