@@ -28,8 +28,10 @@ class FakeWorker:
     def __init__(self) -> None:
         self.since = 0.0
         self.delay = 0.0
+        self.reads = 0
 
     def run_delay(self) -> float:
+        self.reads += 1
         return self.delay
 
 
@@ -52,6 +54,10 @@ class FakePool:
         return 8 - self.awake
 
     def at_jobs(self) -> list[FakeWorker]:
+        return self.at_work
+
+    @property
+    def workers(self) -> list[FakeWorker]:
         return self.at_work
 
     def wake(self, number: int) -> None:
@@ -174,6 +180,22 @@ def test_who_shares_the_processor_with_others() -> None:
         scene.at_work(1).pool.at_work[0].delay = SOON * 0.6
         scene.go_on(SOON, share=0.4).dispatcher.dispatch()
     assert scene.concurrency.limit == 1
+
+
+def test_delays_are_read_only_where_they_count() -> None:
+    """Not while several threads share the only core; from the window on in which one is left."""
+    scene = Scene().at_work(3)
+    worker = scene.pool.at_work[0]
+    scene.pool.queued = 20
+    scene.dispatcher.dispatch()
+    scene.go_on(SOON).dispatcher.dispatch()
+    first = worker.reads
+    while scene.concurrency.limit > 1:
+        assert worker.reads == first
+        scene.go_on(SOON).dispatcher.dispatch()
+    assert worker.reads == first + 1, "what it was delayed before does not count"
+    scene.go_on(SOON).dispatcher.dispatch()
+    assert worker.reads == first + 2
 
 
 def test_little_to_do() -> None:

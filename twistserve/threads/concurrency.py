@@ -68,6 +68,11 @@ class Concurrency:
         """Whether threads are being tried out for computing without the GIL, or are doing so."""
         return self._full < 0
 
+    @property
+    def counts_delays(self) -> bool:
+        """Whether `adapt` looks at `Use.delayed`: not where several threads share the only core."""
+        return self.limit == 1 or self._cores > 1
+
     def adapt(self, use: Use, kept: bool = False) -> None:
         """Called after a window in which requests waited for a thread.
 

@@ -55,6 +55,8 @@ class Dispatcher:
         self._clock, self._cpu_clock = clock, cpu_clock
         self._at, self._cpu = clock(), cpu_clock()
         """When the window began, and the CPU time used by then."""
+        self._reads_delays = True
+        """Whether the threads' delays were read when it began, so that they can be told of it."""
         self._left_at = self._left_cpu = 0.0
         """When the last dispatch left jobs waiting, and the CPU time used by then; 0 if it left none."""
         self._nap = 0.0
@@ -106,9 +108,7 @@ class Dispatcher:
     def _adapt(self, now: float) -> None:
         cpu, seconds = self._cpu_clock(), now - self._at
         cores = self.cores
-        # The decision about the core also counts the waiting of threads that sleep by now.
-        workers = self._pool.at_jobs() if cores is None else self._pool.workers
-        delayed = sum(min(worker.run_delay(), seconds) for worker in workers) / seconds
+        delayed = self._delays(seconds) / seconds if self._reads_delays else 0.0
         if self._crowded >= MOSTLY * seconds:
             use = Use(self._crowded_cpu / self._crowded, delayed, not self._late)
             self._concurrency.adapt(use, cores is not None and cores.kept)
@@ -118,6 +118,18 @@ class Dispatcher:
             contain(cores.on_window, now, Use((cpu - self._cpu) / seconds, delayed), self._concurrency.exploring)
         self._at, self._cpu, self._late = now, cpu, False
         self._crowded = self._crowded_cpu = 0.0
+        # Each costs a system call, twice as many as there are requests where these take milliseconds.
+        reads = cores is not None or self._concurrency.counts_delays
+        if reads and not self._reads_delays:
+            for worker in self._pool.workers:
+                worker.run_delay()
+        self._reads_delays = reads
+
+    def _delays(self, seconds: float) -> float:
+        """Seconds that threads were ready but did not run, in a window of so many."""
+        # The decision about the core also counts the waiting of threads that sleep by now.
+        workers = self._pool.at_jobs() if self.cores is None else self._pool.workers
+        return sum(min(worker.run_delay(), seconds) for worker in workers)
 
     def _room(self, now: float) -> int:
         """How many more threads may be at work; negative if some are too many."""
