@@ -69,23 +69,26 @@ class Dispatcher:
 
     def dispatch(self) -> float:
         """Wake threads; returns the seconds for which the reactor need watch only its waker. Reactor thread."""
-        if self._left_at:
-            passed = self._clock() - self._left_at
-            self._crowded += passed
-            self._crowded_cpu += self._cpu_clock() - self._left_cpu
-            self._late = self._late or passed > self._nap + AT_ONCE
-            self._left_at = 0.0
+        left_at, self._left_at = self._left_at, 0.0
+        if left_at:
+            self._late = self._late or self._clock() - left_at > self._nap + AT_ONCE
         returns, pool, nap = self._returns, self._pool, 0.0
         returns.before_waiting()
         now = self._clock()
-        if now - self._at >= WINDOW:
-            self._adapt(now)
+        window_is_over = now - self._at >= WINDOW
+        # Once: it is a system call, even where the time of day is none.
+        cpu = self._cpu_clock() if left_at or window_is_over or pool.queued else 0.0
+        if left_at:
+            self._crowded += now - left_at
+            self._crowded_cpu += cpu - self._left_cpu
+        if window_is_over:
+            self._adapt(now, cpu)
         if pool.queued:
             room = self._room(now)
             if room > 0:
                 pool.wake(min(room, pool.queued))
             if pool.queued:
-                self._left_at, self._left_cpu = now, self._cpu_clock()
+                self._left_at, self._left_cpu = now, cpu
                 if pool.idle:
                     nap = NAP
         self._nap = nap
@@ -105,8 +108,8 @@ class Dispatcher:
         if not self._returns.napping:
             self._returns.wake()
 
-    def _adapt(self, now: float) -> None:
-        cpu, seconds = self._cpu_clock(), now - self._at
+    def _adapt(self, now: float, cpu: float) -> None:
+        seconds = now - self._at
         cores = self.cores
         delayed = self._delays(seconds) / seconds if self._reads_delays else 0.0
         if self._crowded >= MOSTLY * seconds:
