@@ -3,6 +3,7 @@
 | module | holds |
 | --- | --- |
 | workloads | what is asked of every server |
+| projects | the Django projects that are served |
 | layouts | cores, workers and threads of a run |
 | postgresql | a PostgreSQL server for the workloads that need one |
 | servers | the servers and the command line of each |
@@ -20,10 +21,12 @@
 | report | tables as text and as Markdown |
 | threads, plot | rate and p99 by the number of threads, as a table and as an SVG |
 | workers | what a second worker brings |
+| wagtail | Wagtail's start project: rate, p99, starts, memory |
 | probes, probed, container | probes under load, the project that is probed, a container with half a CPU |
 | scrapes | what a scrape of the metrics costs |
 | starting, reloading | how long a start takes, and a reload |
 | autoscale | rules of an autoscaler compared by simulation |
 
-`project/` is the Django project that is served; `scripts/` runs in the servers' environments, and imports none of this.
+`project/` is the Django project that is served, unless a workload names another; `scripts/` runs in the servers'
+environments, and imports none of this.
 """

@@ -17,17 +17,19 @@ from benchmarks.idle import measure_idle, raise_file_limit
 from benchmarks.layouts import Layout
 from benchmarks.machine import describe
 from benchmarks.postgresql import PostgresqlError
+from benchmarks.projects import BENCH
 from benchmarks.report import Report, Table, idle_table, summary_table, targets_table, workload_table
 from benchmarks.rounds import WARM_UP, Measured, measure
 from benchmarks.servers import PEERS, VARIANTS, Server, variant
 from benchmarks.serving import RefusedError, Stage
-from benchmarks.staging import check_machine, our_servers, staged
+from benchmarks.staging import check_machine, needed, our_servers, staged
 from benchmarks.targets import compare
 from benchmarks.workloads import WORKLOADS, Workload
 
 logger = logging.getLogger("benchmarks")
 
-WORKLOAD_NAMES = tuple(workload.name for workload in WORKLOADS)
+WORKLOAD_NAMES = tuple(workload.name for workload in WORKLOADS if workload.project is BENCH)
+"""The workloads that are measured unless others are asked for: those of Wagtail need other environments."""
 PEER_NAMES = (*VARIANTS, *(peer.name for peer in PEERS))
 
 
@@ -66,7 +68,7 @@ def line_up(arguments: argparse.Namespace, environments: Path) -> list[Server]:
     for peer in PEERS:
         if peer.name in arguments.servers and chosen_layout in peer.layouts:
             try:
-                servers.append(peer.install(environments, subject.bin, chosen_layout))
+                servers.append(peer.install(environments, subject.bin, chosen_layout, needed(asked(arguments))))
             except InstallError as error:
                 logger.warning("%s takes no part: it cannot be installed: %s", peer.name, error)
     return servers

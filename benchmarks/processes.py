@@ -49,6 +49,11 @@ class Tree:
             )
 
     @property
+    def pid(self) -> int:
+        """The id of the first process."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 

@@ -9,17 +9,15 @@ import os
 import pwd
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.environments import ROOT, ensure
 from benchmarks.layouts import ONE_PROCESS, TWO_CORES, TWO_WORKERS, Layout
 from benchmarks.processes import free_port
+from benchmarks.projects import BENCH, SCRIPTS, Project, package_name
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE / "project"
-SCRIPTS = HERE / "scripts"
 APPLICATION = "bench.wsgi:application"
 DJANGO = "django~=5.2.0"
 """The same release series for every server."""
@@ -97,11 +95,13 @@ class Peer:
     """Overrides the layout's number."""
     pinned: bool = False
 
-    def install(self, environments: Path, twistserve: Path, layout: Layout = ONE_PROCESS[0]) -> Server:
-        """Make its environment if need be. Raises `InstallError`."""
+    def install(
+        self, environments: Path, twistserve: Path, layout: Layout = ONE_PROCESS[0], more: Sequence[str] = ()
+    ) -> Server:
+        """Make its environment if need be, with `more` packages. Raises `InstallError`."""
         packages = twistserve
         if self.requirement is not None:
-            packages = ensure(environments / self.requirement, [self.requirement, DJANGO, PSYCOPG])
+            packages = environment(environments, self.requirement, [self.requirement, DJANGO, PSYCOPG], more)
         threads = self.threads or layout.threads
         server = Server(self.name, self.command, packages, self.django, self.files, self.note)
         return replace(server, workers=layout.workers, threads=threads, pinned=self.pinned)
@@ -239,17 +239,24 @@ def variant(server: Server, name: str) -> Server | None:
     return replace(server, name=f"{server.name}-{name}", options=(*server.options, *options)) if options else None
 
 
-def checkout(environments: Path) -> Server:
-    """The twistserve of this checkout. Raises `InstallError`."""
-    return Server("twistserve", twistserve, ensure(environments / "twistserve", [str(ROOT), PSYCOPG]))
+def checkout(environments: Path, more: Sequence[str] = ()) -> Server:
+    """The twistserve of this checkout, with `more` packages. Raises `InstallError`."""
+    packages = environment(environments, "twistserve", [str(ROOT), DJANGO, PSYCOPG], more)
+    return Server("twistserve", twistserve, packages)
 
 
-def environ(data: Path, server: Server) -> Mapping[str, str]:
+def environment(environments: Path, name: str, requirements: Sequence[str], more: Sequence[str]) -> Path:
+    """The bin directory of a server's environment; one with `more` packages is another one."""
+    directory = "-with-".join((name, *map(package_name, more)))
+    return ensure(environments / directory, [*requirements, *more])
+
+
+def environ(data: Path, server: Server, project: Project = BENCH) -> Mapping[str, str]:
     """The environment variables of a server, without any that could set an option."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "TZ") if name in os.environ}
     return kept | {
         "PATH": f"{server.bin}:{os.environ['PATH']}:/usr/sbin",
-        "PYTHONPATH": str(PROJECT),
-        "DJANGO_SETTINGS_MODULE": "bench.settings",
+        "PYTHONPATH": str(project.directory(data)),
+        "DJANGO_SETTINGS_MODULE": project.settings,
         "BENCHMARKS_DATA": str(data),
     }

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import http.client
+import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.postgresql import Database
 from benchmarks.processes import Tree, cpu_list, free_port
-from benchmarks.servers import PROJECT, SCRIPTS, Server, environ
+from benchmarks.projects import BENCH, SCRIPTS, Project, start_commands
+from benchmarks.servers import Server, environ
 from benchmarks.workloads import Workload, write_static_files
 
 START_PATIENCE = 60.0
 """Seconds a server may take until it answers."""
+PAUSE = 0.002
+"""Seconds between two questions whether it does, which bound the error of the time of a start."""
 
 
 class RefusedError(Exception):
@@ -43,21 +47,32 @@ class Stage:
     def static(self) -> Path:
         return self.data / "static"
 
-    def prepare(self, server: Server) -> None:
-        """Write the databases, with this server's Django, and the static files. Raises `RefusedError`."""
+    def prepare(self, server: Server, projects: Iterable[Project] = (BENCH,)) -> None:
+        """Make the projects, the databases, with this server's Django, and the static files. Raises `RefusedError`."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         write_static_files(self.static)
-        _run_script(self, server, "prepare", postgresql=False)
-        if self.postgresql is not None:
-            _run_script(self, server, "prepare", postgresql=True)
+        for project in projects:
+            if project.source is None:
+                self._make(project, server)
+            if project.sqlite:
+                run_script(self, server, project, *project.prepare, postgresql=False)
+            if self.postgresql is not None:
+                run_script(self, server, project, *project.prepare, postgresql=True)
 
-    def environ(self, server: Server, *, postgresql: bool) -> Mapping[str, str]:
+    def _make(self, project: Project, server: Server) -> None:
+        env = self.environ(server, project, postgresql=False)
+        directory = project.directory(self.data)
+        for command in start_commands(server.bin, directory):
+            _run(command, directory, env, START_PATIENCE)
+
+    def environ(self, server: Server, project: Project, *, postgresql: bool) -> Mapping[str, str]:
         """The environment variables of a server whose project uses PostgreSQL, or SQLite."""
+        found = environ(self.data, server, project)
         if not postgresql:
-            return environ(self.data, server)
+            return found
         if self.postgresql is None:
             raise RefusedError("PostgreSQL does not run")
-        return {**environ(self.data, server), "BENCHMARKS_POSTGRESQL": str(self.postgresql.port)}
+        return {**found, "BENCHMARKS_POSTGRESQL": str(self.postgresql.port)}
 
     def cores_of(self, server: Server) -> str:
         """The server's cores, as a CPU list for taskset."""
@@ -72,6 +87,8 @@ class Running:
     tree: Tree
     port: int
     url: str
+    seconds: float
+    """From its command to the first response."""
 
 
 @contextmanager
@@ -83,16 +100,19 @@ def serving(stage: Stage, server: Server, workload: Workload, *, reference: Serv
     port = free_port()
     static = stage.static if workload.static else None
     command = server.words(port, static, stage.scratch)
-    env = stage.environ(server, postgresql=workload.postgresql)
+    env = stage.environ(server, workload.project, postgresql=workload.postgresql)
+    cwd = workload.project.directory(stage.data)
     cores = stage.cores_of(server)
-    tree = Tree(command, core=cores, cwd=PROJECT, env=env)
+    began = time.monotonic()
+    tree = Tree(command, core=cores, cwd=cwd, env=env)
     try:
         answer = _first_answer(tree, port, workload)
+        seconds = time.monotonic() - began
         if answer is None:
             tree.end()
-            raise RefusedError(f"it does not answer: {_what_it_says(stage, command, cores, env)}")
-        _check(answer, _right_answer(stage, reference, workload))
-        yield Running(server, tree, port, f"http://127.0.0.1:{port}{workload.path}")
+            raise RefusedError(f"it does not answer: {_what_it_says(stage, command, cores, cwd, env)}")
+        check_answer(answer, _right_answer(stage, reference, workload), workload.varying)
+        yield Running(server, tree, port, f"http://127.0.0.1:{port}{workload.path}", seconds)
     finally:
         tree.end()
 
@@ -100,18 +120,22 @@ def serving(stage: Stage, server: Server, workload: Workload, *, reference: Serv
 def call_directly(stage: Stage, server: Server, action: str, workload: Workload, *more: str) -> bytes:
     """Call Django in the server's environment on the server's core, without a server: see scripts/direct.py."""
     words = (action, workload.method, workload.path, str(workload.upload), *more)
-    return _run_script(stage, server, *words, postgresql=workload.postgresql)
+    return run_script(stage, server, workload.project, "direct.py", *words, postgresql=workload.postgresql)
 
 
-def _run_script(stage: Stage, server: Server, *arguments: str, postgresql: bool) -> bytes:
+def run_script(stage: Stage, server: Server, project: Project, script: str, *arguments: str, postgresql: bool) -> bytes:
+    """Run one of our scripts in the server's environment, on its cores. Raises `RefusedError` where it fails."""
     command = [
         *("taskset", "--cpu-list", stage.cores_of(server)),
-        *(str(server.bin / "python"), str(SCRIPTS / "direct.py"), *arguments),
+        *(str(server.bin / "python"), str(SCRIPTS / script), *arguments),
     ]
-    env = stage.environ(server, postgresql=postgresql)
-    timeout = START_PATIENCE + 2 * stage.seconds
+    env = stage.environ(server, project, postgresql=postgresql)
+    return _run(command, project.directory(stage.data), env, START_PATIENCE + 2 * stage.seconds)
+
+
+def _run(command: list[str], cwd: Path, env: Mapping[str, str], timeout: float) -> bytes:
     try:
-        done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
         raise RefusedError(str(error)) from error
     if done.returncode:
@@ -135,24 +159,27 @@ def _first_answer(tree: Tree, port: int, workload: Workload) -> tuple[int, bytes
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException):
-            time.sleep(0.05)
+            time.sleep(PAUSE)
         finally:
             connection.close()
     return None
 
 
-def _check(answer: tuple[int, bytes], right: bytes) -> None:
+def check_answer(answer: tuple[int, bytes], right: bytes, varying: str) -> None:
+    """Raise `RefusedError` unless it is the right one, but for what matches the regular expression `varying`."""
     status, body = answer
     if status != 200:
         raise RefusedError(f"it answers with status {status}")
+    if varying:
+        body, right = (re.sub(varying.encode(), b"", one) for one in (body, right))
     if body != right:
         raise RefusedError(f"it answers with {len(body)} bytes that are not the {len(right)} of the right answer")
 
 
-def _what_it_says(stage: Stage, command: list[str], cores: str, env: Mapping[str, str]) -> str:
+def _what_it_says(stage: Stage, command: list[str], cores: str, cwd: Path, env: Mapping[str, str]) -> str:
     """Start the server once more, this time with its output kept, and return the end of that."""
     output = stage.scratch / "output.txt"
-    tree = Tree(command, core=cores, cwd=PROJECT, env=env, output=output)
+    tree = Tree(command, core=cores, cwd=cwd, env=env, output=output)
     deadline = time.monotonic() + 5
     while tree.running and time.monotonic() < deadline:
         time.sleep(0.1)

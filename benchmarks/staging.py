@@ -13,7 +13,8 @@ from pathlib import Path
 from benchmarks.environments import InstallError, packages
 from benchmarks.postgresql import installed, postgresql
 from benchmarks.processes import cpu_list
-from benchmarks.servers import Server, checkout
+from benchmarks.projects import BENCH, package_name, requirements
+from benchmarks.servers import PSYCOPG, Server, checkout
 from benchmarks.serving import Stage
 from benchmarks.workloads import Workload
 
@@ -22,14 +23,22 @@ PROGRAMS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setp
 
 def our_servers(arguments: argparse.Namespace, environments: Path, workloads: Sequence[Workload]) -> list[Server]:
     """Each twistserve; the last one is the subject of the comparison. Raises `InstallError`."""
-    ours: list[Server] = arguments.twistserve or [checkout(environments)]
+    more = needed(workloads)
+    ours: list[Server] = arguments.twistserve or [checkout(environments, more)]
     if len({server.name for server in ours}) < len(ours):
         raise InstallError("two of --twistserve have the same name: tell them apart, as NAME=BIN")
-    if any(workload.postgresql for workload in workloads):
-        for server in ours:
-            if "psycopg" not in packages(server.bin):
-                raise InstallError(f"{server.bin} has no psycopg: {server.bin / 'pip'} install 'psycopg[binary]'")
+    wanted = [*([PSYCOPG] if any(workload.postgresql for workload in workloads) else []), *more]
+    for server in ours if wanted else []:
+        present = packages(server.bin)
+        for one in wanted:
+            if package_name(one) not in present:
+                raise InstallError(f"{server.bin} has no {package_name(one)}: {server.bin / 'pip'} install '{one}'")
     return [replace(server, workers=arguments.layout.workers) for server in ours]
+
+
+def needed(workloads: Sequence[Workload]) -> tuple[str, ...]:
+    """What the projects of these workloads need beside Django and a server."""
+    return requirements(workload.project for workload in workloads)
 
 
 @contextmanager
@@ -44,7 +53,7 @@ def staged(arguments: argparse.Namespace, server: Server, workloads: Sequence[Wo
         if any(workload.postgresql for workload in workloads):
             cache = arguments.cache.absolute()
             stage = replace(stage, postgresql=stack.enter_context(postgresql(cache, cpu_list(stage.load_cores))))
-        stage.prepare(server)
+        stage.prepare(server, dict.fromkeys((BENCH, *(workload.project for workload in workloads))))
         yield stage
 
 

@@ -27,7 +27,7 @@ from benchmarks.report import facts_list, number_cell, plain_table
 from benchmarks.rounds import Measured, Sample, measure
 from benchmarks.servers import PEERS, Server
 from benchmarks.serving import RefusedError
-from benchmarks.staging import check_machine, our_servers, staged
+from benchmarks.staging import check_machine, needed, our_servers, staged
 from benchmarks.workloads import WORKLOADS
 
 THREADS = "1,2,4,8,16,32"
@@ -72,7 +72,7 @@ def line_up(arguments: argparse.Namespace) -> list[Server]:
     if any(option.startswith("--threads") for server in (subject, *others) for option in server.options):
         raise InstallError("--threads of a twistserve would hold for every number of threads: leave it out")
     peer = next(peer for peer in PEERS if peer.name == "granian-8")
-    granian = replace(peer.install(environments, subject.bin, arguments.layout), name=GRANIAN)
+    granian = replace(peer.install(environments, subject.bin, arguments.layout, needed(workloads)), name=GRANIAN)
     return [subject, *others, granian]
 
 

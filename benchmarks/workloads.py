@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.projects import BENCH, WAGTAIL, Project
+
 BROWSER = {
     "Connection": "keep-alive",
     "Cache-Control": "max-age=0",
@@ -42,6 +44,9 @@ class Workload:
     """Header fields in addition to Host."""
     postgresql: bool = False
     """Whether the project's database is PostgreSQL instead of SQLite."""
+    project: Project = BENCH
+    varying: str = ""
+    """What differs from response to response, as a regular expression: left out when responses are compared."""
     longer: int = 1
     """Factor for the length of a round: a short round would count hardly any slow responses."""
 
@@ -71,6 +76,18 @@ WORKLOADS = (
     Workload("upload", "Upload of 1 MB", "/upload", method="POST", upload=1024 * 1024),
     Workload("static10k", "Static file of 10 KB", "/static/10k.css", static=10 * 1024),
     Workload("static10m", "Static file of 10 MB", "/static/10m.bin", static=10 * 1024 * 1024),
+    Workload("wagtail", "Wagtail: a page of its start project", "/guide-7/", postgresql=True, project=WAGTAIL),
+    Workload(
+        *("wagtail-search", "Wagtail: a search with ten results", "/search/?query=guide"),
+        postgresql=True,
+        project=WAGTAIL,
+    ),
+    Workload(
+        *("wagtail-login", "Wagtail: the login page of its admin", "/admin/login/"),
+        postgresql=True,
+        project=WAGTAIL,
+        varying=r"\b[A-Za-z0-9]{64}\b",  # CSRF tokens
+    ),
 )
 
 

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import memory, staging, wrk
+from benchmarks import memory, staging, wagtail, wrk
 from benchmarks.arguments import chosen
 from benchmarks.environments import InstallError
 from benchmarks.idle import IdleRound
 from benchmarks.layouts import LAYOUTS, ONE_CORE, TWO_CORES, TWO_WORKERS, Layout
 from benchmarks.processes import TICKS, busy_seconds, cpu_ticks, descendants, pss
+from benchmarks.projects import BENCH, WAGTAIL
 from benchmarks.ratios import middle, paired
 from benchmarks.report import Report, Table, error_cell, idle_table, summary_table, targets_table, workload_table
 from benchmarks.rounds import FLOOR, Clocks, Measured, Sample, in_turn, interleave, sample_of
 from benchmarks.servers import PEERS, Launch, Peer, Server, granian
-from benchmarks.serving import Stage
+from benchmarks.serving import RefusedError, Stage, check_answer
 from benchmarks.targets import TARGETS, Target, compare
 from benchmarks.workloads import WORKLOADS, write_static_files
 
@@ -466,8 +467,24 @@ class TestCommandLine:
         (tmp_path / "twistd").touch()
         monkeypatch.setattr(staging, "packages", lambda _: {"django": "5.2"})
         arguments = command_line.parser().parse_args(["--twistserve", str(tmp_path), "--workloads", "pgpage"])
-        with pytest.raises(InstallError, match=r"pip install 'psycopg\[binary\]'"):
+        with pytest.raises(InstallError, match=r"pip install 'psycopg\[binary\]"):
             command_line.line_up(arguments, tmp_path)
+
+    def test_an_environment_without_wagtail_is_refused_where_it_is_served(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By name, not by a traceback of the project."""
+        (tmp_path / "twistd").touch()
+        monkeypatch.setattr(staging, "packages", lambda _: {"django": "5.2", "psycopg": "3.2"})
+        arguments = wagtail.options().parse_args(["--twistserve", str(tmp_path)])
+        with pytest.raises(InstallError, match=r"has no wagtail: .* install 'wagtail~="):
+            command_line.line_up(arguments, tmp_path)
+
+    def test_wagtail_is_served_when_asked_for(self) -> None:
+        """`make bench` takes an hour without it."""
+        default = command_line.asked(command_line.parser().parse_args([]))
+        assert {one.project for one in default} == {BENCH}
+        assert {one.project for one in command_line.asked(wagtail.options().parse_args([]))} == {WAGTAIL}
 
     def test_two_twistserves_of_one_name_are_refused(self, tmp_path: Path) -> None:
         """The samples of one would be taken for those of the other."""
@@ -540,6 +557,40 @@ class TestLayouts:
         assert numbers("gunicorn", "two-workers") == ["2", "4"]
         assert numbers("uwsgi", "two-workers") == ["2", "4"]
         assert numbers("uwsgi", "two-cores") == ["1", "8"]
+
+
+class TestProjects:
+    def test_each_has_environments_of_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With what it needs; the others stay as they are."""
+        monkeypatch.setattr("benchmarks.servers.ensure", lambda directory, requirements: directory / requirements[-1])
+        gunicorn = next(peer for peer in PEERS if peer.name == "gunicorn")
+        needed = staging.needed([one for one in WORKLOADS if one.project is WAGTAIL])
+        assert (
+            gunicorn.install(tmp_path, tmp_path, ONE_CORE, needed).bin == tmp_path / "gunicorn-with-wagtail" / needed[0]
+        )
+        assert gunicorn.install(tmp_path, tmp_path).bin.parent == tmp_path / "gunicorn"
+
+    def test_a_servers_variables_are_those_of_the_project(self, tmp_path: Path) -> None:
+        stage = Stage(tmp_path, tmp_path, (0, 1), (0, 1), connections=1, seconds=1, rounds=1)
+        variables = stage.environ(Server("gunicorn", granian, tmp_path), WAGTAIL, postgresql=False)
+        assert variables["PYTHONPATH"] == str(tmp_path / "wagtail")
+        assert variables["DJANGO_SETTINGS_MODULE"] == "bench.settings.production"
+
+    def test_what_varies_is_no_wrong_answer(self) -> None:
+        """Anything else is."""
+        check_answer((200, b"<a token=12>"), b"<a token=34>", r"token=\d+")
+        for answer in ((200, b"<b token=12>"), (500, b"<a token=34>")):
+            with pytest.raises(RefusedError):
+                check_answer(answer, b"<a token=34>", r"token=\d+")
+
+    def test_starts_are_compared_with_the_subjects_in_the_same_rounds(self) -> None:
+        starts = {
+            "twistserve": [wagtail.Start(1.0, 100.0), wagtail.Start(2.0, 100.0), wagtail.Start(3.0, 110.0)],
+            "gunicorn": [wagtail.Start(0.9, 125.0), wagtail.Start(2.1, 125.0), wagtail.Start(3.3, 110.0)],
+        }
+        ours, theirs = wagtail.starts_table(starts, "twistserve").rows
+        assert ours == ("twistserve", "2.00", "", "100", "")
+        assert theirs == ("gunicorn", "2.10", "+0.10", "125", "0.80")
 
 
 class TestServers:

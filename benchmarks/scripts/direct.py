@@ -38,11 +38,12 @@ def request(method: str, path: str, body: bytes) -> tuple[str, bytes]:
     """Run one request as wrk sends it, up to and including close(), and return its status and body."""
     from bench.wsgi import application
 
+    path, _, query = path.partition("?")
     environ = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
-        "QUERY_STRING": "",
+        "QUERY_STRING": query,
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "8000",
         "SERVER_PROTOCOL": "HTTP/1.1",
