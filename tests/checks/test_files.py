@@ -11,7 +11,12 @@ from django.urls import clear_url_caches, path
 from django.views.static import serve
 
 from tests.support.checks import found, told
-from twistserve.checks.files import media_can_be_served, media_hide_no_view, static_can_be_served
+from twistserve.checks.files import (
+    media_can_be_served,
+    media_hide_no_documents,
+    media_hide_no_view,
+    static_can_be_served,
+)
 
 STATIC, MEDIA = {"TWISTSERVE": {"STATIC": True}}, {"TWISTSERVE": {"MEDIA": True}}
 FINDERS = {"INSTALLED_APPS": ["django.contrib.staticfiles"]}
@@ -117,3 +122,17 @@ def test_no_view_below_media(urls: Any) -> None:
     assert found(media_hide_no_view, SETTINGS | MEDIA) == []
     assert found(media_hide_no_view, {"MEDIA_URL": "/media/", "MEDIA_ROOT": "/files", **MEDIA}) == []
     assert found(media_hide_no_view, {"MEDIA_URL": "/media/", **MEDIA}) == []
+
+
+def test_documents_of_wagtail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read past its view, unless its view sends nobody a file, or --media is off."""
+    for name in ("wagtail", "wagtail.documents"):
+        module = ModuleType(name)
+        module.__path__ = ["/nowhere"]
+        monkeypatch.setitem(sys.modules, name, module)
+    settings = {"INSTALLED_APPS": ["wagtail.documents"], "MEDIA_URL": "/media/", "MEDIA_ROOT": "/files"}
+    [text] = told(found(media_hide_no_documents, settings | MEDIA))
+    assert text.startswith("(twistserve.W014) --media serves /media/documents/ to everybody who knows")
+    assert found(media_hide_no_documents, settings | MEDIA | {"WAGTAILDOCS_SERVE_METHOD": "direct"}) == []
+    assert found(media_hide_no_documents, settings) == []
+    assert found(media_hide_no_documents, {**settings, "INSTALLED_APPS": [], **MEDIA}) == []

@@ -47,3 +47,23 @@ def media_hide_no_view() -> Iterator[Any]:
             f" called: {name} ({route}).",
             "If it decides who may read a file, leave --media out and let the view send the files.",
         )
+
+
+@check("INSTALLED_APPS", "MEDIA_URL")
+def media_hide_no_documents() -> Iterator[Any]:
+    """--media serves no documents of Wagtail past the view that asks who may read them; for check --deploy."""
+    from django.conf import settings
+
+    if not in_force().configuration.media or "wagtail.documents" not in settings.INSTALLED_APPS:
+        return
+    # The others send clients to the file itself.
+    if getattr(settings, "WAGTAILDOCS_SERVE_METHOD", None) in (None, "serve_view"):
+        media = MediaIndex()
+        media.check_url()
+        yield warning(
+            14,
+            f"--media serves {media.prefix}documents/ to everybody who knows or guesses the name of a file, private"
+            " collections of Wagtail's documents too: its view, which asks who may read them, is not called.",
+            "If there are private collections, leave --media out and let a view send the images. If there are none,"
+            " silence this check.",
+        )

@@ -20,6 +20,7 @@ _CHECKS = (
     (configured.options_are_valid, ()),
 )
 _DEPLOYMENT_CHECKS = (
+    (files.media_hide_no_documents, ("files", "security")),
     (proxies.scheme_can_be_known_by_default, ("security",)),
     (proxies.scheme_cannot_be_forged, ("security",)),
     (databases.pools_have_a_connection_for_each_default_thread, ()),
