@@ -15,18 +15,18 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.__main__ import asked, line_up, minutes, parser, run_workloads
+from benchmarks.__main__ import able, asked, line_up, minutes, parser
 from benchmarks.environments import InstallError
 from benchmarks.machine import describe
 from benchmarks.postgresql import PostgresqlError
 from benchmarks.processes import pss
 from benchmarks.projects import WAGTAIL
 from benchmarks.ratios import middle, paired
-from benchmarks.report import Report, Table
-from benchmarks.rounds import drive, in_turn
+from benchmarks.report import Report, Table, number_cell, workload_table
+from benchmarks.rounds import Measured, drive, in_turn, measure
 from benchmarks.servers import Server
 from benchmarks.serving import RefusedError, Stage, serving
 from benchmarks.staging import check_machine, staged
@@ -93,6 +93,32 @@ def starts_table(found: dict[str, list[Start]], subject: str) -> Table:
     )
 
 
+def short_table(runs: Sequence[Measured], found: dict[str, list[Start]], subject: str) -> Table:
+    """A row for each server: rate and p99 on each workload, start and memory; rates beside the subject's."""
+
+    def cells(name: str) -> Iterator[str]:
+        for one in runs:
+            samples, ours = one.samples.get(name, []), one.samples.get(subject, [])
+            rates = [sample.rate for sample in samples]
+            compared = samples and ours and name != subject
+            yield number_cell(middle(rates), ",.0f") if samples else ""
+            yield f"{paired([sample.rate for sample in ours], rates).median:.2f}" if compared else ""
+            yield number_cell(middle([sample.p99 * 1e3 for sample in samples]), ",.0f") if samples else ""
+        starts = found.get(name)
+        yield f"{middle([one.seconds for one in starts]):.2f}" if starts else ""
+        yield f"{middle([one.memory for one in starts]):.0f}" if starts else ""
+
+    names = dict.fromkeys([subject, *(name for one in runs for name in one.samples)])
+    columns = [
+        column for one in runs for column in (f"{one.workload.name}, requests/s", f"{subject} / server", "p99 ms")
+    ]
+    return Table(
+        "In short",
+        ("server", *columns, "to the first page, s", "MiB after load"),
+        [(name, *cells(name)) for name in names],
+    )
+
+
 def options() -> argparse.ArgumentParser:
     """Those of `python -m benchmarks`, with other defaults."""
     made = parser()
@@ -116,11 +142,13 @@ def main(argv: Sequence[str]) -> None:
             facts = describe(command, servers, stage.scratch, postgresql=stage.postgresql is not None)
             starting = len(servers) * stage.rounds * (stage.seconds + 5) // 60
             logger.info("about %d minutes", minutes(arguments, servers) + starting)
-            tables = run_workloads(arguments, stage, servers)
-            tables.append(starts_table(measure_starts(stage, servers, workloads[0]), servers[0].name))
+            runs = [measure(stage, one, able(servers, one), floor=arguments.floor) for one in workloads]
+            starts = measure_starts(stage, servers, workloads[0])
     except (InstallError, RefusedError, PostgresqlError) as error:
         raise SystemExit(f"benchmarks: {error}") from error
-    report = Report(facts, tables, arguments.layout)
+    subject = servers[0].name
+    tables = [short_table(runs, starts, subject), *(workload_table(one, subject) for one in runs)]
+    report = Report(facts, [*tables, starts_table(starts, subject)], arguments.layout)
     sys.stdout.write(report.text())
     if arguments.output:
         arguments.output.write_text(report.markdown())

@@ -583,6 +583,14 @@ class TestProjects:
             with pytest.raises(RefusedError):
                 check_answer(answer, b"<a token=34>", r"token=\d+")
 
+    def test_all_that_is_measured_in_one_row(self) -> None:
+        """What took no part in something has no figure there."""
+        [page] = (one for one in WORKLOADS if one.name == "wagtail")
+        runs = [Measured(page, {"twistserve": [sample(rate=220.0)], "gunicorn": [sample(rate=200.0)]})]
+        ours, theirs = wagtail.short_table(runs, {"twistserve": [wagtail.Start(0.8, 109.4)]}, "twistserve").rows
+        assert ours == ("twistserve", "220", "", "2", "0.80", "109")
+        assert theirs == ("gunicorn", "200", "1.10", "2", "", "")
+
     def test_starts_are_compared_with_the_subjects_in_the_same_rounds(self) -> None:
         starts = {
             "twistserve": [wagtail.Start(1.0, 100.0), wagtail.Start(2.0, 100.0), wagtail.Start(3.0, 110.0)],
