@@ -58,11 +58,6 @@ class Tree:
         return self._process.poll() is None
 
     @property
-    def pid(self) -> int:
-        """Of the process that we started."""
-        return self._process.pid
-
-    @property
     def status(self) -> int | None:
         """The exit status of that, if it has ended; minus the signal that has ended it."""
         return self._process.poll()
