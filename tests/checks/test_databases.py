@@ -29,6 +29,15 @@ def test_kept_connections_that_are_not_checked(age: int | None) -> None:
     assert text.endswith("HINT: Set DATABASES['shop']['CONN_HEALTH_CHECKS'] = True.")
 
 
+@pytest.mark.parametrize("pool", [True, {"max_size": 8}])
+def test_pools_whose_connections_are_not_checked(pool: Any) -> None:
+    """psycopg_pool gives out a connection as it is, unless Django tells it to look."""
+    [text] = told(found(kept_connections_are_checked, databases(OPTIONS={"pool": pool})))
+    assert text.startswith("(twistserve.W008) The database 'shop' has a pool without CONN_HEALTH_CHECKS")
+    assert "a request of each connection of the pool fails" in text
+    assert text.endswith("HINT: Set DATABASES['shop']['CONN_HEALTH_CHECKS'] = True.")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -36,7 +45,9 @@ def test_kept_connections_that_are_not_checked(age: int | None) -> None:
         databases(),
         databases(CONN_MAX_AGE=0),
         databases(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True),
-        databases(CONN_MAX_AGE=60, OPTIONS={"pool": True}),
+        databases(CONN_HEALTH_CHECKS=True, OPTIONS={"pool": True}),
+        databases(OPTIONS={"pool": {}}),
+        databases("django.db.backends.oracle", OPTIONS={"pool": True}),
         databases("django.db.backends.sqlite3", CONN_MAX_AGE=None),
         databases("django_prometheus.db.backends.sqlite3", CONN_MAX_AGE=None),
         databases("django.contrib.gis.db.backends.spatialite", CONN_MAX_AGE=None),
@@ -44,7 +55,7 @@ def test_kept_connections_that_are_not_checked(age: int | None) -> None:
     ],
 )
 def test_connections_that_are_as_they_should_be(settings: dict[str, Any]) -> None:
-    """They are not kept, or checked, or a pool's or a file's; what is no dictionary is Django's to refuse."""
+    """They are not kept, or checked, or Oracle's pool's, or a file's; what is no dictionary is Django's to refuse."""
     assert found(kept_connections_are_checked, settings) == []
 
 

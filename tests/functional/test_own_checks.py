@@ -18,7 +18,12 @@ FAULTS = """
 ALLOWED_HOSTS = ["*", " shop.example"][1:]
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop", "CONN_MAX_AGE": 60},
-    "pooled": {"ENGINE": "django.db.backends.postgresql", "NAME": "pooled", "OPTIONS": {"pool": {"max_size": 3}}},
+    "pooled": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "pooled",
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": {"max_size": 3}},
+    },
 }
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "on")
 """

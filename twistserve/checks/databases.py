@@ -16,16 +16,21 @@ _POOL_SIZE = 4
 def kept_connections_are_checked() -> Iterator[Any]:
     """A connection that is kept for later requests is asked for its health before one uses it."""
     for alias, database in _databases():
-        # A file does not hang up; a pool has its own ways, and takes no CONN_MAX_AGE.
-        if database.get("CONN_MAX_AGE", 0) == 0 or database.get("CONN_HEALTH_CHECKS"):
+        # A file does not hang up.
+        if database.get("CONN_HEALTH_CHECKS") or _is_file(database):
             continue
-        if not _is_file(database) and not _pool(database):
-            yield warning(
-                8,
-                f"The database {alias!r} has CONN_MAX_AGE {database['CONN_MAX_AGE']!r} without CONN_HEALTH_CHECKS:"
-                " after a restart of the database, a request of each thread fails on a connection that is gone.",
-                f"Set DATABASES[{alias!r}]['CONN_HEALTH_CHECKS'] = True.",
-            )
+        if _pooled(database):
+            keeps, whose = "a pool", "connection of the pool"
+        elif not _pool(database) and database.get("CONN_MAX_AGE", 0) != 0:
+            keeps, whose = f"CONN_MAX_AGE {database['CONN_MAX_AGE']!r}", "thread"
+        else:
+            continue
+        yield warning(
+            8,
+            f"The database {alias!r} has {keeps} without CONN_HEALTH_CHECKS: after a restart of the database, a request"
+            f" of each {whose} fails on a connection that is gone.",
+            f"Set DATABASES[{alias!r}]['CONN_HEALTH_CHECKS'] = True.",
+        )
 
 
 @check("DATABASES")
@@ -76,12 +81,16 @@ def _pool(database: Mapping[str, Any]) -> Any:
     return (database.get("OPTIONS") or {}).get("pool")
 
 
+def _pooled(database: Mapping[str, Any]) -> bool:
+    """Whether it has a pool of psycopg_pool. Oracle's has other options, and gives out healthy connections alone."""
+    return bool(_pool(database)) and "oracle" not in str(database.get("ENGINE", ""))
+
+
 def _pool_size(database: Mapping[str, Any]) -> int | None:
     """The most connections of a pool of psycopg_pool, in each process; None without one."""
-    pool = _pool(database)
-    # Oracle's have other names for these.
-    if not pool or "oracle" in str(database.get("ENGINE", "")):
+    if not _pooled(database):
         return None
+    pool = _pool(database)
     sizes = pool if isinstance(pool, Mapping) else {}
     smallest: int = sizes.get("min_size", _POOL_SIZE)
     largest: int | None = sizes.get("max_size")
