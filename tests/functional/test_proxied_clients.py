@@ -105,7 +105,7 @@ def words(seen: Any, server: Server, port: int, ours: str) -> list[str]:
 
 
 def row(server: Server, name: str, directory: Path, *, directed: bool) -> str:
-    """The row of the table in docs/serving.md: what a proxy adds, and what Django then sees."""
+    """The row of the table in docs/proxies.md: what a proxy adds, and what Django then sees."""
     with proxying(name, directory, server.port, DIRECTIVES[name] if directed else "", patience=30) as port:
         direct, honest, forging = ask(server.port), ask(port), ask(port, **FORGED)
     ours = direct["fields"].pop("HTTP_X_REQUEST_ID")[:16]
@@ -113,7 +113,7 @@ def row(server: Server, name: str, directory: Path, *, directed: bool) -> str:
     if honest["fields"]["HTTP_X_REQUEST_ID"].startswith(ours):
         added.remove("HTTP_X_REQUEST_ID")
     titles = [f"`{field.removeprefix('HTTP_').replace('_', '-').title()}`" for field in sorted(added)]
-    cells = [NAMES[name], "as below" if directed else "none", ", ".join(titles).replace("-Id`", "-ID`") or "nothing"]
+    cells = [NAMES[name], "as above" if directed else "none", ", ".join(titles).replace("-Id`", "-ID`") or "nothing"]
     for one, other in zip(words(honest, server, port, ours), words(forging, server, port, ours), strict=True):
         cells.append(one if one == other else f"{one}; {other}")
     return f"| {' | '.join(cells)} |"
@@ -124,8 +124,8 @@ def row(server: Server, name: str, directory: Path, *, directed: bool) -> str:
 def test_the_document_says_what_each_proxy_adds_and_what_django_sees(
     server: Server, tmp_path: Path, name: str, directed: bool
 ) -> None:
-    """The rows of the table in docs/serving.md are measured, with a client that is honest and one that is not."""
-    document = (ROOT / "docs/serving.md").read_text()
+    """The rows of the table in docs/proxies.md are measured, with a client that is honest and one that is not."""
+    document = (ROOT / "docs/proxies.md").read_text()
     assert row(server, name, tmp_path, directed=directed) in document.splitlines()
     if directed:
         missing = [line for line in DIRECTIVES[name].split("\n") if line.strip() not in document]

@@ -425,7 +425,7 @@ def test_tls_unix_sockets_and_the_proxy_protocol(serve: Serve, tmp_path: Path) -
 
 
 UPGRADES = {"nginx": "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"}
-"""What a proxy has to be told beside what docs/serving.md says."""
+"""What a proxy has to be told beside what docs/proxies.md says."""
 
 
 @pytest.mark.parametrize("name", ["haproxy", "nginx", "caddy"])

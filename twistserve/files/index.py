@@ -157,7 +157,7 @@ class MediaIndex:
             names = ", ".join(f"{name} ({route})" for name, route in views.items())
             logger.warning(
                 "--media: everybody may read what is below %s, for the project's own view there is not asked: %s; if it"
-                " decides who may, leave --media out ('Who may read media' in docs/serving.md)",
+                " decides who may, leave --media out ('Who may read media' in docs/static-and-media.md)",
                 self.prefix,
                 names,
             )

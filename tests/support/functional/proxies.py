@@ -163,7 +163,7 @@ DIRECTIVES = {
     header_up X-Request-ID {http.request.uuid}
 """,
 }
-"""What docs/serving.md says that each proxy should be told, so that Django sees the client."""
+"""What docs/proxies.md says that each proxy should be told, so that Django sees the client."""
 
 CADDY = """
 {{
