@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
+from twisted.scripts._twistd_unix import ServerOptions
 
 from tests.support.chart.readme import value_rows
 from tests.support.chart.written import CHART
@@ -87,6 +89,45 @@ def test_table_is_current(path: str, name: str) -> None:
     text, new = replaced(path, name)
     assert f"<!-- {name}: begin -->" in text
     assert text == new, "write it anew: python -m tests.test_documentation"
+
+
+OF_OTHER_SERVERS = ("performance", "compare", "from-", "soak")
+"""Pages, by the beginnings of their names, that have options of other servers and of benchmarks."""
+OF_OTHERS = {
+    **dict.fromkeys(("deploy", "fail-level", "noinput", "tag"), "manage.py check, migrate and collectstatic"),
+    "init": "docker run",
+    "validate": "kubectl",
+    "worker-tmp-dir": "gunicorn",
+    "log-file": "Twisted's twist",
+    **dict.fromkeys(("pycharm-host", "pycharm-port"), "Django-Hurricane"),
+}
+"""Options of other programs that the documents name in code, and whose they are."""
+
+
+def known_options() -> set[str]:
+    """The words of our options, those of our management commands, and twistd's."""
+    table = [*TABLE, *CONSUMER_TABLE]
+    words = {option.word for option in table} | {f"no-{option.word}" for option in table if option.negatable}
+    for name in ("serve", "consume", "kubernetes", "probe"):
+        command = import_module(f"twistserve.management.commands.{name}").Command()
+        for action in command.create_parser("manage.py", name)._actions:
+            words |= {word.removeprefix("--") for word in action.option_strings if word.startswith("--")}
+    return words | {word.rstrip("=") for word in ServerOptions().longOpt}
+
+
+def test_each_option_that_a_document_names_exists() -> None:
+    """In code within the text that begins with one, or is a command of ours; blocks are run."""
+    known = known_options()
+    unknown = set()
+    for path in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "deploy/chart/README.md"]:
+        if path.stem.startswith(OF_OTHER_SERVERS):
+            continue
+        text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for code in re.findall(r"(?<!`)`((?:--|twistd?\b|[^`]*manage\.py)[^`]*)`(?!`)", text):
+            # --check-migrations... stands for several.
+            words = set(re.findall(r"(?:^|\s)--([a-z][\w-]*+)(?!\.)", code))
+            unknown |= {f"{path.name}: --{word}" for word in words - known - OF_OTHERS.keys()}
+    assert not unknown, "no option of ours; one of another program belongs to OF_OTHERS"
 
 
 if __name__ == "__main__":
