@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from benchmarks.drawing import document
+
 WIDTH, HEIGHT = 380, 250
 """Pixels of a chart, including axes and title."""
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
@@ -14,18 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
 LEGEND = 34
 LINES = 4
 """Maximum number of grid lines above zero."""
-STYLE = """
-text { font: 12px sans-serif; fill: #333; } .title { font-weight: bold; }
-.grid { stroke: #ccc; stroke-width: 1; } .line { fill: none; stroke-width: 2; }
-.s0 { stroke: #0063b1; } .s1 { stroke: #c24e00; } .s2 { stroke: #00795c; } .s3 { stroke: #8a3a8f; }
-.dot { stroke: none; } .dot.s0 { fill: #0063b1; } .dot.s1 { fill: #c24e00; } .dot.s2 { fill: #00795c; }
-.dot.s3 { fill: #8a3a8f; }
-@media (prefers-color-scheme: dark) {
-  .ground { fill: #0d1117; } text { fill: #ddd; } .grid { stroke: #444; }
-  .s0 { stroke: #58a6ff; } .s1 { stroke: #ff9d4d; } .s2 { stroke: #3fc9a0; } .s3 { stroke: #d58be0; }
-  .dot.s0 { fill: #58a6ff; } .dot.s1 { fill: #ff9d4d; } .dot.s2 { fill: #3fc9a0; } .dot.s3 { fill: #d58be0; }
-}
-"""
+MOST_TOLD = 8
+"""Values of a series that the description has."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 """Dash pattern of each series, so that they can be told apart without colours."""
 
@@ -49,16 +41,24 @@ def svg(charts: Sequence[Chart], *, columns: int = 2) -> str:
     """All charts, which have the same series, with a common legend."""
     rows = math.ceil(len(charts) / columns)
     width, height = columns * WIDTH, LEGEND + rows * HEIGHT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        f' role="img" aria-label="{escape("; ".join(chart.title for chart in charts))}">',
-        f'<style>{STYLE}</style><rect class="ground" width="{width}" height="{height}" fill="#fff"/>',
-        *_legend(list(charts[0].series)),
-    ]
+    parts = _legend(list(charts[0].series))
     for number, chart in enumerate(charts):
         x, y = number % columns * WIDTH, LEGEND + number // columns * HEIGHT
         parts += [f'<g transform="translate({x} {y})">', *_chart(chart), "</g>"]
-    return "\n".join((*parts, "</svg>\n"))
+    title = "; ".join(chart.title for chart in charts)
+    return document(width, height, title, parts, description=". ".join(map(_described, charts)))
+
+
+def _described(chart: Chart) -> str:
+    """The values of a chart, for who does not see it; of one with many, the highest of each series."""
+    told = []
+    for name, values in chart.series.items():
+        known = [(label, value) for label, value in zip(chart.labels, values, strict=True) if math.isfinite(value)]
+        if len(known) > MOST_TOLD:
+            told.append(f"{name} at most {max(value for _, value in known):,.4g}")
+        else:
+            told.append(f"{name} " + ", ".join(f"{value:,.4g} at {label}" for label, value in known))
+    return f"{chart.title}, by {chart.x_title}: {'; '.join(told)}"
 
 
 def top_of_scale(highest: float) -> tuple[float, float]:

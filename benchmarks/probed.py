@@ -100,7 +100,18 @@ def body100k(request):
     return HttpResponse(bytes(100 * 1024))
 
 
-urlpatterns = [path(view.__name__, view) for view in (wait, nap, burn, hash, hello, page, query, body100k)]
+def alive(request):
+    return HttpResponse("alive")
+
+
+def ready(request):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HttpResponse("ready")
+
+
+VIEWS = (wait, nap, burn, hash, hello, page, query, body100k, alive, ready)
+urlpatterns = [path(view.__name__, view) for view in VIEWS]
 """
 
 
@@ -115,6 +126,8 @@ def probed(
 ) -> Iterator[tuple[Tree, int, int]]:
     """Run a server during the block; yields its processes, its port and its probe port once it is ready.
 
+    A server that has no probe port of its own is probed at views of the application, as projects do it.
+
     Raises SystemExit if it does not become ready.
     """
     port = free_port()
@@ -122,10 +135,11 @@ def probed(
         directory, bundle = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
         (directory / "probed_settings.py").write_text(settings)
         (directory / "probed.py").write_text(application)
-        variables = {"DJANGO_SETTINGS_MODULE": "probed_settings", "PYTHONPATH": str(directory)}
-        env = {**environ(directory, server), **variables}
+        env = dict(environ(directory, server))
+        env |= {"DJANGO_SETTINGS_MODULE": "probed_settings", "PYTHONPATH": f"{directory}:{env['PYTHONPATH']}"}
         command = server.words(port, None, directory)
-        (probe_port,) = (int(word.partition("=")[2]) for word in command if word.startswith("--probe-port="))
+        own = (int(word.partition("=")[2]) for word in command if word.startswith("--probe-port="))
+        probe_port = next(own, port)
         if container:
             parts = {"programs": server.bin, "directory": directory, "bundle": bundle}
             command = stack.enter_context(contained(command, **parts, env=env))

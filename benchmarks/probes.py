@@ -1,7 +1,8 @@
 """``python -m benchmarks.probes [SECONDS]``: how long probes and metrics take while the server is loaded, as Markdown.
 
 The server has one core and eight request threads (Hurricane its default number), and 64 connections of wrk from the
-other core. Readiness checks a database and runs three Django checks, liveness runs none. Like a kubelet, the prober
+other core. Readiness checks a database and runs three Django checks, liveness runs none. A server without a probe port,
+such as gunicorn, is probed at two views of the application, one of which asks the database. Like a kubelet, the prober
 opens a new connection for each request, and waits for the response before the next. It shares wrk's core, with a higher
 priority if the system allows that; its own delay is in the second table, and included in all times. With `--container`
 twistserve runs in a container with half of its core.
@@ -29,6 +30,7 @@ from benchmarks.arguments import add_twistserve, chosen, positive
 from benchmarks.container import CPUS, check_container
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
+from benchmarks.probe_plot import Row, dots
 from benchmarks.probed import LOADS, SERVER_CORE, probed
 from benchmarks.processes import Tree, busy_seconds
 from benchmarks.report import facts_list, plain_table
@@ -44,6 +46,8 @@ TICK = 0.01
 """Seconds of a sleep that measures how late the prober is."""
 PREFERENCE = -10
 """Added to the prober's niceness."""
+COMPARED = ("hurricane", "gunicorn", "granian-8")
+"""Servers that twistserve is compared with."""
 QUEUE = "--req-queue-len=10000"
 """The queue is long on purpose: readiness must not fail because of it."""
 
@@ -111,6 +115,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"some of {', '.join(LOADS)} (default: all)",
     )
+    made.add_argument(
+        "--servers",
+        type=lambda text: chosen(text, COMPARED),
+        default=COMPARED,
+        metavar="A,B",
+        help=f"some of {', '.join(COMPARED)}, beside twistserve (default: all)",
+    )
+    made.add_argument("--plot", type=Path, metavar="FILE.svg", help="file for a plot of the times of /alive and /ready")
     add_twistserve(made)
     return made
 
@@ -118,11 +130,13 @@ def parser() -> argparse.ArgumentParser:
 def line_up(arguments: argparse.Namespace) -> list[Server]:
     """All servers, twistserve first. Raises `InstallError`."""
     environments = ROOT / "build" / "benchmarks" / "environments"
-    peer = next(peer for peer in PEERS if peer.name == "hurricane")
     servers: list[Server] = arguments.twistserve or [checkout(environments)]
-    if not arguments.container:
-        servers = [*servers, peer.install(environments, servers[0].bin)]
-    return [replace(server, options=(QUEUE, *server.options)) for server in servers]
+    servers = [replace(server, options=(QUEUE, *server.options)) for server in servers]
+    if arguments.container:
+        return servers
+    peers = {peer.name: peer for peer in PEERS}
+    others = [peers[name].install(environments, servers[0].bin) for name in arguments.servers]
+    return [*servers, *(replace(one, options=(QUEUE,)) if one.name == "hurricane" else one for one in others)]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -144,6 +158,8 @@ def main(argv: Sequence[str]) -> None:
         for load in arguments.loads
         for server in servers
     ]
+    if arguments.plot:
+        arguments.plot.write_text(plot(measured))
     sys.stdout.write(answers_table(measured) + "\n" + circumstances_table(measured) + "\n")
     sys.stdout.write(facts_list(facts))
     sys.stdout.writelines(f"- versions of {server.name}: {versions(server)}\n" for server in servers)
@@ -172,13 +188,14 @@ async def _measure(server: Server, tree: Tree, load: str, port: int, probe_port:
     with preferred():
         until = time.monotonic() + seconds
         lateness = asyncio.create_task(_lateness(until))
-        answers = await asyncio.gather(*(_ask_again(probe_port, probe, until) for probe in PROBES))
+        probes = PROBES if probe_port != port else [probe for probe in PROBES if probe.path != "/metrics"]
+        answers = await asyncio.gather(*(_ask_again(probe_port, probe, until) for probe in probes))
         late = await lateness
     result = await driving
     took = time.monotonic() - began
     busy, used, ours = (now - then for now, then in zip(clocks(), before, strict=True))
     others = max(0.0, busy - used - ours)
-    asked = dict(zip(PROBES, answers, strict=True))
+    asked = dict(zip(probes, answers, strict=True))
     return Loaded(load, server.name, asked, late, result, used / took, others / took)
 
 
@@ -234,8 +251,11 @@ async def _status(port: int, probe: Probe) -> int:
         host = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n"
         writer.write(f"GET {probe.path} HTTP/1.1\r\n{host}{probe.headers}\r\n".encode())
         first, *fields = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().splitlines()
-        (length,) = (int(field.partition(":")[2]) for field in fields if field.startswith("content-length:"))
-        await reader.readexactly(length)
+        lengths = [int(field.partition(":")[2]) for field in fields if field.startswith("content-length:")]
+        if lengths:
+            await reader.readexactly(lengths[0])
+        elif not (await reader.read()).endswith(b"0\r\n\r\n"):
+            raise EOFError("the last chunk is missing")
         return int(first.split()[1])
     finally:
         writer.close()
@@ -279,10 +299,33 @@ def circumstances_table(measured: Sequence[Loaded]) -> str:
     return plain_table(columns, rows)
 
 
+def plot(measured: Sequence[Loaded]) -> str:
+    """The time of each response of `/alive` and `/ready`, by load and server."""
+    groups: dict[str, list[Row]] = {}
+    for one in measured:
+        times = [answer.seconds if answer.status == 200 else None for answer in _shown(one)]
+        groups.setdefault(LOADS[one.load], []).append(Row(one.server, times))
+    return dots(groups, patience=PATIENCE)
+
+
+def _shown(one: Loaded) -> Iterator[Answer]:
+    return (answer for probe, answers in one.answers.items() if probe.path != "/metrics" for answer in answers)
+
+
 def versions(server: Server) -> str:
     """The versions of the packages that matter here."""
     found = packages(server.bin)
-    wanted = ("python", "django", "twisted", "tornado", "django-hurricane", "prometheus-client", "prometheus_client")
+    wanted = (
+        "python",
+        "django",
+        "twisted",
+        "tornado",
+        "django-hurricane",
+        "gunicorn",
+        "granian",
+        "prometheus-client",
+        "prometheus_client",
+    )
     return ", ".join(f"{name} {found[name]}" for name in wanted if name in found)
 
 

@@ -6,6 +6,10 @@ from other hosts.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from docutils import nodes
 from sphinx.application import Sphinx
 
 from twistserve import __version__
@@ -40,6 +44,9 @@ copybutton_exclude = ".linenos, .gp"
 ELSEWHERE = {"../deploy/chart/README.md": "chart.md"}
 """Documents of the repository that are pages here, by the links to them."""
 
+PHONE = 500
+"""Pixels; wider drawings would be too small there."""
+
 
 def setup(app: Sphinx) -> None:
     """Have links to documents elsewhere in the repository lead to their pages."""
@@ -48,4 +55,14 @@ def setup(app: Sphinx) -> None:
         for link, page in ELSEWHERE.items():
             source[0] = source[0].replace(f"]({link}", f"]({page}")
 
+    def inline(app: Sphinx, page: nodes.document, name: str) -> None:
+        """Put drawings into the page: they follow its switch of colours, and their words can be found and copied."""
+        for image in list(page.findall(nodes.image)):
+            if image["uri"].endswith(".svg") and app.builder.format == "html":
+                drawing = (Path(app.srcdir) / image["uri"]).read_text()
+                width = re.search(r'width="(\d+)"', drawing)
+                kind = "wide drawing" if width and int(width[1]) > PHONE else "drawing"
+                image.replace_self(nodes.raw("", f'<span class="{kind}">{drawing}</span>', format="html"))
+
     app.connect("source-read", redirect)
+    app.connect("doctree-resolved", inline)

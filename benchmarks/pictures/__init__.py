@@ -1,0 +1,1 @@
+"""``python -m benchmarks.pictures [NAME ...]``: the pictures of the documents, one module each."""
