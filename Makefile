@@ -13,6 +13,9 @@
 # make fuzz      atheris feeds the parsers what they should refuse, a minute for each target; FUZZ_SECONDS=600 is more
 # make docs      the documentation as a site, in build/docs
 # make links     ask other hosts whether what the documents link to is still there; tells which is not, and fails
+# make pictures  the pictures of the documentation that are drawn from runs of a server, seven minutes; on Debian, for Chromium
+#                and Prometheus. PICTURES="drain" narrows it to some of process, drain and day (status page, dashboard)
+# make plots     the plots of measured probes and threads, an hour on a quiet machine with two cores
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
@@ -40,6 +43,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Tests wait more than they compute, so that two processors have room for three.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 BENCH ?=
+PICTURES ?=
 UPGRADE ?=
 # Whether an environment has the versions that requirements/ pins, with their hashes, or the latest.
 VERSIONS ?= pinned
@@ -98,6 +102,15 @@ docs: $(VENV)/tested
 links: $(VENV)/tested
 	"$(BIN)/sphinx-build" -q -b linkcheck -c docs -D root_doc=docs/index -D suppress_warnings=toc.not_included \
 	  -D "include_patterns=*.md,docs/*.md,deploy/*/README.md" -D "exclude_patterns=$(VENV),build" . build/links
+
+.PHONY: pictures plots
+pictures: $(VENV)/tested counterparts
+	"$(BIN)/python" -m benchmarks.pictures $(PICTURES)
+
+plots: $(VENV)/tested bench-programs
+	mkdir -p build/benchmarks
+	"$(BIN)/python" -m benchmarks.probes 20 --loads wait,burn,hello,page --plot docs/probes.svg > build/benchmarks/probes.md
+	"$(BIN)/python" -m benchmarks.threads --layout two-cores > build/benchmarks/threads.md
 
 coverage: $(VENV)/tested counterparts
 	"$(BIN)/coverage" erase

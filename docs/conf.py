@@ -64,5 +64,17 @@ def setup(app: Sphinx) -> None:
                 kind = "wide drawing" if width and int(width[1]) > PHONE else "drawing"
                 image.replace_self(nodes.raw("", f'<span class="{kind}">{drawing}</span>', format="html"))
 
+    def darken(app: Sphinx, page: nodes.document) -> None:
+        """Show `NAME-dark.png`, where there is one, instead of `NAME.png` on dark pages."""
+        for image in list(page.findall(nodes.image)):
+            dark = image["uri"].removesuffix(".png") + "-dark.png"
+            if (Path(app.srcdir) / dark).exists():
+                other = image.deepcopy()
+                other["uri"] = dark
+                image["classes"].append("only-light")
+                other["classes"].append("only-dark")
+                image.parent.insert(image.parent.index(image) + 1, other)
+
     app.connect("source-read", redirect)
+    app.connect("doctree-read", darken, priority=400)  # before Sphinx lists the images to copy
     app.connect("doctree-resolved", inline)

@@ -19,7 +19,7 @@ from tests.support.functional.prometheus import Prometheus
 
 COLUMN, ROW, MARGIN = 50, 32, 8
 """Pixels of a cell of the grid, and between two panels."""
-STEP = 2.0
+STEP = 5.0
 """Seconds between two values."""
 VARIABLES = {"$__rate_interval": "15s", "$job": ".+", "$instance": ".+"}
 TITLE = "The dashboard over six minutes of the example shop"

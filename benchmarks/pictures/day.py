@@ -33,8 +33,8 @@ DEADLINE = 20
 CLIENTS = 12
 PAUSE = 0.2
 """Seconds that a client waits between two requests, on average."""
-WAVE = 60.0
-"""Seconds in which the load rises and falls."""
+WAVE = 95.0
+"""Seconds in which the load rises and falls; the first picture is taken when it is high."""
 POD = "bookshop-7d9f6c5b4-x2lqz"
 """What the page calls its host, as it would in a cluster."""
 PATHS = (
@@ -107,6 +107,7 @@ class Load:
         """Whether views fail, too."""
         self.ended = threading.Event()
         self._server = server
+        self._began = time.monotonic()
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
 
     def start(self) -> None:
@@ -122,7 +123,7 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)
         paths = PATHS[number:] + PATHS[:number]
         asked = 0
-        while not self.ended.wait(PAUSE / (1 + 0.6 * math.sin(time.monotonic() / WAVE * math.tau))):
+        while not self.ended.wait(PAUSE / (1 + 0.6 * math.sin((time.monotonic() - self._began) / WAVE * math.tau))):
             asked += 1
             path = "/boom/" if self.bad and asked % 9 == 0 else paths[asked % len(paths)]
             try:

@@ -1,4 +1,4 @@
-"""docs/status-page.png and docs/status-page-ready.png: the status page in a browser."""
+"""docs/status-page.png and docs/status-page-ready.png: the status page in a browser, on light and dark ground."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ LAST = {True: "main", False: "main > :nth-child(4)"}
 
 
 def shoot(browser: Browser, server: Server, target: Path, *, whole: bool) -> None:
-    """Write a picture of the page as it is now, of all of it or of its upper half."""
+    """Write a picture of the page as it is now, of all of it or of its upper half, and one with `-dark` in its name."""
+    for scheme, path in (("light", target), ("dark", target.with_stem(f"{target.stem}-dark"))):
+        _shoot(browser, server, path, scheme, whole=whole)
+
+
+def _shoot(browser: Browser, server: Server, target: Path, scheme: str, *, whole: bool) -> None:
     metrics = {"width": WIDTH, "height": 1200, "deviceScaleFactor": SCALE[whole], "mobile": False}
-    light = {"features": [{"name": "prefers-color-scheme", "value": "light"}]}
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", light)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.open(f"http://127.0.0.1:{server.probe_port}/")
     wait_for(lambda: "Options" in browser.text, lambda: browser.text)
     script = f"return document.querySelector('{LAST[whole]}').getBoundingClientRect().bottom + 16"
