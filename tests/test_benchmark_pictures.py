@@ -48,11 +48,10 @@ class TestDrain:
     RUN = Run(
         readiness=[(-1, 200), (1, 503)],
         liveness=[(-1, 200), (1, 200)],
-        new=[(-1, 200), (1, 200), (6, 0)],
+        new=[(-1, 200), (1, 200), (5.0, 0)],
         kept=[(-1, 200, False), (1, 200, True), (6, 0, False)],
         idle=(-3, 5.1),
         long=(-3, 7.9, 200),
-        port_closed=5.0,
         ended=8.1,
         exit_status=0,
     )

@@ -65,7 +65,7 @@ def draw(docs: Path, *, short: bool = False) -> None:
                 began = time.time()
                 with _load(server) as load, chromium(directory) as browser:
                     time.sleep(good)
-                    with _slow(server, 1, seconds=9):
+                    with _slow(server, 1, seconds=12):
                         time.sleep(6)
                         status_page.shoot(browser, server, docs / "status-page-ready.png", whole=False)
                     load.bad = True
@@ -73,7 +73,7 @@ def draw(docs: Path, *, short: bool = False) -> None:
                     with _slow(server, 1, seconds=30):
                         time.sleep(BAD / 3)
                         with _slow(server, 2, seconds=14):
-                            time.sleep(DEADLINE - BAD / 3 + 6)
+                            time.sleep(DEADLINE - BAD / 3 + 3)
                             status_page.shoot(browser, server, docs / "status-page.png", whole=True)
                     time.sleep(5)
                 found = dashboard.queried(prometheus, began, time.time())

@@ -83,7 +83,7 @@ def _kept(asked: Sequence[tuple[float, int, bool]]) -> list[str]:
 
 def _mark(x: float, kind: str, status: int) -> str:
     """A dot for a response, a cross for none, a ring for a failure: they differ without colours too."""
-    if not status:
+    if status <= 0:
         return f'<path class="line thin {kind}" d="M{x - 3:.1f} -3l6 6m0 -6l-6 6"/>'
     if status == 200:
         return f'<circle class="dot {kind}" cx="{x:.1f}" cy="0" r="3.5"/>'

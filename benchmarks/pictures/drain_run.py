@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.functional.draining import listens
 from tests.support.functional.harness import PATIENCE, Server, start, wait_for, write_project
 
 BEFORE = 3.1
@@ -23,6 +22,8 @@ LONG = 11.0
 """Seconds that the long request takes; it begins with the run."""
 EVERY = 0.25
 """Seconds between two requests of a client."""
+LOST = -1
+"""Stands for a status where a connection ended without a response."""
 VIEWS = f"""
 import time
 from django.http import HttpResponse
@@ -41,7 +42,7 @@ class Run:
     """What happened when, in seconds from SIGTERM."""
 
     readiness: list[tuple[float, int]] = field(default_factory=list)
-    """When `/ready` responded, and the status; 0 where the connection was refused."""
+    """When `/ready` was asked, and the status; 0 where the connection was refused, `LOST` where it ended without one."""
     liveness: list[tuple[float, int]] = field(default_factory=list)
     new: list[tuple[float, int]] = field(default_factory=list)
     """The same of requests that each make a connection."""
@@ -51,15 +52,21 @@ class Run:
     """When a connection had its only response, and when the server closed it."""
     long: tuple[float, float, int] = (0, 0, 0)
     """When the long request was sent, when its response was complete, and its status."""
-    port_closed: float = 0
-    """When nothing listened on the web port any more."""
     ended: float = 0
     """When the process was gone."""
     exit_status: int = -1
 
+    @property
+    def port_closed(self) -> float:
+        """When the first connection was refused."""
+        return min(moment for moment, status, *_ in (*self.new, *self.kept) if not status)
+
 
 def measure() -> Run:
-    """Start a server, end it under load, and tell what its clients saw; about fifteen seconds."""
+    """Start a server, end it under load, and tell what its clients saw; about fifteen seconds.
+
+    Raises SystemExit if a request was lost, which the document that shows the run denies.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         project = write_project(directory / "project", VIEWS)
@@ -67,9 +74,14 @@ def measure() -> Run:
         server = start(*options, cwd=project, logs=directory, settings="site_settings")
         try:
             server.wait_until("/ready")
-            return _drain(server)
+            run = _drain(server)
         finally:
             server.kill()
+    asked = (*run.new, *run.kept)
+    lost = [(moment, status) for moment, status, *_ in asked if status != 200 and (status or moment < DELAY)]
+    if lost or (run.long[2], run.exit_status) != (200, 0):
+        raise SystemExit(f"requests were lost: {lost} of {run}")
+    return run
 
 
 def _drain(server: Server) -> Run:
@@ -85,8 +97,6 @@ def _drain(server: Server) -> Run:
     try:
         wait_for(lambda: clients.now() >= 0, "the moment of SIGTERM")
         server.signal(signal.SIGTERM)
-        wait_for(lambda: not listens(server.port), "the web port to close")
-        run.port_closed = clients.now()
         run.exit_status = server.wait()
         run.ended = clients.now()
     finally:
@@ -134,9 +144,9 @@ class _Clients:
             response = self._kept.getresponse()
             response.read()
             self.run.kept.append((asked, response.status, self._kept.sock is None))
-        except ConnectionRefusedError:
+        except OSError as error:
             self._kept.close()
-            self.run.kept.append((asked, 0, False))
+            self.run.kept.append((asked, _failed(error), False))
 
     def be_idle(self) -> None:
         connection = _connection(self.server.port)
@@ -161,12 +171,16 @@ def _connection(port: int) -> http.client.HTTPConnection:
 
 
 def _status(port: int, path: str) -> int:
-    """The status of a response over a connection of its own; 0 if that is refused."""
+    """The status of a response over a connection of its own, or what stands for there being none."""
     connection = _connection(port)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
-    except ConnectionRefusedError:
-        return 0
+    except OSError as error:
+        return _failed(error)
     finally:
         connection.close()
+
+
+def _failed(error: OSError) -> int:
+    return 0 if isinstance(error, ConnectionRefusedError) else LOST

@@ -23,20 +23,20 @@ LAST = {True: "main", False: "main > :nth-child(4)"}
 
 def shoot(browser: Browser, server: Server, target: Path, *, whole: bool) -> None:
     """Write a picture of the page as it is now, of all of it or of its upper half, and one with `-dark` in its name."""
-    for scheme, path in (("light", target), ("dark", target.with_stem(f"{target.stem}-dark"))):
-        _shoot(browser, server, path, scheme, whole=whole)
-
-
-def _shoot(browser: Browser, server: Server, target: Path, scheme: str, *, whole: bool) -> None:
     metrics = {"width": WIDTH, "height": 1200, "deviceScaleFactor": SCALE[whole], "mobile": False}
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.open(f"http://127.0.0.1:{server.probe_port}/")
     wait_for(lambda: "Options" in browser.text, lambda: browser.text)
-    script = f"return document.querySelector('{LAST[whole]}').getBoundingClientRect().bottom + 16"
-    height = browser.driver.execute_script(script)
-    clip = {"x": 0, "y": 0, "width": WIDTH, "height": height, "scale": 1}
+    for scheme, path in (("light", target), ("dark", target.with_stem(f"{target.stem}-dark"))):
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        _write(browser, path, LAST[whole])
+
+
+def _write(browser: Browser, target: Path, last: str) -> None:
+    """Write a picture of the page down to the end of an element."""
+    script = f"return document.querySelector('{last}').getBoundingClientRect().bottom + 16"
+    clip = {"x": 0, "y": 0, "width": WIDTH, "height": browser.driver.execute_script(script), "scale": 1}
     parameters = {"format": "png", "clip": clip, "captureBeyondViewport": True}
     shot = browser.driver.execute_cdp_cmd("Page.captureScreenshot", parameters)
     picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")

@@ -152,3 +152,11 @@ def test_drawings_are_part_of_the_page(site: Path) -> None:
     assert "<title>The threads of one process</title>" in drawing
     assert "<desc>" in drawing
     assert "request threads" in drawing
+
+
+def test_dark_pages_have_dark_pictures(site: Path) -> None:
+    """Where a picture has one of the same name with `-dark`, Furo shows the one that fits."""
+    page = (site / "status-page.html").read_text()
+    shown = re.findall(r'<img [^>]*class="(only-\w+)"[^>]*src="_images/([^"]+)"', page)
+    assert shown == [("only-light", "status-page.png"), ("only-dark", "status-page-dark.png")]
+    assert all((site / "_images" / name).exists() for _, name in shown)
