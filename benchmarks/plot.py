@@ -11,7 +11,7 @@ from benchmarks.drawing import document
 
 WIDTH, HEIGHT = 380, 250
 """Pixels of a chart, including axes and title."""
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 34, 44
 """Its margins."""
 LEGEND = 34
 LINES = 4

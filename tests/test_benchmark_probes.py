@@ -76,3 +76,29 @@ def test_a_container_has_half_a_cpu_and_the_network_of_the_machine() -> None:
     writable = [mount["source"] for mount in made["mounts"] if "rw" in mount.get("options", ())]
     assert writable == ["/scratch"]
     assert DEFAULT["mounts"] == [{"destination": "/proc"}]
+
+
+def test_servers_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probes.parser().parse_args([]).servers == probes.COMPARED
+    assert probes.parser().parse_args(["--servers", "gunicorn"]).servers == ("gunicorn",)
+    with pytest.raises(SystemExit):
+        probes.parser().parse_args(["--servers", "nginx"])
+    assert "'nginx' is not one of hurricane" in capsys.readouterr().err
+
+
+def test_a_server_without_a_probe_port_is_probed_at_views() -> None:
+    """Those of the project, at the paths of the probes that are plotted."""
+    for probe in probes.PROBES[:2]:
+        assert f"def {probe.path[1:]}(request):" in APPLICATION
+
+
+def test_the_plot_has_each_response_of_liveness_and_readiness() -> None:
+    """By load and server; one that is not 200 counts as none, and /metrics is left out."""
+    good, bad = probes.Answer(0.02, 200), probes.Answer(0.3, 503)
+    alive, ready, metrics = probes.PROBES
+    result = wrk.Result(10, 1.0, 0.1, 0.2, 0, 0)
+    answers = {alive: [good, good], ready: [bad], metrics: [good]}
+    loaded = probes.Loaded("hash", "gunicorn", answers, [0.0], result, used=0.5, others=0.0)
+    drawn = probes.plot([loaded])
+    assert drawn.count("<circle") == 2
+    assert f"{LOADS['hash']}, gunicorn: 20 to 20 ms, 1 without response" in drawn

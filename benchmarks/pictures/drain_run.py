@@ -42,7 +42,7 @@ class Run:
     """What happened when, in seconds from SIGTERM."""
 
     readiness: list[tuple[float, int]] = field(default_factory=list)
-    """When `/ready` was asked, and the status; 0 where the connection was refused, `LOST` where it ended without one."""
+    """When `/ready` was asked, and the status: 0 where it was refused, `LOST` where the connection ended without."""
     liveness: list[tuple[float, int]] = field(default_factory=list)
     new: list[tuple[float, int]] = field(default_factory=list)
     """The same of requests that each make a connection."""
