@@ -15,7 +15,7 @@
 # make links     ask other hosts whether what the documents link to is still there; tells which is not, and fails
 # make pictures  the pictures of the documentation that are drawn from runs of a server, seven minutes; on Debian, for Chromium
 #                and Prometheus. PICTURES="drain" narrows it to some of process, drain and day (status page, dashboard)
-# make plots     the plots of measured probes and threads, an hour on a quiet machine with two cores
+# make plots     the plots of measured probes and threads, half an hour on a quiet machine with two cores
 # make bench     compare with other servers, an hour; BENCH="--rounds 3 --workloads hello" narrows it
 
 VENV := .venv
