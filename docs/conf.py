@@ -35,6 +35,7 @@ linkcheck_anchors_ignore_for_url = [r"https://github\.com/"]
 html_theme = "furo"
 html_title = "twistserve"
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
