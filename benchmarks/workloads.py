@@ -76,7 +76,7 @@ WORKLOADS = (
     Workload("upload", "Upload of 1 MB", "/upload", method="POST", upload=1024 * 1024),
     Workload("static10k", "Static file of 10 KB", "/static/10k.css", static=10 * 1024),
     Workload("static10m", "Static file of 10 MB", "/static/10m.bin", static=10 * 1024 * 1024),
-    Workload("wagtail", "Wagtail: a page of its start project", "/guide-7/", postgresql=True, project=WAGTAIL),
+    Workload("wagtail-page", "Wagtail: a page of its start project", "/guide-7/", postgresql=True, project=WAGTAIL),
     Workload(
         *("wagtail-search", "Wagtail: a search with ten results", "/search/?query=guide"),
         postgresql=True,

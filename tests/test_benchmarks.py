@@ -585,7 +585,7 @@ class TestProjects:
 
     def test_all_that_is_measured_in_one_row(self) -> None:
         """What took no part in something has no figure there."""
-        [page] = (one for one in WORKLOADS if one.name == "wagtail")
+        [page] = (one for one in WORKLOADS if one.name == "wagtail-page")
         runs = [Measured(page, {"twistserve": [sample(rate=220.0)], "gunicorn": [sample(rate=200.0)]})]
         ours, theirs = wagtail.short_table(runs, {"twistserve": [wagtail.Start(0.8, 109.4)]}, "twistserve").rows
         assert ours == ("twistserve", "220", "", "2", "0.80", "109")
