@@ -198,6 +198,18 @@ def test_delays_are_read_only_where_they_count() -> None:
     assert worker.reads == first + 2
 
 
+def test_the_cpu_time_is_read_once_and_only_if_it_counts() -> None:
+    """While requests wait, or a window ends: each reading is a system call."""
+    scene = Scene().at_work(3)
+    reads = iter(range(100))
+    scene.dispatcher._cpu_clock = lambda: float(next(reads))
+    scene.dispatcher.dispatch()
+    scene.pool.queued = 20
+    for _ in range(3):
+        scene.go_on(SOON).dispatcher.dispatch()
+    assert next(reads) == 3
+
+
 def test_little_to_do() -> None:
     """Each job has a thread again."""
     scene = Scene().crowded()
