@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         "--bin", type=Path, default=Path(sys.executable).parent, help="where twistd is (default: beside this Python)"
     )
     made.add_argument("--output", type=Path, help="a file for the report, in Markdown (default: standard output)")
-    made.add_argument("--document", type=Path, help="a document whose figures are replaced, such as docs/soak.md")
+    made.add_argument(
+        "--document", type=Path, help="a document whose figures are replaced: docs/soak.md, with the plot beside it"
+    )
     made.add_argument("--plot", type=Path, help="a file for the plot, in SVG")
     made.add_argument("--keep", type=Path, help="a directory for the server's logs, which stay there")
     return made
@@ -67,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output is not None:
         arguments.output.write_text(text)
     if arguments.document is not None:
-        arguments.document.write_text(report.inserted(arguments.document.read_text(), text))
+        shown = "" if arguments.plot is None else f"![{report.DESCRIPTION}]({arguments.plot.name})\n\n"
+        arguments.document.write_text(report.inserted(arguments.document.read_text(), shown + text))
     if arguments.output is arguments.document is None:
         sys.stdout.write(text)
     if arguments.plot is not None:

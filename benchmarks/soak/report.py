@@ -28,6 +28,8 @@ POINTS = 120
 """Of a line of the plot."""
 BEGINS, ENDS = "<!-- figures -->", "<!-- end of figures -->"
 """What figures stand between in a document."""
+DESCRIPTION = "Memory, descriptors and threads of each process, and the slowest probe of each second"
+"""What the plot shows."""
 TITLES = {"replaced": "workers are replaced", "staying": "workers stay"}
 
 
