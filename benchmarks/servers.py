@@ -19,6 +19,7 @@ from benchmarks.processes import free_port
 from benchmarks.projects import BENCH, SCRIPTS, Project, package_name
 
 APPLICATION = "bench.wsgi:application"
+ASGI_APPLICATION = "bench.asgi:application"
 DJANGO = "django~=5.2.0"
 """The same release series for every server."""
 PSYCOPG = "psycopg[binary]>=3.2"
@@ -86,6 +87,8 @@ class Peer:
     command: Command
     requirement: str | None = None
     """Its package; None for one that lives in twistserve's environment or comes from Debian."""
+    beside: tuple[str, ...] = ()
+    """Packages that it imports without requiring them."""
     django: bool = True
     files: bool = True
     note: str = ""
@@ -101,7 +104,9 @@ class Peer:
         """Make its environment if need be, with `more` packages. Raises `InstallError`."""
         packages = twistserve
         if self.requirement is not None:
-            packages = environment(environments, self.requirement, [self.requirement, DJANGO, PSYCOPG], more)
+            packages = environment(
+                environments, self.requirement, [self.requirement, *self.beside, DJANGO, PSYCOPG], more
+            )
         threads = self.threads or layout.threads
         server = Server(self.name, self.command, packages, self.django, self.files, self.note)
         return replace(server, workers=layout.workers, threads=threads, pinned=self.pinned)
@@ -157,6 +162,16 @@ def hurricane(launch: Launch) -> list[str]:
         *(f"--port={launch.port}", f"--probe-port={free_port()}"),
         *(["--static"] if launch.static else []),
     ]
+
+
+def daphne(launch: Launch) -> list[str]:
+    return [str(launch.bin / "daphne"), "--bind=127.0.0.1", f"--port={launch.port}", ASGI_APPLICATION]
+
+
+def hendrix(launch: Launch) -> list[str]:
+    """One process: with --workers it ends at once on Python 3, for a null byte in the command line of the first one."""
+    script = (str(launch.bin / "python"), str(SCRIPTS / "serve_hendrix.py"))
+    return [*script, "start", f"--http_port={launch.port}", f"--log={launch.scratch / 'hendrix.log'}"]
 
 
 def stock_twisted(launch: Launch) -> list[str]:
@@ -221,6 +236,12 @@ PEERS = (
     Peer("gunicorn", gunicorn, "gunicorn", files=False, layouts=EVERY_LAYOUT),
     Peer("waitress", waitress, "waitress", files=False),
     Peer("hurricane", hurricane, "django-hurricane", note="its default number of threads"),
+    Peer("daphne", daphne, "daphne", files=False, note="ASGI; each request has a thread of its own"),
+    Peer(
+        *("hendrix", hendrix, "hendrix", ("pyopenssl",)),
+        files=False,
+        note="its default number of threads; pyopenssl, which it imports and does not require, beside it",
+    ),
     Peer("twisted", stock_twisted),
     Peer("nginx", nginx(), django=False, note="one worker, sendfile and tcp_nopush as Debian sets them"),
     Peer("nginx-cache", nginx("open_file_cache max=1000;"), django=False, note="the same with open_file_cache"),

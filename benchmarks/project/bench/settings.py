@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,7 +64,8 @@ if POSTGRESQL:
             "USER": "postgres",
             "HOST": "127.0.0.1",
             "PORT": POSTGRESQL,
-            "CONN_MAX_AGE": None,
+            # Django advises against connections that stay under ASGI: each request has a thread of its own.
+            "CONN_MAX_AGE": 0 if "daphne" in sys.modules else None,
         }
     }
 else:
