@@ -50,7 +50,7 @@ class Tree:
 
     @property
     def pid(self) -> int:
-        """The id of the first process."""
+        """The first process."""
         return self._process.pid
 
     @property
@@ -59,8 +59,12 @@ class Tree:
 
     @property
     def status(self) -> int | None:
-        """The exit status of that, if it has ended; minus the signal that has ended it."""
+        """The exit status of the first process, negative for a signal; None while it runs."""
         return self._process.poll()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the first process, and return."""
+        self._process.terminate()
 
     def cpu_seconds(self) -> float:
         """User and system time of the tree so far, ended and waited-for children included."""

@@ -12,4 +12,6 @@ urlpatterns = [
     path("hash", views.hash_password),
     path("stream", views.stream),
     path("upload", views.upload),
+    *(path(view.__name__, view) for view in (views.healthz, views.wait, views.compute, views.large)),
+    *(path(view.__name__, view) for view in (views.digest, views.echo)),
 ]

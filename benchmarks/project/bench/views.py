@@ -1,18 +1,24 @@
-"""One view a workload. Each gives the same bytes to every server, so that answers can be compared."""
+"""One view a workload. Each gives the same bytes to every server, so that answers can be compared.
+
+Those from `healthz` on are what `benchmarks.compare` asks for.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 
+from bench.health import ask_the_database
 from bench.models import Article, Comment
 
 ITERATIONS = 500_000
 """Of PBKDF2: about 100 ms on the machine of docs/performance.md."""
 BLOCK = (b"0123456789abcdef" * 64)[:1024]
+LARGE = BLOCK * 8 * 1024
 ROWS = [
     {
         "number": number,
@@ -74,3 +80,49 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
 @csrf_exempt
 def upload(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(len(request.body)), content_type="text/plain")
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """What one writes for a server without probes."""
+    ask_the_database()
+    return HttpResponse("ok", content_type="text/plain")
+
+
+def wait(request: HttpRequest) -> HttpResponse:
+    """Waits for so many seconds, as for a database."""
+    time.sleep(float(request.GET.get("seconds", "2")))
+    return HttpResponse("waited", content_type="text/plain")
+
+
+def compute(request: HttpRequest) -> HttpResponse:
+    """Computes for 10 ms of CPU time, with the GIL."""
+    end = time.thread_time() + 0.01
+    while time.thread_time() < end:
+        sum(range(2000))
+    return HttpResponse("computed", content_type="text/plain")
+
+
+def large(request: HttpRequest) -> HttpResponse:
+    """More than the kernel's buffers of a connection take."""
+    return HttpResponse(LARGE, content_type="application/octet-stream")
+
+
+@csrf_exempt
+def digest(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(hashlib.sha256(request.body).hexdigest(), content_type="text/plain")
+
+
+@csrf_exempt
+def echo(request: HttpRequest) -> JsonResponse:
+    """What arrived of the request.
+
+    Django's WSGI handler takes a body only where the server sets CONTENT_LENGTH. Chunks are read past it: it is the
+    server that is to be judged.
+    """
+    headers = {name: request.headers.get(name) for name in ("Host", "X-A")}
+    environ = request.META
+    chunks = "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH") and "wsgi.input" in environ
+    body = environ["wsgi.input"].read() if chunks else request.body
+    return JsonResponse(
+        {"method": request.method, "path": request.get_full_path(), "body": body.decode("latin-1"), **headers}
+    )

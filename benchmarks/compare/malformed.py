@@ -1,0 +1,67 @@
+"""Malformed requests: of how many does a server make what it must not?"""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from benchmarks.compare.contenders import Contender
+from benchmarks.compare.corpus import Case, Reply, cases, right
+from benchmarks.compare.group import Column, Found, Group
+from benchmarks.compare.lab import running
+from benchmarks.serving import Stage
+
+SILENCE = 3.0
+"""Seconds without a first byte after which none is expected."""
+PAUSE = 0.7
+"""Seconds without another byte after which no more is expected."""
+AT_ONCE = 6
+
+
+def measure(stage: Stage, contender: Contender) -> Found:
+    """Send all of the corpus."""
+    all_cases = cases()
+    with running(stage, contender) as server, ThreadPoolExecutor(AT_ONCE) as pool:
+        replies = list(pool.map(lambda case: sent(server.port, case), all_cases))
+    judged = list(zip(all_cases, replies, strict=True))
+    wrong = [case for case, reply in judged if not right(case, reply)]
+    kinds = [[case for case in all_cases if (case.expected is not None) is valid] for valid in (False, True)]
+    counts = [f"{sum(case in kind for case in wrong)} of {len(kind)}" for kind in kinds]
+    names = "; ".join(f"{case.name} ({case.section})" for case in wrong)
+    return Found(tuple(counts), (f"wrong: {names}",) if wrong else ())
+
+
+def sent(port: int, case: Case) -> Reply:
+    """Send a case over a connection of its own, and read until the server closes it or falls silent."""
+    received = bytearray()
+    with socket.create_connection(("127.0.0.1", port), timeout=SILENCE) as connection:
+        with suppress(OSError):
+            connection.sendall(case.data)
+        try:
+            while data := connection.recv(65536):
+                received += data
+                connection.settimeout(PAUSE)
+        except TimeoutError:
+            return Reply(bytes(received), closed=False)
+        except OSError:
+            pass
+    return Reply(bytes(received), closed=True)
+
+
+GROUP = Group(
+    "malformed",
+    "Malformed requests",
+    """A corpus of our own, `benchmarks/compare/malformed.toml`, sent straight to the server. A malformed request is
+    there only where RFC 9112 or RFC 9110 says MUST, or where servers that disagree let requests be smuggled past a
+    proxy. It counts as wrong if it reaches the application as anything else than what is allowed: an error
+    response, a close and silence are always right. Django refuses some of them, such as invalid hosts, which counts
+    for the server. Right requests that look unusual are to be taken. A proxy in front refuses many of the malformed
+    ones.""",
+    (
+        Column("malformed ones taken", "Malformed requests that are taken"),
+        Column("right ones refused", "Right ones that are treated wrongly"),
+    ),
+    measure,
+    together=True,
+)
