@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare import contenders, groups, probing, rates, scraped, uploads
+from benchmarks.compare import contenders, groups, malformed, probing, rates, scraped, uploads
 from benchmarks.compare.contenders import Contender
 from benchmarks.compare.corpus import Case, Reply, cases, refused, right
 from benchmarks.compare.document import BEGIN, END, measured, replaced
@@ -118,6 +118,10 @@ class TestJudgement:
         for wrong in (echoed(), b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", OK % (2, b"ok"), OK % (4, b"{[]}")):
             assert not right(taken, Reply(wrong, closed=True))
 
+    def test_wrong_ones_are_told_by_what_demands_another_treatment(self) -> None:
+        wrong = [Case(name, section, b"", (), None) for name, section in (("a", "1"), ("b", "2"), ("c", "1"))]
+        assert malformed.named(wrong) == "1: a, c; 2: b"
+
     def test_a_response_without_content_or_coding(self) -> None:
         assert right(case(expected={"empty": True}), Reply(OK % (13, b""), closed=True))
         assert not right(case(expected={"empty": True}), Reply(OK % (2, b"ok"), closed=True))
@@ -168,7 +172,7 @@ class TestFigures:
         """But there has to be one."""
         answers = [Answer(0.1, 503), Answer(0.2, 200), Answer(1.1, 200), Answer(0.1, None)]
         assert [one.within(1) for one in answers] == [True, True, False, False]
-        assert probing.shown(answers) == ("1.1 s, over 1.1 s", "2 of 4")
+        assert probing.shown(answers) == ("1.1 s", "over 1.1 s", "2 of 4")
 
     def test_how_a_server_ends(self) -> None:
         assert [status_text(status) for status in (0, 1, -9)] == ["status 0", "status 1", "SIGKILL"]

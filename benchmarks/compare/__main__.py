@@ -44,13 +44,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.compare",
         description="What an operator needs, tried with each server, in 15 minutes. The tables go to standard output.",
     )
-    for option, names in (("--servers", contenders.NAMES), ("--rows", groups.NAMES)):
+    written = "; '' writes what earlier runs have found"
+    for option, names, more in (("--servers", contenders.NAMES, ""), ("--rows", groups.NAMES, written)):
         made.add_argument(
             option,
             type=partial(chosen, known=names),
             default=names,
             metavar="A,B",
-            help=f"some of {', '.join(names)} (default: all)",
+            help=f"some of {', '.join(names)} (default: all){more}",
         )
     made.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds of the rates (default: 3)")
     made.add_argument("--seconds", type=positive, default=2, metavar="S", help="of a server in a round (default: 2)")
@@ -91,6 +92,8 @@ def staged(arguments: argparse.Namespace, ours: Server) -> Iterator[Stage]:
 
 def run(arguments: argparse.Namespace, command: str, file: Path) -> Results:
     """Try everything that is asked for; each group is saved when it is done."""
+    if not arguments.rows:
+        return Results.load(file)
     ours = (arguments.twistserve or [checkout(arguments.cache.absolute() / "environments")])[-1]
     # Ratios are to twistserve.
     names = arguments.servers if "rates" not in arguments.rows else ("twistserve", *arguments.servers)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.environments import InstallError, packages
-from benchmarks.servers import APPLICATION, PEERS, Command, Launch, Server, daphne, granian, gunicorn, hendrix
+from benchmarks.servers import APPLICATION, PEERS, THREADS, Command, Launch, Server, daphne, granian, gunicorn, hendrix
 from benchmarks.servers import hurricane as hurricane_command
 from benchmarks.servers import twistserve as twistserve_command
 
@@ -17,6 +18,9 @@ KEEP_ALIVE = 75
 """Seconds a connection may be idle: more than a proxy in front keeps it."""
 TIMEOUT = 30
 """Seconds for a request, where a server has such an option and needs one to be run in production."""
+
+
+logger = logging.getLogger("benchmarks")
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,20 @@ NAMES = tuple(plan.name for plan in PLANS)
 
 
 def install(names: Sequence[str], environments: Path, ours: Server) -> list[Contender]:
-    """The servers of these names, in the order of the tables. Raises `InstallError`."""
-    return [Contender(plan, _installed(plan, environments, ours)) for plan in PLANS if plan.name in names]
+    """The servers of these names, in the order of the tables, without those that cannot be installed."""
+    found = []
+    for plan in PLANS:
+        if plan.name in names:
+            try:
+                found.append(Contender(plan, _installed(plan, environments, ours)))
+            except InstallError as error:
+                logger.warning("%s takes no part: it cannot be installed: %s", plan.title, error)
+    return found
 
 
 def _installed(plan: Plan, environments: Path, ours: Server) -> Server:
     if plan.command is twistserve_command:
         return replace(ours, name=plan.name, options=(*plan.options, *ours.options))
-    try:
-        peer = next(peer for peer in PEERS if peer.requirement == plan.package)
-    except StopIteration:
-        raise InstallError(f"{plan.package} is no peer of the benchmarks") from None
+    peer = next(peer for peer in PEERS if peer.requirement == plan.package)
     server = peer.install(environments, ours.bin)
-    return replace(server, name=plan.name, command=plan.command, threads=8, options=plan.options, note="")
+    return replace(server, name=plan.name, command=plan.command, threads=THREADS, options=plan.options, note="")

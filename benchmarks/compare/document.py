@@ -9,8 +9,8 @@ from benchmarks.compare.group import Column, Found
 from benchmarks.compare.groups import GROUPS
 from benchmarks.compare.results import Results
 
-BEGIN = "<!-- measured: written by python -m benchmarks.compare -->"
-END = "<!-- end of what is measured -->"
+BEGIN = "<!-- measured: begin -->"
+END = "<!-- measured: end -->"
 WIDTH = 120
 
 
@@ -20,7 +20,7 @@ def measured(results: Results) -> str:
     parts = [overview(results)]
     for group in tried:
         found = results.found[group.name]
-        heading = f"### {group.title}\n\nTried like this: [^{group.name}]"
+        heading = f"### {group.title}\n\nHow it was tried: [^{group.name}]"
         parts += [heading, own_table(results, group.columns, found), *details(results, found)]
     parts += ["### Versions, machine, command lines", circumstances(results), commands(results)]
     parts += [filled(f"[^{group.name}]: {' '.join(group.how.split())}", indent="    ") for group in tried]

@@ -17,7 +17,7 @@ RUNS = 3.0
 """Seconds the request takes."""
 BEFORE = 0.5
 """Seconds of it before SIGTERM."""
-PATIENCE = 40.0
+PATIENCE = 30.0
 LOOK_EVERY = 0.01
 
 

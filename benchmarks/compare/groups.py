@@ -6,7 +6,8 @@ from benchmarks.compare import deadlines, draining, malformed, memory, probing, 
 from benchmarks.compare.group import Group
 
 GROUPS: tuple[Group | rates.Rates, ...] = (
-    probing.UNDER_LOAD,
+    probing.WAITING,
+    probing.COMPUTING,
     probing.HUNG,
     rollout.GROUP,
     draining.GROUP,

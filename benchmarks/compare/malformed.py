@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -28,8 +29,15 @@ def measure(stage: Stage, contender: Contender) -> Found:
     wrong = [case for case, reply in judged if not right(case, reply)]
     kinds = [[case for case in all_cases if (case.expected is not None) is valid] for valid in (False, True)]
     counts = [f"{sum(case in kind for case in wrong)} of {len(kind)}" for kind in kinds]
-    names = "; ".join(f"{case.name} ({case.section})" for case in wrong)
-    return Found(tuple(counts), (f"wrong: {names}",) if wrong else ())
+    return Found(tuple(counts), (named(wrong),) if wrong else ())
+
+
+def named(wrong: Sequence[Case]) -> str:
+    """The cases by what demands another treatment."""
+    by_section: dict[str, list[str]] = {}
+    for case in wrong:
+        by_section.setdefault(case.section, []).append(case.name)
+    return "; ".join(f"{section}: {', '.join(names)}" for section, names in by_section.items())
 
 
 def sent(port: int, case: Case) -> Reply:

@@ -32,23 +32,29 @@ USERS_EVERY = 0.25
 USERS_PATIENCE = 5.0
 
 
-def under_load(stage: Stage, contender: Contender) -> Found:
-    """Ask readiness under two loads."""
-    cells: list[str] = []
-    for target in ("/wait", "/compute"):
-        with running(stage, contender) as server:
-            cells += shown(asyncio.run(_under_load(server, target)))
-    return Found(tuple(cells))
+def waiting(stage: Stage, contender: Contender) -> Found:
+    """Ask readiness while all threads wait."""
+    return _under_load(stage, contender, "/wait")
 
 
-def shown(answers: Sequence[Answer]) -> tuple[str, str]:
-    """P95 and the longest, and how many came within a second, which is what Kubernetes waits by default."""
+def computing(stage: Stage, contender: Contender) -> Found:
+    """Ask readiness while all threads compute."""
+    return _under_load(stage, contender, "/compute")
+
+
+def _under_load(stage: Stage, contender: Contender, target: str) -> Found:
+    with running(stage, contender) as server:
+        return Found(shown(asyncio.run(_asked_under_load(server, target))))
+
+
+def shown(answers: Sequence[Answer]) -> tuple[str, ...]:
+    """The 95th percentile, the longest, and how many came within a second, which Kubernetes waits by default."""
     took = [answer.seconds for answer in answers]
     longest = f"{'over ' if any(one.status is None for one in answers) else ''}{duration(max(took))}"
-    return f"{duration(percentile(took, 0.95))}, {longest}", share(sum(one.within(1) for one in answers), len(answers))
+    return duration(percentile(took, 0.95)), longest, share(sum(one.within(1) for one in answers), len(answers))
 
 
-async def _under_load(server: Running, target: str) -> list[Answer]:
+async def _asked_under_load(server: Running, target: str) -> list[Answer]:
     async with load(server.port, target, CLIENTS):
         await asyncio.sleep(WARM_UP)
         return await _asked(*server.readiness, ASKED, EVERY, PATIENCE)
@@ -90,21 +96,31 @@ async def _hung(server: Running) -> tuple[list[Answer], list[Answer]]:
     return probed, asked
 
 
-UNDER_LOAD = Group(
-    "probes",
-    "Probes under load",
-    f"""{CLIENTS} clients keep all threads busy, with a view that waits 2 s and with one that computes 10 ms. Readiness
-    is asked {ASKED} times, every {EVERY:g} s, over a new connection: on the probe port of twistserve and Hurricane,
-    otherwise by the view `/healthz`, which asks the database, on the web port. p95, the longest, and how many
-    responses came within a second, which is how long Kubernetes waits by default. No question waits longer than
-    {PATIENCE:g} s. Daphne has a thread for each request, so none waits for one.""",
-    (
-        Column("views wait: p95, longest"),
-        Column("within 1 s", "Readiness answers within a second while all threads wait"),
-        Column("views compute: p95, longest"),
-        Column("within 1 s", "The same while they compute"),
-    ),
-    under_load,
+HOW = f"""Readiness is asked {ASKED} times, every {EVERY:g} s, over a new connection: on the probe port of twistserve
+and Hurricane, otherwise by the view `/healthz`, which asks the database, on the web port. How many responses came
+within a second, which is how long Kubernetes waits by default? No question waits longer than {PATIENCE:g} s."""
+
+
+def columns(need: str) -> tuple[Column, ...]:
+    """Of both loads."""
+    return Column("p95"), Column("longest"), Column("within 1 s", need)
+
+
+WAITING = Group(
+    "waiting",
+    "Probes while all threads wait",
+    f"""{CLIENTS} clients ask for a view that waits 2 s, as for a slow database, and so keep all threads busy. {HOW}
+    Daphne has a thread for each request, so none waits for one.""",
+    columns("Readiness answers within a second while all threads wait"),
+    waiting,
+    together=True,
+)
+COMPUTING = Group(
+    "computing",
+    "Probes while all threads compute",
+    f"""{CLIENTS} clients ask for a view that computes 10 ms in Python. {HOW}""",
+    columns("Readiness answers within a second while all threads compute"),
+    computing,
 )
 HUNG = Group(
     "hung",
@@ -112,7 +128,8 @@ HUNG = Group(
     f"""The readiness check, or what `/healthz` asks, hangs for 30 s, as a database behind a dead network does. For
     {HUNG_FOR:g} s readiness is asked every {PERIOD:g} s with `timeoutSeconds: {TIMEOUT:g}`, and a view that needs
     no database {1 / USERS_EVERY:g} times a second. A failure that is told in time counts as told. twistserve runs
-    with `--check-timeout=1`.""",
+    with `--check-timeout=1`. On the web port each hanging probe keeps a thread: of eight, none is left after eight
+    probes.""",
     (
         Column("readiness told in time", "A check that hangs: its probe answers in time"),
         Column("others answered within 1 s", "A check that hangs: other requests are answered within a second"),
