@@ -128,6 +128,10 @@ class TestJudgement:
         chunked = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         assert not right(case(expected={"uncoded": True}), Reply(chunked, closed=True))
         assert right(case(expected={"uncoded": True}), Reply(OK % (2, b"ok"), closed=True))
+        assert not right(
+            case(expected={"uninvited": True}), Reply(b"HTTP/1.1 100 Continue\r\n\r\n" + echoed(), closed=True)
+        )
+        assert right(case(expected={"uninvited": True}), Reply(echoed(), closed=True))
 
 
 class TestResponses:
