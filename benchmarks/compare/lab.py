@@ -15,7 +15,8 @@ from pathlib import Path
 from benchmarks.compare.contenders import Contender
 from benchmarks.compare.http import once
 from benchmarks.processes import Tree, free_port
-from benchmarks.servers import PROJECT, environ
+from benchmarks.projects import BENCH
+from benchmarks.servers import environ
 from benchmarks.serving import RefusedError, Stage
 
 START_PATIENCE = 60.0
@@ -57,7 +58,7 @@ def running(stage: Stage, contender: Contender) -> Iterator[Running]:
         tree = Tree(
             words,
             core=stage.cores_of(contender.server),
-            cwd=PROJECT,
+            cwd=BENCH.source,
             env=environ(directory, contender.server),
             output=output,
         )
