@@ -24,6 +24,11 @@ def test_the_page_can_be_followed(page: str, tmp_path: Path) -> None:
     Page(tmp_path, blocks(page)).run()
 
 
+def test_a_pipeline_may_end_early(tmp_path: Path) -> None:
+    """As in a shell without pipefail."""
+    Page(tmp_path, (Block("page.md", 1, "sh", "seq 1000000 | head -1\nseq 1000000 | grep -q 7\n"),)).run()
+
+
 @pytest.mark.parametrize(
     ("block", "said"),
     [

@@ -28,6 +28,12 @@ OF_OTHERS = {
 SERVER = "exec twistd -n --pidfile= djangoserve --settings mysite.settings --media"
 """What runs where a page asks a server that it does not start: a reference, for whoever has one."""
 
+READ_TO_THE_END = """
+head() { command head "$@"; cat > /dev/null; }
+grep() { local status=0; command grep "$@" || status=$?; cat > /dev/null; return $status; }
+"""
+"""What ends early would now and then fail the pipeline that writes to it, which a reader's shell does not mind."""
+
 WRITTEN = {"python", "yaml", "toml", "json", "ini", "nginx", "haproxy", "caddyfile"}
 """Languages whose blocks are files if their first line says so."""
 
@@ -97,7 +103,7 @@ class Page:
         if not self._sets("PORT"):
             environ["TWISTSERVE_PORT"] = str(self._ports[8000])
         return subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", script],
+            ["bash", "-euo", "pipefail", "-c", READ_TO_THE_END + script],
             cwd=self._directory,
             env=environ,
             stdin=subprocess.DEVNULL,
