@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from markdown_it import MarkdownIt
 from proselint.checks import __register__
@@ -58,7 +57,7 @@ def findings(page: str, text: str, config: Config) -> Iterator[str]:
 def main() -> int:
     """The exit status: 1 if there is something to mend."""
     config = load_from(ROOT / ".proselintrc.json")
-    found = [each for page in [*pages(), "CHANGELOG.md"] for each in findings(page, Path(page).read_text(), config)]
+    found = [each for page in [*pages(), "CHANGELOG.md"] for each in findings(page, (ROOT / page).read_text(), config)]
     for each in found:
         sys.stdout.write(f"{each}\n")
     return int(bool(found))
