@@ -82,6 +82,8 @@ def test_blocks_are_found_wherever_they_stand() -> None:
     [
         ("sh", "twistd -n djangoserve \\\n  --static\n", None),
         ("sh", "$ true", "a prompt"),
+        ("sh", "python -c '\nprint(1)\n'", None),
+        ("sh", "cat > mysite/note.txt <<'END'\nIt's here.\nEND", None),
         ("sh", "pip install 'twistserve[tls,http2]'", None),
         ("sh", "pip install 'twistserve[grpc]'", "amqp, debug, http2"),
         ("sh", "true && kubectl get pods", "`console`"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +51,14 @@ def programs(command: str) -> set[str]:
     """The programs that a command starts, as far as its pipelines and lists show them."""
     words = shlex.shlex(command, posix=True, punctuation_chars="|&;(){}")
     words.whitespace_split = True
+    try:
+        return _programs(words)
+    except ValueError:
+        # One of several lines of a text in quotes.
+        return set(command.split()[:1])
+
+
+def _programs(words: Iterable[str]) -> set[str]:
     found: set[str] = set()
     begun: list[str] = []
     for word in words:
@@ -103,7 +111,8 @@ class Ports:
     def __init__(self, free_port: Callable[[], int]) -> None:
         self._free_port = free_port
         self._pairs: dict[int, int] = {}
-        self[8000]
+        # A page may use the default ports without naming them.
+        self.learn("localhost:8000")
 
     def __getitem__(self, port: int) -> int:
         """The port for one that the page has; `free_port` gives even ones with a free successor."""
