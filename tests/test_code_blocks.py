@@ -91,7 +91,7 @@ def test_blocks_are_found_wherever_they_stand() -> None:
         ("sh", "twistd -n djangoserve --print-options\ntrue", None),
         ("console", "# to the cluster\nkubectl apply \\\n  -f .\n", None),
         ("console", "python manage.py kubernetes | kubectl apply -f -", None),
-        ("console", "python -m benchmarks.probes 20", None),
+        ("console", ".venv/bin/python -m benchmarks.probes 20", None),
         ("console", "$ kubectl get pods\nNAME  READY", None),
         ("console", "python manage.py kubernetes", "`sh`"),
         ("console", "$ kubectl port-forward POD 8001\nForwarding\n$ curl localhost:8001/ready", None),

@@ -65,7 +65,7 @@ def _programs(words: Iterable[str]) -> set[str]:
         if set(word) <= set("|&;(){}"):
             begun = []
         elif begun or not re.match(r"\w+=", word):
-            begun.append(word)
+            begun.append(word if begun else word.rpartition("/")[2])
             found.add(" ".join(begun[:3]) if begun[:2] == ["python", "-m"] else begun[0])
     return found
 
