@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 from http.client import HTTPException
@@ -167,6 +168,8 @@ def answers(server: subprocess.Popen[bytes], path: str) -> bool:
             # A debugger's port says nothing.
             if fetch(port, path, timeout=2).status == 200:
                 return True
+    # A look at /proc takes time from the server that is waited for.
+    time.sleep(0.1)
     return False
 
 
