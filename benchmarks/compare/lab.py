@@ -58,7 +58,7 @@ def running(stage: Stage, contender: Contender) -> Iterator[Running]:
         tree = Tree(
             words,
             core=stage.cores_of(contender.server),
-            cwd=BENCH.source,
+            cwd=BENCH.directory(stage.data),
             env=environ(directory, contender.server),
             output=output,
         )
