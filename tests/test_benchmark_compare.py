@@ -120,7 +120,7 @@ class TestJudgement:
 
     def test_wrong_ones_are_told_by_what_demands_another_treatment(self) -> None:
         wrong = [Case(name, section, b"", (), None) for name, section in (("a", "1"), ("b", "2"), ("c", "1"))]
-        assert malformed.named(wrong) == "1: a, c; 2: b"
+        assert malformed.named(wrong) == "1: a; c. 2: b"
 
     def test_a_response_without_content_or_coding(self) -> None:
         assert right(case(expected={"empty": True}), Reply(OK % (13, b""), closed=True))
@@ -271,7 +271,7 @@ class TestGroups:
 
 
 RESULTS = Results(
-    {"drain": {"twistserve": Found(("yes", "status 0", "1 s")), "granian": Found(("no", "a|b", ""), ("it hung",))}},
+    {"drain": {"twistserve": Found(("yes", "status 0", "1 s")), "granian": Found(("no", "a|b", ""), ("it hung <x>",))}},
     {"twistserve": Described("twistserve", "0.1", "twistd"), "granian": Described("Granian", "2.8", "granian app")},
     {"machine": "two cores"},
     {"drain": "2026-11-26"},
@@ -285,7 +285,7 @@ class TestDocument:
         assert lines[0] == "|  | twistserve | Granian |"
         assert "| SIGTERM: the request in flight is finished [^drain] | yes | no |" in lines
         assert "| Granian | no | a\\|b |  |" in lines
-        assert "- Granian: it hung" in lines
+        assert "- Granian: it hung &lt;x>" in lines
         assert sum(line.startswith("[^drain]: ") for line in lines) == 1
         assert "- servers: twistserve 0.1, Granian 2.8" in lines
         assert "granian app" in lines

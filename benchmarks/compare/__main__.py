@@ -31,7 +31,7 @@ from benchmarks.serving import RefusedError, Stage
 from benchmarks.staging import check_machine
 from benchmarks.workloads import WORKLOADS
 
-FACTS = ("machine", "system", "checkout", "wrk", "PostgreSQL")
+FACTS = ("machine", "system", "load before", "checkout", "wrk", "PostgreSQL")
 """What is said about a run beside the servers."""
 OPEN_FILES = 4096
 """For the slow clients of all servers."""

@@ -48,7 +48,7 @@ def own_table(results: Results, columns: Sequence[Column], found: dict[str, Foun
 def details(results: Results, found: dict[str, Found]) -> list[str]:
     """What the cells have no room for, as one list, if there is any."""
     lines = [
-        filled(f"- {results.servers[name].title}: {detail}", indent="  ")
+        filled(f"- {results.servers[name].title}: {detail.replace('<', '&lt;')}", indent="  ")
         for name, one in found.items()
         for detail in one.details
     ]

@@ -37,7 +37,7 @@ def named(wrong: Sequence[Case]) -> str:
     by_section: dict[str, list[str]] = {}
     for case in wrong:
         by_section.setdefault(case.section, []).append(case.name)
-    return "; ".join(f"{section}: {', '.join(names)}" for section, names in by_section.items())
+    return ". ".join(f"{section}: {'; '.join(names)}" for section, names in by_section.items())
 
 
 def sent(port: int, case: Case) -> Reply:

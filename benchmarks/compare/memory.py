@@ -7,7 +7,7 @@ import time
 
 from benchmarks.compare.contenders import Contender
 from benchmarks.compare.figures import duration
-from benchmarks.compare.group import NONE, Column, Found, Group
+from benchmarks.compare.group import Column, Found, Group
 from benchmarks.compare.http import Client, connect
 from benchmarks.compare.lab import running
 from benchmarks.processes import pss
@@ -24,7 +24,7 @@ def measure(stage: Stage, contender: Contender) -> Found:
     with running(stage, contender) as server:
         one, start = _after_requests(server.port, server.tree.pid, 1), server.start
     if not contender.plan.workers:
-        return Found((f"{one:.0f} MiB", NONE, duration(start)))
+        return Found((f"{one:.0f} MiB", "one process only", duration(start)))
     with running(stage, contender.with_workers(2)) as server:
         two = _after_requests(server.port, server.tree.pid, 2)
     return Found((f"{one:.0f} MiB", f"{two:.0f} MiB", duration(start)))
@@ -54,8 +54,9 @@ GROUP = Group(
     "memory",
     "Memory and start",
     f"""The proportional set size (PSS) of all processes of the server together, parents and routers too, after
-    {REQUESTS} template pages for each worker: for one worker or process, and for two. And the time from the start
-    of the program until the first response, once.""",
+    {REQUESTS} template pages for each worker: for one worker or process, and for two. Nothing is preloaded: twistserve
+    and gunicorn have `--preload` against that, Granian has not, and uWSGI runs with `--lazy-apps`. And the time from
+    the start of the program until the first response, once.""",
     (
         Column("one worker", "Memory of one worker"),
         Column("two workers", "Memory of two workers"),
