@@ -228,6 +228,12 @@ class TestContenders:
             option = one.plan.deadline.format("")
             assert [word for word in words if word.startswith(option)][-1] == f"{option}3"
 
+    def test_a_reader_can_repeat_its_command(self, tmp_path: Path) -> None:
+        """No path of this machine is in it, and no port that was free by chance."""
+        shown = contender("twistserve").shown(tmp_path)
+        assert shown.startswith("twistd --nodaemon")
+        assert " --port=8000 --probe-port=8001 " in shown
+
     def test_workers_are_those_of_the_server(self, tmp_path: Path) -> None:
         plans = [plan for plan in contenders.PLANS if plan.workers]
         for plan in plans:

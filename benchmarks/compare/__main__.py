@@ -20,7 +20,7 @@ from benchmarks.arguments import add_twistserve, chosen, positive
 from benchmarks.compare import contenders, groups
 from benchmarks.compare.document import measured, replaced
 from benchmarks.compare.results import Described, Results
-from benchmarks.environments import ROOT, InstallError
+from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.idle import raise_file_limit
 from benchmarks.layouts import ONE_CORE
 from benchmarks.machine import describe
@@ -31,7 +31,7 @@ from benchmarks.serving import RefusedError, Stage
 from benchmarks.staging import check_machine
 from benchmarks.workloads import WORKLOADS
 
-FACTS = ("machine", "system", "load before", "checkout", "wrk", "PostgreSQL")
+FACTS = ("machine", "system", "load before", "checkout", "Python", "Django", "wrk", "PostgreSQL")
 """What is said about a run beside the servers."""
 OPEN_FILES = 4096
 """For the slow clients of all servers."""
@@ -102,10 +102,11 @@ def run(arguments: argparse.Namespace, command: str, file: Path) -> Results:
     order = {name: results.servers.get(name) for name in contenders.NAMES}
     with staged(arguments, ours) as stage:
         for one in servers:
-            order[one.name] = Described(one.plan.title, one.version, one.server.shown(stage.scratch))
+            order[one.name] = Described(one.plan.title, one.version, one.shown(stage.scratch))
         results.servers = {name: server for name, server in order.items() if server is not None}
         described = dict(describe(command, [one.server for one in servers], stage.scratch, postgresql=True))
-        results.facts = {"command": f"`{command}`", **{word: described[word] for word in FACTS if word in described}}
+        known = {**described, **{name.title(): version for name, version in packages(ours.bin).items()}}
+        results.facts = {"command": f"`{command}`", **{word: known[word] for word in FACTS if word in known}}
         for group in groups.GROUPS:
             if group.name in arguments.rows:
                 began = time.monotonic()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.environments import InstallError, packages
+from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.servers import APPLICATION, PEERS, THREADS, Command, Launch, Server, daphne, granian, gunicorn, hendrix
 from benchmarks.servers import hurricane as hurricane_command
 from benchmarks.servers import twistserve as twistserve_command
@@ -58,6 +60,11 @@ class Contender:
     @property
     def version(self) -> str:
         return packages(self.server.bin)[self.plan.package].partition(" ")[0]
+
+    def shown(self, scratch: Path) -> str:
+        """Its command line for a reader to repeat."""
+        words = replace(self.server, bin=Path()).words(8000, None, scratch)
+        return re.sub(r"--probe-port=\d+", "--probe-port=8001", shlex.join(words).replace(f"{ROOT}/", ""))
 
     def with_options(self, *options: str) -> Contender:
         return replace(self, server=replace(self.server, options=(*self.server.options, *options)))

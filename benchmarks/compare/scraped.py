@@ -81,10 +81,10 @@ def keys(value: object) -> Iterable[str]:
 GROUP = Group(
     "metrics",
     "Metrics without code in the project",
-    """What the server's own options let a program scrape after some requests. Families of the Python runtime
-    (`python_`, `process_`) do not count. gunicorn can send figures to a StatsD server instead (`--statsd-host`),
-    the durations of requests among them. With django-prometheus in the project each of the servers has the metrics
-    of Django.""",
+    """What a program can scrape after some requests: uWSGI has `--stats`, Granian `--metrics`. Families of the Python
+    runtime (`python_`, `process_`) do not count. gunicorn can send figures to a StatsD server instead
+    (`--statsd-host`), the durations of requests among them. With django-prometheus in the project each of the servers
+    has the metrics of Django.""",
     (
         Column("scraped", "Metrics, without code in the project"),
         Column("durations of requests", "Durations of requests as a histogram"),
