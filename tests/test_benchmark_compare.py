@@ -294,7 +294,7 @@ class TestDocument:
         assert "- Granian: it hung &lt;x>" in lines
         assert sum(line.startswith("[^drain]: ") for line in lines) == 1
         assert "- servers: twistserve 0.1, Granian 2.8" in lines
-        assert "granian app" in lines
+        assert "- `granian app`" in lines
 
     def test_nothing_is_wider_than_a_page_but_tables_and_commands(self) -> None:
         assert all(len(line) <= 120 for line in measured(RESULTS).splitlines() if not line.startswith("|"))

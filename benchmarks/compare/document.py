@@ -65,8 +65,7 @@ def circumstances(results: Results) -> str:
 
 def commands(results: Results) -> str:
     """How each server is started."""
-    lines = (server.command for server in results.servers.values())
-    return "```text\n" + "\n".join(lines) + "\n```"
+    return "\n".join(f"- `{server.command}`" for server in results.servers.values())
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
