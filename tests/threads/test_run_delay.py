@@ -43,11 +43,14 @@ def test_a_thread_that_shares_its_core() -> None:
 
 
 def test_a_thread_that_sleeps_is_not_ready() -> None:
-    """It wants no processor."""
+    """It wants no processor; on a busy machine it waits for one when it wakes, but not each time."""
     delay = RunDelay()
-    delay.since_last()
-    time.sleep(0.05)
-    assert delay.since_last() < 0.05
+    found = []
+    while not found or found[-1] >= 0.05:
+        assert len(found) < 100, found
+        delay.since_last()
+        time.sleep(0.05)
+        found.append(delay.since_last())
     delay.close()
 
 
