@@ -19,7 +19,7 @@ from benchmarks.soak import contents
 logger = logging.getLogger(__name__)
 LINES = 50
 """Of the log, by a view that logs much."""
-HANGS = 7.0
+HANGS = 12.0
 """Seconds: more than --request-timeout."""
 GROWS = 4 << 20
 """Bytes that a worker loses to a view that leaks."""

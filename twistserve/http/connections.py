@@ -74,7 +74,8 @@ class Connections:
         self._held: list[NewConnection] = []
         self._full = False
         self._drained: Deferred[None] | None = None
-        self._sweeping = LoopingCall(self.sweep)
+        self._sweeping = LoopingCall.withCount(self._sweep_unless_late)
+        self._was_late = False
         self._sweeping.clock = reactor
 
     def __len__(self) -> int:
@@ -120,6 +121,15 @@ class Connections:
         if full is not self._full:
             self._full = full
             self.on_full(full)
+
+    def _sweep_unless_late(self, count: int) -> None:
+        """Sweep; but if the process has stood still, such as a machine that was paused, let the reactor read before.
+
+        The kernel may hold what has come in time. Once in a row, for a busy reactor may always be late.
+        """
+        self._was_late = count > 1 and not self._was_late
+        if not self._was_late:
+            self.sweep()
 
     def sweep(self) -> None:
         """Time out those whose deadline has passed."""
