@@ -246,7 +246,7 @@ def killed(world: World) -> Row:
         return row(
             load,
             [victim, other],
-            f"one of two pods, with {2 * THREADS} requests at a time; lost is what it had in hand",
+            f"one of two pods, with {2 * THREADS} requests at a time; the requests it had are lost",
             restarts=1,
             lost=None,
         )

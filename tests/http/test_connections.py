@@ -294,7 +294,7 @@ def test_silent_connections_are_looked_for_until_the_end() -> None:
 
 
 def test_what_came_while_the_process_stood_still_is_read_first() -> None:
-    """Requests that came before their connections' time was up are found; a silent one ends a second later."""
+    """Requests that came before their connections' time was up are found; a silent one ends."""
     lab = Lab(at_once=True)
     lab.site.startFactory()
     lab.clock.pump([SWEEP] * 5)
@@ -304,20 +304,21 @@ def test_what_came_while_the_process_stood_still_is_read_first() -> None:
     assert not any(connection.closed for connection in (served, kept, silent))
     served.feed(get(b"/2"))
     kept.feed(get(b"/3"))
-    lab.clock.advance(SWEEP)
+    lab.clock.advance(SWEEP_OF_A_DRAIN)
     assert lab.recorder.targets == [b"/1", b"/2", b"/3"]
     assert [connection.closed for connection in (served, kept, silent)] == [False, False, True]
     lab.site.abort()
 
 
 def test_silent_connections_are_looked_for_by_a_reactor_that_is_always_late() -> None:
-    """Every other time."""
+    """A moment after it was late; a site that has ended has no timer then either."""
     lab = Lab()
     lab.site.startFactory()
     connection = lab.connect()
     lab.clock.pump([3.5 * SWEEP] * 6)
     assert connection.closed
     lab.site.abort()
+    assert lab.clock.getDelayedCalls() == []
 
 
 def test_a_connection_that_fails_to_time_out_is_aborted(

@@ -75,7 +75,8 @@ class Connections:
         self._full = False
         self._drained: Deferred[None] | None = None
         self._sweeping = LoopingCall.withCount(self._sweep_unless_late)
-        self._was_late = False
+        self._call_later = reactor.callLater
+        self._late_sweep: Any = None
         self._sweeping.clock = reactor
 
     def __len__(self) -> int:
@@ -125,11 +126,18 @@ class Connections:
     def _sweep_unless_late(self, count: int) -> None:
         """Sweep; but if the process has stood still, such as a machine that was paused, let the reactor read before.
 
-        The kernel may hold what has come in time. Once in a row, for a busy reactor may always be late.
+        The kernel may hold what has come in time.
         """
-        self._was_late = count > 1 and not self._was_late
-        if not self._was_late:
+        if self._late_sweep is not None:
+            return
+        if count == 1:
             self.sweep()
+        else:
+            self._late_sweep = self._call_later(SWEEP_OF_A_DRAIN, self._sweep_late)
+
+    def _sweep_late(self) -> None:
+        self._late_sweep = None
+        self.sweep()
 
     def sweep(self) -> None:
         """Time out those whose deadline has passed."""
@@ -165,6 +173,9 @@ class Connections:
             connection.abortConnection()
         if self._sweeping.running:
             self._sweeping.stop()
+        if self._late_sweep is not None:
+            self._late_sweep.cancel()
+            self._late_sweep = None
 
     def _check_drained(self) -> None:
         # The connections, not the requests: a response that is given may still be on its way to the client.
