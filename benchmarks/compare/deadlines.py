@@ -89,13 +89,14 @@ async def _others(port: int) -> list[Answer]:
 GROUP = Group(
     "deadlines",
     "A view that hangs",
-    f"""A view hangs for {HANGS:g} s, and the server's option against that says {DEADLINE} s; first alone, then with
-    neighbours: {NEIGHBOURS} requests of {NEIGHBOURS_TAKE:g} s each begin half-way and so run while the deadline passes,
-    and a quick one comes five times a second for {OTHERS * OTHERS_EVERY:g} s. What does the client of the hanging view
-    get, how many of the neighbours and of the quick ones have their response? gunicorn's `--timeout` does not count the
-    requests of a gthread worker, but the silence of the worker. uWSGI's harakiri kills the worker with all of its
-    requests, but each response of a worker with threads puts it off; the client learns of it if it has sent
-    `Connection: close`, as here, and waits for `--http-timeout` over a kept connection.""",
+    f"""A view hangs for {HANGS:g} s, and the server's option against that is set to {DEADLINE} s; first alone, then
+    with neighbours: {NEIGHBOURS} requests of {NEIGHBOURS_TAKE:g} s each begin half-way and so run while the deadline
+    passes, and a quick request comes five times a second for {OTHERS * OTHERS_EVERY:g} s. The table shows what the
+    client of the hanging view gets, and how many of the neighbours and of the quick requests get their responses.
+    gunicorn's `--timeout` does not apply to a request of a gthread worker, but to the silence of the worker. uWSGI's
+    harakiri kills the worker with all of its requests, but in a worker with threads each response postpones it. The
+    client learns of it if it has sent `Connection: close`, as here; over a kept connection it waits for
+    `--http-timeout`.""",
     (
         Column("option"),
         Column("alone", "A view that hangs alone: what its client gets"),

@@ -71,8 +71,9 @@ async def _closed(client: Client) -> float:
 GROUP = Group(
     "drain",
     "The drain",
-    f"""SIGTERM half a second into a request of {RUNS:g} s, beside an idle kept connection. Was its response complete,
-    with which status did the server end, how long after SIGTERM, and when was the idle connection closed?""",
+    f"""The server gets SIGTERM half a second into a request of {RUNS:g} s, while another connection is idle. The table
+    shows whether the response was complete, the server's exit status and how long after SIGTERM it ended, and when the
+    idle connection was closed.""",
     (
         Column("the request is finished", "SIGTERM: the request in flight is finished"),
         Column("the server ends", "SIGTERM: exit status, and when"),

@@ -60,15 +60,15 @@ def sent(port: int, case: Case) -> Reply:
 GROUP = Group(
     "malformed",
     "Malformed requests",
-    """A corpus of our own, `benchmarks/compare/malformed.toml`, sent straight to the server. A malformed request is
-    there only where RFC 9112 or RFC 9110 says MUST, or where servers that disagree let requests be smuggled past a
-    proxy. It counts as wrong if it reaches the application as anything else than what is allowed: an error
-    response, a close and silence are always right. Django refuses some of them, such as invalid hosts, which counts
-    for the server. Right requests that look unusual are to be taken. A proxy in front refuses many of the malformed
-    ones.""",
+    """A corpus of our own, `benchmarks/compare/malformed.toml`, sent straight to the server. It has a malformed request
+    only if RFC 9112 or RFC 9110 says that it MUST be refused, or if servers that treat it differently let requests be
+    smuggled past a proxy. The server is wrong if such a request reaches the application in any way that is not
+    allowed; an error response, a close and silence are always right. Django refuses some of them, such as invalid
+    hosts, which counts in the server's favour. Requests that are right but unusual have to be accepted. A proxy in
+    front would refuse many of the malformed ones.""",
     (
-        Column("malformed ones taken", "Malformed requests that are taken"),
-        Column("right ones refused", "Right ones that are treated wrongly"),
+        Column("malformed ones accepted", "Malformed requests that are accepted"),
+        Column("right ones treated wrongly", "Right but unusual requests that are treated wrongly"),
     ),
     measure,
     together=True,

@@ -53,10 +53,10 @@ async def _ask(port: int, number: int) -> None:
 GROUP = Group(
     "memory",
     "Memory and start",
-    f"""The proportional set size (PSS) of all processes of the server together, parents and routers too, after
-    {REQUESTS} template pages for each worker: for one worker or process, and for two. Nothing is preloaded: twistserve
-    and gunicorn have `--preload` against that, Granian has not, and uWSGI runs with `--lazy-apps`. And the time from
-    the start of the program until the first response, once.""",
+    f"""The proportional set size (PSS) of all processes of the server together, including parents and routers, after
+    {REQUESTS} template pages for each worker: with one worker or process, and with two. Nothing is preloaded:
+    twistserve and gunicorn could share memory with `--preload`, Granian has no such option, and uWSGI runs with
+    `--lazy-apps`. The start is the time from starting the program until the first response, measured once.""",
     (
         Column("one worker", "Memory of one worker"),
         Column("two workers", "Memory of two workers"),

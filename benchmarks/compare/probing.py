@@ -96,9 +96,10 @@ async def _hung(server: Running) -> tuple[list[Answer], list[Answer]]:
     return probed, asked
 
 
-HOW = f"""Readiness is asked {ASKED} times, every {EVERY:g} s, over a new connection: on the probe port of twistserve
-and Hurricane, otherwise by the view `/healthz`, which asks the database, on the web port. How many responses came
-within a second, which is how long Kubernetes waits by default? No question waits longer than {PATIENCE:g} s."""
+HOW = f"""Meanwhile a probe asks for readiness {ASKED} times, every {EVERY:g} s, each time over a new connection: on the
+probe port of twistserve and Hurricane, and of the others at the view `/healthz` on the web port, which asks the
+database. Counted are the responses within a second, which is how long Kubernetes waits by default. The probe gives up
+after {PATIENCE:g} s."""
 
 
 def columns(need: str) -> tuple[Column, ...]:
@@ -109,8 +110,8 @@ def columns(need: str) -> tuple[Column, ...]:
 WAITING = Group(
     "waiting",
     "Probes while all threads wait",
-    f"""{CLIENTS} clients ask for a view that waits 2 s, as for a slow database, and so keep all threads busy. {HOW}
-    Daphne has a thread for each request, so none waits for one.""",
+    f"""{CLIENTS} clients request a view that waits 2 s, as if for a slow database, and so keep all threads busy. {HOW}
+    Daphne has a thread for each request, so no request waits for one.""",
     columns("Readiness answers within a second while all threads wait"),
     waiting,
     together=True,
@@ -118,18 +119,18 @@ WAITING = Group(
 COMPUTING = Group(
     "computing",
     "Probes while all threads compute",
-    f"""{CLIENTS} clients ask for a view that computes 10 ms in Python. {HOW}""",
+    f"""{CLIENTS} clients request a view that computes for 10 ms in Python. {HOW}""",
     columns("Readiness answers within a second while all threads compute"),
     computing,
 )
 HUNG = Group(
     "hung",
     "A check that hangs",
-    f"""The readiness check, or what `/healthz` asks, hangs for 30 s, as a database behind a dead network does. For
-    {HUNG_FOR:g} s readiness is asked every {PERIOD:g} s with `timeoutSeconds: {TIMEOUT:g}`, and a view that needs
-    no database {1 / USERS_EVERY:g} times a second. A failure that is told in time counts as told. twistserve runs
-    with `--check-timeout=1`. On the web port each hanging probe keeps a thread: of eight, none is left after eight
-    probes.""",
+    f"""The readiness check, or the query of `/healthz`, hangs for 30 s, like a database behind a dead network. For
+    {HUNG_FOR:g} s a probe asks for readiness every {PERIOD:g} s with `timeoutSeconds: {TIMEOUT:g}`, and a client
+    requests a view that needs no database {1 / USERS_EVERY:g} times a second. A probe that reports the failure in time
+    counts as answered. twistserve runs with `--check-timeout=1`. On the web port each hanging probe occupies a thread:
+    after eight probes none of eight threads is left.""",
     (
         Column("readiness told in time", "A check that hangs: its probe answers in time"),
         Column("others answered within 1 s", "A check that hangs: other requests are answered within a second"),

@@ -23,11 +23,11 @@ class Rates:
 
     name = "rates"
     title = "Rates"
-    how = """wrk with 32 connections on the second core, all servers in turn in each round: the median of the ratios
-    to twistserve, which has requests a second instead, and the median of p99. `hello` is 13 bytes, `page` a
-    template of 50 rows, `pgpage` four queries of PostgreSQL and a template of 20 rows. Connections to the database
-    stay, but not with Daphne: Django advises against it under ASGI. Access logs are as they come: on with
-    twistserve, uWSGI, Hurricane, Daphne and hendrix, off with gunicorn and Granian."""
+    how = """wrk with 32 connections on the second core, all servers in turn in each round. For twistserve the table
+    has the requests per second, for the others the median of the ratios to it; p99 is a median too. `hello` is 13
+    bytes, `page` a template of 50 rows, `pgpage` four PostgreSQL queries and a template of 20 rows. Connections to
+    the database are kept, except with Daphne, because Django advises against that under ASGI. Access logs have
+    their defaults: on with twistserve, uWSGI, Hurricane, Daphne and hendrix, off with gunicorn and Granian."""
     columns = tuple(
         column
         for name in NAMES

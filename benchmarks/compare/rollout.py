@@ -117,12 +117,11 @@ def measure(stage: Stage, contender: Contender) -> Found:
 GROUP = Group(
     "rollout",
     "Requests lost in a roll-out",
-    f"""Two instances. {CLIENTS} clients ask the first, half of them over kept connections, which they look at before
-    they use them again. One request in eight takes a second. The first instance gets SIGTERM, and for another
-    second new connections still go to it, then to the second one: a cluster takes that long to tell its proxies. No
-    request is sent twice. Once more with a preStop hook that sleeps {HOOK:g} s before SIGTERM. Without the hook
-    twistserve has `--drain-delay={HOOK:g}`, which is 5 by default inside Kubernetes; the others have no such
-    option.""",
+    f"""There are two instances. {CLIENTS} clients send requests to the first, half of them over kept connections, which
+    they check before each use. One request in eight takes a second. The first instance gets SIGTERM. New connections go
+    to it for another second, which a cluster takes to tell its proxies, and then to the second instance. No request is
+    sent twice. The same again with a preStop hook that sleeps {HOOK:g} s before SIGTERM. Without the hook twistserve
+    has `--drain-delay={HOOK:g}`, which is 5 by default inside Kubernetes; the others have no such option.""",
     (
         Column("without a hook", "Requests lost in a roll-out"),
         Column(f"with a preStop hook of {HOOK:g} s", "The same with a preStop hook that sleeps"),

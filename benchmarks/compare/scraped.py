@@ -81,10 +81,10 @@ def keys(value: object) -> Iterable[str]:
 GROUP = Group(
     "metrics",
     "Metrics without code in the project",
-    """What a program can scrape after some requests: uWSGI has `--stats`, Granian `--metrics`. Families of the Python
-    runtime (`python_`, `process_`) do not count. gunicorn can send figures to a StatsD server instead
-    (`--statsd-host`), the durations of requests among them. With django-prometheus in the project each of the servers
-    has the metrics of Django.""",
+    """What can be scraped after some requests; uWSGI has `--stats` and Granian `--metrics` for that. Families about the
+    Python runtime (`python_`, `process_`) do not count. gunicorn can instead send figures to a StatsD server
+    (`--statsd-host`), including the durations of requests. With django-prometheus in the project, every server has
+    metrics of Django.""",
     (
         Column("scraped", "Metrics, without code in the project"),
         Column("durations of requests", "Durations of requests as a histogram"),

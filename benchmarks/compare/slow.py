@@ -71,9 +71,9 @@ async def _slow(port: int, first: bytes) -> None:
 GROUP = Group(
     "slow",
     "Slow clients",
-    f"""{CLIENTS} clients send their header, or their body after a complete header, two bytes a second; or {READERS}
-    read a response of 8 MB two bytes a second. Meanwhile {ASKED} quick requests come, each over a new connection:
-    how many have their response within a second?""",
+    f"""{CLIENTS} clients send their header, or their body after a complete header, at two bytes a second; or {READERS}
+    clients read a response of 8 MB at two bytes a second. Meanwhile {ASKED} quick requests come, each over a new
+    connection; counted are those that get their response within a second.""",
     (
         Column("slow headers", f"Quick requests answered beside {CLIENTS} clients with slow headers"),
         Column("slow bodies", f"The same beside {CLIENTS} slow uploads"),

@@ -65,9 +65,9 @@ GROUP = Group(
     "uploads",
     "Uploads",
     """1 MB to a view that sends the digest of `request.body`: with a length, in chunks of 10 KB, in chunks with a
-    trailer, and with `Expect: 100-continue` by a client that waits for the invitation. By WSGI Django reads a body as
-    far as CONTENT_LENGTH says: a server that decodes chunks but does not set it gives the view an empty body, and the
-    client a 200.""",
+    trailer, and with `Expect: 100-continue` by a client that waits for the 100. Under WSGI, Django reads only as
+    much of a body as CONTENT_LENGTH says: if a server decodes chunks but does not set it, the view gets an empty body,
+    and the client a 200.""",
     tuple(Column(name, f"An upload {name} arrives whole") for name, *_ in WAYS),
     measure,
     together=True,
