@@ -155,7 +155,7 @@ class Configuration:
     host: str | None = _web("address or name to serve on", _HOST, None, default_text="all interfaces, IPv4 and IPv6")
     port: int = _web("port to serve on", _PORT, 8000)
     endpoint: tuple[str, ...] = _web(
-        "a Twisted server endpoint to serve on instead of --host and --port: tcp, ssl, unix, systemd or haproxy;"
+        "a Twisted server endpoint to serve on instead of --host and --port: tcp, tls, ssl, unix, systemd or haproxy;"
         " repeat the option for more",
         Kind("DESC", values.endpoint, redaction.without_paths),
         (),

@@ -45,7 +45,7 @@ def test_a_thread_that_shares_its_core() -> None:
 def test_a_thread_that_sleeps_is_not_ready() -> None:
     """It wants no processor; on a busy machine it waits for one when it wakes, but not each time."""
     delay = RunDelay()
-    found = []
+    found: list[float] = []
     while not found or found[-1] >= 0.05:
         assert len(found) < 100, found
         delay.since_last()
