@@ -180,6 +180,7 @@ dist: $(VENV)/tested build/release/installed
 	"$(BIN)/python" -m tests.release.check dist
 
 bench: bench-programs
+	mkdir -p build/benchmarks
 	$(PYTHON) -m benchmarks --floor --output build/benchmarks/report.md $(BENCH)
 
 bench-programs:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.arguments import add_measures, chosen, positive
+from benchmarks.arguments import add_measures, chosen, file, positive
 from benchmarks.environments import InstallError
 from benchmarks.idle import measure_idle, raise_file_limit
 from benchmarks.layouts import Layout
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"what to compare with: some of {', '.join(PEER_NAMES)} (default: all); 'granian' stands for all that"
         f" begin with it, '' for none; quiet is twistserve without access log and metrics, uncounted without metrics",
     )
-    made.add_argument("--output", type=Path, metavar="FILE.md", help="write the report there too, as Markdown")
+    made.add_argument("--output", type=file, metavar="FILE.md", help="write the report there too, as Markdown")
     made.add_argument("--floor", action="store_true", help="measure Django called without a server too")
     made.add_argument(
         "--idle", type=positive, metavar="N", help="instead: what N idle keep-alive connections cost twistserve"

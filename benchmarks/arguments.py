@@ -20,6 +20,14 @@ def positive(text: str) -> int:
     return number
 
 
+def file(text: str) -> Path:
+    """A file to write to; where it cannot be, that is told before the run and not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no file in a directory that exists")
+    return path
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """Numbers separated by commas."""
     return tuple(map(positive, text.split(",")))

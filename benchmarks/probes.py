@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import wrk
-from benchmarks.arguments import add_twistserve, chosen, positive
+from benchmarks.arguments import add_twistserve, chosen, file, positive
 from benchmarks.container import CPUS, check_container
 from benchmarks.environments import ROOT, InstallError, packages
 from benchmarks.machine import describe
@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"some of {', '.join(COMPARED)}, beside twistserve (default: all)",
     )
-    made.add_argument("--plot", type=Path, metavar="FILE.svg", help="file for a plot of the times of /alive and /ready")
+    made.add_argument("--plot", type=file, metavar="FILE.svg", help="file for a plot of the times of /alive and /ready")
     add_twistserve(made)
     return made
 

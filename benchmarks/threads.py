@@ -15,9 +15,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from benchmarks.arguments import add_measures, numbers
+from benchmarks.arguments import add_measures, file, numbers
 from benchmarks.environments import ROOT, InstallError
 from benchmarks.machine import describe
 from benchmarks.plot import DASHES, Chart, svg
@@ -57,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=numbers, default=THREADS, metavar="N,M", help="numbers of threads (default: %(default)s)"
     )
     made.add_argument(
-        "--plot", type=Path, default=PLOT, metavar="FILE.svg", help="file for the plot (default: docs/threads.svg)"
+        "--plot", type=file, default=PLOT, metavar="FILE.svg", help="file for the plot (default: docs/threads.svg)"
     )
     return made
 

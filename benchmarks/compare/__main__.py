@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks.arguments import add_twistserve, chosen, positive
+from benchmarks.arguments import add_twistserve, chosen, file, positive
 from benchmarks.compare import contenders, groups
 from benchmarks.compare.document import measured, replaced
 from benchmarks.compare.results import Described, Results
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds of the rates (default: 3)")
     made.add_argument("--seconds", type=positive, default=2, metavar="S", help="of a server in a round (default: 2)")
     made.add_argument(
-        "--output", type=Path, metavar="FILE.md", help="put the tables there, in place of those between its markers"
+        "--output", type=file, metavar="FILE.md", help="put the tables there, in place of those between its markers"
     )
     made.add_argument(
         "--merge", action="store_true", help="keep what earlier runs have found of other rows and servers"

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.arguments import positive
+from benchmarks.arguments import file, positive
 from benchmarks.soak import phase, report, service
 
 RATE = 200.0
@@ -30,11 +30,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--bin", type=Path, default=Path(sys.executable).parent, help="where twistd is (default: beside this Python)"
     )
-    made.add_argument("--output", type=Path, help="a file for the report, in Markdown (default: standard output)")
+    made.add_argument("--output", type=file, help="a file for the report, in Markdown (default: standard output)")
     made.add_argument(
-        "--document", type=Path, help="a document whose figures are replaced: docs/soak.md, with the plot beside it"
+        "--document", type=file, help="a document whose figures are replaced: docs/soak.md, with the plot beside it"
     )
-    made.add_argument("--plot", type=Path, help="a file for the plot, in SVG")
+    made.add_argument("--plot", type=file, help="a file for the plot, in SVG")
     made.add_argument("--keep", type=Path, help="a directory for the server's logs, which stay there")
     return made
 
