@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.functional.harness import EXAMPLE, Serve, lines_with
+from tests.support.functional.harness import EXAMPLE, Serve, Server, lines_with, wait_for
 
 Project = Callable[..., Path]
 
@@ -54,6 +54,11 @@ def check(cwd: Path, *words: str, env: dict[str, str] | None = None, settings: s
 def ids(lines: list[str]) -> list[str]:
     """The numbers of the checks that have found something."""
     return sorted(line.partition("(twistserve.")[2][:4] for line in lines if "(twistserve.W" in line)
+
+
+def wait_for_the_log(server: Server) -> None:
+    """A thread writes it: its last line of a start comes a moment after the server is ready."""
+    wait_for(lambda: "the status page is at" in server.stdout, lambda: server.stdout)
 
 
 def test_manage_py_check(project: Project) -> None:
@@ -117,6 +122,7 @@ def test_a_server_judges_by_its_options(
         env=env,
         until="/startup",
     )
+    wait_for_the_log(server)
     assert ids(server.stdout.splitlines()) == ["W005", "W006", "W008", "W009"]
     [line] = lines_with(server.stdout, "W009")
     assert "The 5 threads of --threads share the 3 connections" in line
@@ -129,6 +135,7 @@ def test_what_a_start_says_by_itself_is_silenced_too(serve: Serve, project: Proj
     silenced = 'SILENCED_SYSTEM_CHECKS = ["twistserve.W003", "twistserve.W011"]\n'
     directory = project(views=VIEWS, settings=MEDIA + silenced)
     server = serve("--media", cwd=directory, settings="site_settings", env={"TWISTSERVE_TREADS": "9"})
+    wait_for_the_log(server)
     assert lines_with(server.stdout, " WARNING ") == []
 
 
@@ -143,4 +150,5 @@ def test_the_example_is_as_it_should_be(env: dict[str, str]) -> None:
 def test_the_demo_is_quiet(serve: Serve) -> None:
     """With the options of `make demo`, under manage.py too."""
     server = serve("--static", "--media", runner="manage")
+    wait_for_the_log(server)
     assert "System check identified no issues (0 silenced)." in server.stdout
