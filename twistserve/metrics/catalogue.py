@@ -42,7 +42,7 @@ _sizes = partial(Histogram, buckets=_BYTES)
 
 build_info = _live_max(
     "twistserve_build_info",
-    "Always 1; the labels tell which versions serve. Watch a rollout by counting it by version.",
+    "Always 1; the labels say which versions are running. Count it by version to watch a roll-out.",
     ["version", "python", "django", "twisted"],
 )
 startup_seconds = _live_max(
@@ -57,22 +57,22 @@ lifecycle_state = _live_max(
 
 requests_total = Counter(
     "twistserve_http_requests_total",
-    "Requests answered. Their rate is the load, the share of status 5xx the error rate: alert on it.",
+    "Requests that got a response. Their rate is the load, the share of status 5xx the error rate: alert on it.",
     ["method", "status", "handler"],
 )
 request_duration = _durations(
     "twistserve_http_request_duration_seconds",
-    "Seconds from the last byte of a request to the last byte of its answer handed to the kernel."
-    " Promise a quantile of it; when it rises with twistserve_http_request_queue_seconds, scale.",
+    "Seconds from the last byte of a request until the last byte of its response is handed to the kernel."
+    " Make a quantile of it your objective; if it rises with twistserve_http_request_queue_seconds, scale.",
     ["method", "handler"],
 )
 request_queue = _durations(
     "twistserve_http_request_queue_seconds",
-    "Seconds requests waited for a thread. When it rises, add threads if the CPU is idle, replicas if it is not.",
+    "Seconds that requests waited for a thread. If it rises, add threads if the CPU is idle, replicas if it is not.",
 )
 requests_in_progress = _live_sum(
     "twistserve_http_requests_in_progress",
-    "Requests received and not yet answered, those that wait included. Rising steadily, answers cannot keep up.",
+    "Requests whose response is not complete, waiting ones included. If it keeps rising, requests come too fast.",
 )
 request_queue_length = _live_sum(
     "twistserve_http_request_queue_length",
@@ -80,11 +80,11 @@ request_queue_length = _live_sum(
 )
 request_size = _sizes(
     "twistserve_http_request_size_bytes",
-    "Size of request bodies. Set --max-body-size above the largest that is meant to be.",
+    "Size of request bodies. Set --max-body-size above the largest that you expect.",
 )
 response_size = _sizes(
     "twistserve_http_response_size_bytes",
-    "Size of answers' bodies. The rate of the sum is the traffic; what is large is worth caching or paging.",
+    "Size of response bodies. The rate of the sum is the traffic; cache or paginate large ones.",
 )
 connections = _live_sum(
     "twistserve_http_connections",
@@ -92,19 +92,19 @@ connections = _live_sum(
 )
 websockets = _live_sum(
     "twistserve_websockets",
-    "Open WebSockets, each of them a connection too. They end with a drain: clients have to come back by themselves.",
+    "Open WebSockets, which count as connections too. A drain closes them: clients have to reconnect by themselves.",
 )
 websocket_closes = Counter(
     "twistserve_websocket_closes_total",
-    "WebSockets that have ended: closed by either side, or going_away in a drain. The others are named in the log: many"
-    " that are too_slow are sent too much.",
+    "WebSockets that have ended: closed by either side, or going_away in a drain. The log names the others: if many are"
+    " too_slow, they are sent too much.",
     ["reason"],
 )
 for _reason in ("closed", "going_away", "too_slow", "silent", "too_big", "failed"):
     websocket_closes.labels(_reason)
 websocket_texts_dropped = Counter(
     "twistserve_websocket_texts_dropped_total",
-    "Texts of twistserve.websocket.send() that found no room. Above 0, a process takes them too slowly.",
+    "Texts of twistserve.websocket.send() that found no room. Above 0, a process reads them too slowly.",
 )
 rejected_requests = Counter(
     "twistserve_http_rejected_requests_total",
@@ -116,15 +116,15 @@ for _reason in ("malformed", "head_too_large", "body_too_large", "timeout", "que
     rejected_requests.labels(_reason)
 request_timeouts = Counter(
     "twistserve_http_request_timeouts_total",
-    "Requests past --request-timeout. The log says where the view stood: start there.",
+    "Requests that exceeded --request-timeout. The log says which line of the view was running: start there.",
 )
 client_disconnects = Counter(
     "twistserve_http_client_disconnects_total",
-    "Requests whose client went away before its answer was complete. Rising with the duration, clients lose patience.",
+    "Requests whose client left before the response was complete. If it rises with the duration, they lose patience.",
 )
 threads = _live_sum(
     "twistserve_threads",
-    "Threads that run requests, stuck ones included. What twistserve_threads_busy is to be compared with.",
+    "Threads that run requests, stuck ones included. Compare twistserve_threads_busy with it.",
 )
 threads_busy = _live_sum(
     "twistserve_threads_busy",
@@ -132,31 +132,31 @@ threads_busy = _live_sum(
 )
 threads_stuck = _live_sum(
     "twistserve_threads_stuck",
-    "Threads whose request is past its deadline. Above 0, the log says where they stand: often a call without timeout.",
+    "Threads whose request is past its deadline. The log says which line they are at: often a call without a timeout.",
 )
 core_changes = Counter(
     "twistserve_core_changes_total",
-    "Times that --cpu-affinity auto took or freed a core. Many a second: other processes need the cores too.",
+    "Times that --cpu-affinity auto took or freed a core. If many per second, other processes need the cores too.",
 )
 probe_status = Gauge(
     "twistserve_probe_status",
-    "What the probe answered last: 1 passing, 0 failing. Ask a failing one yourself: its answer names the reason.",
+    "The probe's last result: 1 passing, 0 failing. Request a failing one yourself: its response names the reason.",
     ["probe"],
     multiprocess_mode="livemin",
 )
 service_up = Gauge(
     "twistserve_service_up",
-    "Whether a service of --service runs: 1, or 0, also if one worker lacks it. At 0 it has ended: the log says why.",
+    "Whether a service of --service runs: 1, or 0, also if one worker lacks it. At 0, the log says why it ended.",
     ["service"],
 )
 service_value = Gauge(
     "twistserve_service_value",
-    "A number that a service of --service tells of itself, summed over workers. Its name is the service's own.",
+    "A number that a service of --service reports, summed over workers. The service chooses its name.",
     ["service", "name"],
 )
 check_duration = _durations(
     "twistserve_check_duration_seconds",
-    "Seconds a check of a probe took. At --check-timeout its probe fails: keep it well below.",
+    "Seconds that a check of a probe took. At --check-timeout its probe fails: keep it well below.",
     ["check"],
 )
 reactor_lag = _durations(
@@ -165,7 +165,7 @@ reactor_lag = _durations(
 )
 log_lines_dropped = Counter(
     "twistserve_log_lines_dropped_total",
-    "Lines of the log that could not be written. Above 0, standard output is not read fast enough, or a disk is full.",
+    "Log lines that could not be written. Above 0, standard output is not read fast enough, or a disk is full.",
 )
 worker_restarts = Counter(
     "twistserve_worker_restarts_total",
@@ -174,12 +174,12 @@ worker_restarts = Counter(
 )
 view_requests = Counter(
     "twistserve_view_requests_total",
-    "Requests by route, none where no route matched. Tells whose errors they are; needs RouteMetricsMiddleware.",
+    "Requests by route, none if nothing matched. Shows which route has the errors; needs RouteMetricsMiddleware.",
     ["route", "method", "status"],
 )
 view_duration = Histogram(
     "twistserve_view_duration_seconds",
-    "Seconds until a route had its response, without sending it. Optimise where the sum grows fastest;"
+    "Seconds until a route returned its response, without sending it. Optimise where the sum grows fastest;"
     " needs RouteMetricsMiddleware.",
     ["route", "method"],
     buckets=_VIEW_SECONDS,
