@@ -113,6 +113,7 @@ def test_a_check_of_the_proxy_itself(line: bytes) -> None:
         b"PROXY TCP4 203.0.113.7 198.51.100.2 1234",
         b"PROXY TCP5 203.0.113.7 198.51.100.2 1234 443",
         b"PROXY UNKNOWN " + b"x" * 92,
+        b"PROXY UNKNOWN ffff::1\rffff::2 65535 65535",
         b"GET / HTTP/1.1",
         b"X",
         b"PRO",
