@@ -64,6 +64,9 @@ def fuzz(data: bytes) -> None:
         if other.refused == TOO_LARGE and whole.heads[len(other.heads) :][:1] and whole.heads[len(other.heads)].chunked:
             # What surrounds chunks is bounded while it is incomplete: when it came whole, it takes no more memory.
             continue
+        if other.refused == TOO_LARGE and any(len(head) + 4 > LIMITS.max_head for head in data.split(b"\r\n\r\n")):
+            # White space around values counts while a head is incomplete.
+            continue
         assert other.summary == whole.summary
     compare(whole, by_h11(data), data)
 
