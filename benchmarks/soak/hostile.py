@@ -70,17 +70,17 @@ async def tls_on_the_plain_port(link: Link) -> str:
     return await outcome(link)
 
 
-async def oversized_head(link: Link) -> str:
+async def large_head(link: Link) -> str:
     link.writer.write(b"GET / HTTP/1.1\r\nHost: soak\r\n" + b"X-A: b\r\n" * 10_000 + b"\r\n")
     return await outcome(link)
 
 
-async def oversized_target(link: Link) -> str:
+async def large_target(link: Link) -> str:
     link.writer.write(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: soak\r\n\r\n")
     return await outcome(link)
 
 
-async def oversized_body(link: Link) -> str:
+async def large_body(link: Link) -> str:
     link.writer.write(b"POST /upload?n=1 HTTP/1.1\r\nHost: soak\r\nContent-Length: 99999999\r\n\r\n" + b"a" * 100_000)
     return await outcome(link)
 
@@ -156,9 +156,9 @@ DOES: dict[Do, tuple[float, frozenset[str]]] = {
     silent: (0.5, frozenset({CLOSED})),
     garbage: (2, frozenset({"400"})),
     tls_on_the_plain_port: (0.5, frozenset({"400"})),
-    oversized_head: (0.5, frozenset({"431", RESET})),
-    oversized_target: (0.5, frozenset({"414", RESET})),
-    oversized_body: (0.5, frozenset({"413", RESET})),
+    large_head: (0.5, frozenset({"431", RESET})),
+    large_target: (0.5, frozenset({"414", RESET})),
+    large_body: (0.5, frozenset({"413", RESET})),
     bad_chunks: (1, frozenset({"400"})),
     smuggling: (1, frozenset({"400"})),
     aborted_upload: (0.5, frozenset({"left"})),
