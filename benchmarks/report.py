@@ -23,6 +23,15 @@ HOW_TO_READ = (
 )
 
 
+def between(document: str, begin: str, end: str, text: str) -> str:
+    """A document with this text between its two markers. Raises ValueError where it has not got them."""
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"there is no {begin} with {end} after it")
+    return f"{before}{begin}{text}{end}{after}"
+
+
 @dataclass(frozen=True)
 class Table:
     """A heading, the cells under named columns, and remarks."""

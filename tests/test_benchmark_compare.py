@@ -304,7 +304,7 @@ class TestDocument:
         once = replaced(document, "new\n")
         assert once == f"before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"
         assert replaced(once, "new\n") == once
-        with pytest.raises(ValueError, match="needs the lines"):
+        with pytest.raises(ValueError, match="there is no"):
             replaced("nothing", "new")
 
     def test_results_are_kept(self, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmarks.compare.group import Column, Found
 from benchmarks.compare.groups import GROUPS
 from benchmarks.compare.results import Results
+from benchmarks.report import between
 
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
@@ -83,8 +84,4 @@ def filled(text: str, *, indent: str) -> str:
 
 def replaced(document: str, text: str) -> str:
     """The document with this text between the markers. Raises ValueError if it has not got them."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document needs the lines {BEGIN!r} and {END!r}")
-    return f"{before}{begin}\n\n{text}\n{end}{after}"
+    return between(document, BEGIN, END, f"\n\n{text}\n")

@@ -13,7 +13,7 @@ from statistics import median
 from benchmarks.environments import ROOT
 from benchmarks.machine import commit, cpu_model, memory
 from benchmarks.plot import Chart, svg
-from benchmarks.report import facts_list, plain_table
+from benchmarks.report import between, facts_list, plain_table
 from benchmarks.soak.phase import Phase
 from benchmarks.soak.samples import PROBES, Sample
 from benchmarks.soak.service import OPTIONS, RECYCLING
@@ -52,11 +52,7 @@ def markdown(phases: Sequence[Phase], argv: Sequence[str]) -> str:
 
 def inserted(document: str, text: str) -> str:
     """A document with other figures. Raises ValueError where it has no place for them."""
-    before, begins, rest = document.partition(BEGINS)
-    _, ends, after = rest.partition(ENDS)
-    if not begins or not ends:
-        raise ValueError(f"there is no {BEGINS} with {ENDS} after it")
-    return f"{before}{begins}\n{text}{ends}{after}"
+    return between(document, BEGINS, ENDS, f"\n{text}")
 
 
 def facts(argv: Sequence[str]) -> list[tuple[str, str]]:
