@@ -6,11 +6,9 @@ from collections import deque
 from typing import Any
 
 import h11
-from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
-from tests.fuzz.pieces import arrivals, nothing_logged
+from tests.fuzz.pieces import arrivals, end, nothing_logged
 from tests.support.http1 import HalfClosing
 from twistserve.http.limits import Limits
 from twistserve.http.request import Request
@@ -71,13 +69,7 @@ def converse(pieces: list[bytes], at_once: bool, half_closes: bool) -> tuple[Ech
         assert transport.producerState == "producing", "nothing runs, and nothing is read"
     if half_closes:
         connection.readConnectionLost()
-    for _ in range(3):
-        clock.advance(100)
-        site.connections.sweep()
-    assert transport.disconnecting, "the connection does not end"
-    connection.connectionLost(Failure(ConnectionDone()))
-    assert not site.connections
-    assert not site.requests
+    end(connection, site, clock, transport)
     return echo, bytes(transport.value())
 
 

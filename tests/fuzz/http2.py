@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from hpack import Decoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame
-from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
 from tests.fuzz.connections import LIMITS, Echo
-from tests.fuzz.pieces import arrivals, nothing_logged
+from tests.fuzz.pieces import arrivals, end, nothing_logged
 from tests.support.http2 import Transport
 from twistserve.http.http2 import Http2Connection
 from twistserve.http.site import Site
@@ -33,13 +31,7 @@ def converse(pieces: list[bytes], at_once: bool) -> tuple[Echo, bytes]:
         connection.dataReceived(piece)
         while echo.pending:
             echo.respond()
-    for _ in range(3):
-        clock.advance(100)
-        site.connections.sweep()
-    assert transport.disconnecting, "the connection does not end"
-    connection.connectionLost(Failure(ConnectionDone()))
-    assert not site.connections
-    assert not site.requests
+    end(connection, site, clock, transport)
     assert site.streams == 0
     return echo, bytes(transport.value())
 

@@ -8,8 +8,13 @@ import random
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 
@@ -48,3 +53,14 @@ def nothing_logged() -> Iterator[None]:
         globalLogPublisher.removeObserver(errors)
         logging.getLogger().removeHandler(errors)
     assert not errors.found, "\n".join(errors.found)
+
+
+def end(connection: Any, site: Any, clock: Clock, transport: StringTransport) -> None:
+    """Let all time pass. Raises AssertionError where the connection does not end, or leaves something behind."""
+    for _ in range(3):
+        clock.advance(100)
+        site.connections.sweep()
+    assert transport.disconnecting, "the connection does not end"
+    connection.connectionLost(Failure(ConnectionDone()))
+    assert not site.connections
+    assert not site.requests
